@@ -1,0 +1,124 @@
+"""What the environment may change. Read where a process starts; from there on plain values are handed on.
+
+A value comes from, first to last: the environment, `.env`, `.campanile/stack.env` (what the embedded stack
+wrote about itself: ports it really got, generated passwords), the default. `.env.example` lists them all.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent
+DEVELOPMENT_SECRET = "for-development-only"  # `Settings` refuses it elsewhere.
+STACK_ENV = "stack.env"
+
+Port = int
+
+
+class Settings(BaseSettings):
+    """Every setting of every process. An environment variable is a field's name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True)
+
+    environment: Literal["development", "production"] = "development"
+    state_dir: Path = Field(
+        default=Path(".campanile"), description="The embedded stack's state, relative to the repository"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    database_url: str = Field(
+        default=f"postgresql+psycopg://campanile_app:{DEVELOPMENT_SECRET}@127.0.0.1:5433/campanile",
+        description="PostgreSQL 18 or newer as the application's role, which row-level security binds",
+    )
+    engine_database_url: str = Field(
+        default=f"postgresql+psycopg://campanile_engine:{DEVELOPMENT_SECRET}@127.0.0.1:5433/campanile",
+        description="The same database as the role that serves queues and what spans workspaces",
+    )
+    admin_database_url: str = Field(
+        default=f"postgresql+psycopg://campanile_owner:{DEVELOPMENT_SECRET}@127.0.0.1:5433/campanile",
+        description="The same database as the owner of the schema; only `campanile migrate` uses it",
+    )
+    database_pool_size: PositiveInt = Field(default=10, description="Connections a process, role and pool")
+
+    temporal_address: str = Field(default="127.0.0.1:7233", description="host:port of Temporal's frontend")
+    temporal_namespace: str = "default"
+    temporal_ui_url: str = Field(default="http://127.0.0.1:8233", description="Where people watch workflows")
+
+    host: str = Field(default="127.0.0.1", description="The address that API and tracking listen on")
+    port: Port = Field(default=8000, ge=0, le=65535, description="The API's port")
+    tracking_port: Port = Field(
+        default=8001, ge=0, le=65535, description="The port of `campanile tracking`, its own process"
+    )
+    api_workers: PositiveInt = Field(default=1, description="Processes that serve the API")
+    public_url: str = Field(
+        default="http://127.0.0.1:8000", description="What links and pixels in messages begin with"
+    )
+    api_url: str = Field(
+        default="http://127.0.0.1:8000", description="Where `campanile import` and the demo find the API"
+    )
+    api_key: str = Field(default=DEVELOPMENT_SECRET, description="The one key, until accounts exist")
+    signing_key: str = Field(default=DEVELOPMENT_SECRET, description="Signs the tokens in tracking links")
+
+    smtp_url: str = Field(
+        default="smtp://127.0.0.1:1025", description="smtp[s]://[user:password@]host:port; ?starttls=1"
+    )
+    mailbox_url: str = Field(
+        default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
+    )
+
+    lease_seconds: PositiveFloat = Field(default=60, description="How long a claimed message is its worker's")
+    slice_seconds: PositiveFloat = Field(default=15, description="How long one activity works on a group")
+    linger_seconds: float = Field(default=5, ge=0, description="How long a slice with nothing due waits")
+    reconcile_after_seconds: PositiveFloat = Field(
+        default=900, description="How old an unknown message is when its workspace's policy decides"
+    )
+    worker_slots: PositiveInt = Field(default=20, description="Activities at a time in one worker process")
+    send_slices: PositiveInt = Field(default=2, description="Slices at a time that send for one campaign")
+
+    @property
+    def state(self) -> Path:
+        """The state folder as an absolute path."""
+        return ROOT / self.state_dir
+
+    @model_validator(mode="after")
+    def no_default_secret_in_production(self) -> Self:
+        if self.environment != "development":
+            secrets = (
+                "api_key",
+                "signing_key",
+                "database_url",
+                "engine_database_url",
+                "admin_database_url",
+            )
+            weak = [name.upper() for name in secrets if DEVELOPMENT_SECRET in getattr(self, name)]
+            if weak:
+                raise ValueError(f"set {', '.join(weak)}: the defaults are for development only")
+        return self
+
+
+class SettingsError(Exception):
+    """The environment holds something that no process can start with; the message says what to change."""
+
+
+def read_settings() -> Settings:
+    """The settings of this process.
+
+    Raises `SettingsError` with one sentence that names the variables at fault.
+    """
+    state = ROOT / os.environ.get("STATE_DIR", ".campanile")
+    try:
+        return Settings(_env_file=(state / STACK_ENV, ROOT / ".env"))  # The later file wins.
+    except ValidationError as error:
+        raise SettingsError("; ".join(in_words(problem) for problem in error.errors())) from None
+
+
+def in_words(problem: object) -> str:
+    match problem:
+        case {"loc": (str(field), *_), "input": given, "msg": str(message)}:
+            return f"{field.upper()} is {given!r}: {message}"
+        case {"msg": str(message)}:
+            return message.removeprefix("Value error, ")
+    return str(problem)
