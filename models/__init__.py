@@ -1,0 +1,26 @@
+"""The database: tables here, statements in `queries/`, history in `migrations/`."""
+
+from importlib import import_module
+
+from sqlalchemy import MetaData
+
+MODULES = (
+    "workspaces",
+    "profiles",
+    "orders",
+    "segments",
+    "templates",
+    "campaigns",
+    "flows",
+    "messages",
+    "imports",
+)
+
+
+def metadata() -> MetaData:
+    """Every table, for Alembic and for checks of the catalogue."""
+    from models.base import Base
+
+    for name in MODULES:
+        import_module(f"models.{name}")
+    return Base.metadata

@@ -1,0 +1,149 @@
+"""A flow is a graph of steps. This module says which step comes next, and nothing else."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.errors import Invalid
+from domain.segments import Message, Rule, conditions
+
+START = "start"  # Where everyone enters; it is due at once and leads to the first step.
+END = "end"
+
+
+class FlowState(StrEnum):
+    """draft → live ⇄ paused → archived"""
+
+    DRAFT = "draft"
+    LIVE = "live"
+    PAUSED = "paused"
+    ARCHIVED = "archived"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SegmentTrigger(_Part):
+    """The members of a segment at the moment of publishing enter."""
+
+    kind: Literal["segment"] = "segment"
+    segment_id: UUID
+
+
+class EventTrigger(_Part):
+    """Whoever does this enters."""
+
+    kind: Literal["event"] = "event"
+    event: Literal["order placed"]
+
+
+class ApiTrigger(_Part):
+    """Only those enter whom somebody enrolls by hand or by API. (That is possible in every flow.)"""
+
+    kind: Literal["api"] = "api"
+
+
+class Send(_Part):
+    """Send a message, and go on when it was sent, skipped or refused."""
+
+    kind: Literal["send"] = "send"
+    template_id: UUID
+    then: str | None = None
+
+
+class Wait(_Part):
+    """Wait for a time: seconds, or an ISO 8601 duration."""
+
+    kind: Literal["wait"] = "wait"
+    duration: timedelta = Field(gt=timedelta(0))
+    then: str | None = None
+
+
+class Branch(_Part):
+    """Go one way or the other, by any segment condition."""
+
+    kind: Literal["branch"] = "branch"
+    condition: Rule
+    then: str | None = None
+    otherwise: str | None = None
+
+
+Trigger = Annotated[SegmentTrigger | EventTrigger | ApiTrigger, Field(discriminator="kind")]
+Step = Annotated[Send | Wait | Branch, Field(discriminator="kind")]
+
+
+class Flow(_Part):
+    """The graph: where it begins, its steps by name, and whether a profile may come again."""
+
+    trigger: Trigger
+    first: str
+    steps: dict[str, Step] = Field(min_length=1, max_length=200)
+    reentry: Literal["once", "always"] = "once"
+
+
+def next_step(step: Step, passed: bool = True) -> str | None:
+    """The id of the step that follows, or None at the end of the flow."""
+    match step:
+        case Send(then=then) | Wait(then=then):
+            return then
+        case Branch():
+            return step.then if passed else step.otherwise
+
+
+def edges(flow: Flow) -> Iterator[tuple[str, str, str]]:
+    """Every (from, field, to) of the graph, the ends left out."""
+    yield START, "first", flow.first
+    for name, step in flow.steps.items():
+        for field in ("then", "otherwise"):
+            if to := getattr(step, field, None):
+                yield name, field, to
+
+
+def check(flow: Flow) -> None:
+    """Raise `Invalid` for a graph that would strand or spin its members.
+
+    Every edge leads to a step; no reserved name is used; a loop has a wait in it; a branch asks only
+    about messages of this flow's own send steps.
+    """
+    for name in flow.steps:
+        if name in (START, END):
+            raise Invalid(f'A step can\'t be called "{name}"; give it another name.', f"/steps/{name}")
+    for origin, field, to in edges(flow):
+        if to not in flow.steps:
+            pointer = "/first" if origin == START else f"/steps/{origin}/{field}"
+            raise Invalid(
+                f'There is no step "{to}"; name one of this flow\'s steps, or null to end.', pointer
+            )
+    for name, step in flow.steps.items():
+        if isinstance(step, Branch):
+            for condition in conditions(step.condition):
+                if isinstance(condition, Message) and not isinstance(flow.steps.get(condition.step), Send):
+                    raise Invalid(
+                        f'The branch asks about "{condition.step}", which is no send step of this flow.',
+                        f"/steps/{name}/condition",
+                    )
+    if spinning := _loop_without_wait(flow):
+        raise Invalid(f'The loop through "{spinning}" has no wait in it; add one.', f"/steps/{spinning}")
+
+
+def _loop_without_wait(flow: Flow) -> str | None:
+    """A step from which one comes back to it without waiting, or None."""
+    following: dict[str, list[str]] = {}
+    for origin, _, to in edges(flow):
+        if not isinstance(flow.steps[to], Wait):
+            following.setdefault(origin, []).append(to)
+    for name in flow.steps:
+        seen, ahead = set(), list(following.get(name, ()))
+        while ahead:
+            step = ahead.pop()
+            if step == name:
+                return name
+            if step not in seen:
+                seen.add(step)
+                ahead += following.get(step, ())
+    return None

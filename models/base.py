@@ -1,0 +1,122 @@
+"""What every table shares: ids, times, names of constraints, and the wall between workspaces."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+from sqlalchemy import Double, MetaData, Numeric, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import UUID as PgUUID
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+Tenant = Annotated[UUID, mapped_column(primary_key=True)]
+Id = Annotated[UUID, mapped_column(primary_key=True, server_default=func.uuidv7())]
+CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
+Json = dict[str, Any]
+
+APP_ROLE = "campanile_app"
+ENGINE_ROLE = "campanile_engine"
+
+# No policy here: COPY into a table with one is refused, and their workers serve every workspace.
+# Only the engine's role reaches them.
+QUEUE_TABLES = ("pokes",)
+
+# Statements that span workspaces (tracking, poker, sweeps, reconcile) run as the engine, whose own
+# policy on these tables lets every row through.
+ENGINE_TABLES = (
+    "workspaces",
+    "profiles",
+    "identities",
+    "consents",
+    "suppressions",
+    "campaigns",
+    "template_versions",
+    "flows",
+    "flow_versions",
+    "enrollments",
+    "messages",
+    "message_events",
+    "leases",
+)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        Decimal: Numeric(20, 4),
+        float: Double,
+        str: Text,
+        UUID: PgUUID(as_uuid=True),
+    }
+
+
+def one_of(column: str, words: type[Any] | tuple[str, ...]) -> str:
+    """The condition of a CHECK that keeps `column` to these words."""
+    return f"{column} in ({', '.join(repr(str(word)) for word in words)})"
+
+
+def wall(table: str) -> list[str]:
+    """The statements that put `table` behind the wall, for the migration that creates it."""
+    key = "id" if table == "workspaces" else "workspace_id"
+    mine = f"{key} = (select nullif(current_setting('app.workspace', true), '')::uuid)"
+    statements = [
+        f"alter table {table} enable row level security",
+        f"alter table {table} force row level security",
+        f"create policy workspace on {table} using ({mine}) with check ({mine})",
+        f"grant select, insert, update, delete on {table} to {APP_ROLE}, {ENGINE_ROLE}",
+    ]
+    if table in ENGINE_TABLES:
+        statements.append(f"create policy engine on {table} to {ENGINE_ROLE} using (true) with check (true)")
+    return statements
+
+
+class Sessions:
+    """Opens transactions: behind one workspace's wall, or as the engine, across all of them."""
+
+    def __init__(self, app_url: str, engine_url: str, pool_size: int = 10) -> None:
+        self._app = _pool(app_url, pool_size)
+        self._engine = _pool(engine_url, pool_size)
+
+    @asynccontextmanager
+    async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A transaction in which only this workspace's rows exist. It commits at the end."""
+        async with AsyncSession(self._app, expire_on_commit=False) as db, db.begin():
+            await enter(db, workspace_id)
+            yield db
+
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[AsyncSession]:
+        """A transaction for statements that span workspaces. It commits at the end."""
+        async with AsyncSession(self._engine, expire_on_commit=False) as db, db.begin():
+            yield db
+
+    async def close(self) -> None:
+        await self._app.dispose()
+        await self._engine.dispose()
+
+
+_ENTER = text("select set_config('app.workspace', :workspace, true)")
+
+
+async def enter(db: AsyncSession, workspace_id: UUID) -> None:
+    """From here to the end of the transaction, only this workspace's rows exist."""
+    await db.execute(_ENTER, {"workspace": str(workspace_id)})
+
+
+def _pool(url: str, size: int) -> AsyncEngine:
+    return create_async_engine(url, pool_size=size, max_overflow=size, pool_pre_ping=False, pool_recycle=1800)

@@ -1,0 +1,42 @@
+"""A campaign: one template to one segment, once."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.campaigns import CampaignState
+from domain.messages import MessageClass
+from models.base import Base, CreatedAt, Id, Tenant, one_of
+
+
+class Campaign(Base):
+    __tablename__ = "campaigns"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id", "segment_id"], ["segments.workspace_id", "segments.id"]),
+        ForeignKeyConstraint(["workspace_id", "template_id"], ["templates.workspace_id", "templates.id"]),
+        ForeignKeyConstraint(
+            ["workspace_id", "template_version_id"],
+            ["template_versions.workspace_id", "template_versions.id"],
+        ),
+        CheckConstraint(one_of("state", CampaignState), name="state"),
+        CheckConstraint(one_of("class", MessageClass), name="class"),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    name: Mapped[str]
+    slug: Mapped[str]  # Fixed at creation: it is part of the workflow's id.
+    state: Mapped[str] = mapped_column(server_default=CampaignState.DRAFT)
+    message_class: Mapped[str] = mapped_column("class", server_default=MessageClass.MARKETING)
+    segment_id: Mapped[UUID]
+    template_id: Mapped[UUID]
+    template_version_id: Mapped[UUID | None]  # Pinned at start.
+    reason: Mapped[str | None]  # Why it failed, in words.
+    queued: Mapped[int | None]  # What the freeze wrote; None until the audience is frozen.
+    started_at: Mapped[datetime | None]
+    frozen_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,151 @@
+"""The ledger: one row for every message that anyone decided to send, and what readers did with it."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import UUID as PgUUID
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.messages import Fate, Interaction, MessageClass, MessageState, Skip, SourceKind
+from models.base import Base, CreatedAt, Id, Tenant, one_of
+from models.profiles import of_profile
+
+
+class Message(Base):
+    """One message that somebody decided to send: the ledger's line, whatever becomes of it.
+
+    Rows are written once and then updated three times (claim, mark, settle), by whole pages. Half of
+    each page is kept free for that, and no index looks at anything that changes before the message
+    closes, so that the updates stay within their page (HOT).
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        of_profile(),
+        ForeignKeyConstraint(
+            ["workspace_id", "template_version_id"],
+            ["template_versions.workspace_id", "template_versions.id"],
+        ),
+        CheckConstraint(one_of("state", MessageState), name="state"),
+        CheckConstraint(one_of("class", MessageClass), name="class"),
+        CheckConstraint(one_of("source_kind", SourceKind), name="source_kind"),
+        CheckConstraint(one_of("fate", Fate), name="fate"),
+        CheckConstraint(f"state <> 'skipped' or {one_of('reason', Skip)}", name="skip"),
+        CheckConstraint("(closed_at is null) = (state in ('queued', 'claimed', 'sending'))", name="closed"),
+        Index(
+            "uq_messages_decision",
+            "workspace_id",
+            "profile_id",
+            "source_id",
+            "step",
+            "occasion",
+            "visit",
+            "resend",
+            unique=True,
+            postgresql_where=text("profile_id is not null"),
+        ),
+        Index(
+            "uq_messages_bare",
+            "workspace_id",
+            "source_id",
+            "occasion",
+            "address",
+            "resend",
+            unique=True,
+            postgresql_where=text("profile_id is null"),
+        ),
+        Index("ix_messages_source", "workspace_id", "source_id", "id"),
+        Index(
+            "ix_messages_queue",
+            "workspace_id",
+            "queue_id",
+            "due_at",
+            "id",
+            postgresql_where=text("closed_at is null"),
+        ),
+        Index("ix_messages_reconcile", "reconcile_at", postgresql_where=text("reconcile_at is not null")),
+        {"postgresql_with": {"fillfactor": "45"}},
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]  # What providers and their webhooks carry.
+    queue_id: Mapped[UUID]  # Whose slices send it: the campaign's, the flow's, or the workspace's outbox.
+    source_id: Mapped[UUID]
+    source_kind: Mapped[str]
+    step: Mapped[str]
+    profile_id: Mapped[UUID | None]  # None for a bare address.
+    occasion: Mapped[UUID]  # The enrollment, the campaign's occurrence or the request.
+    visit: Mapped[int] = mapped_column(server_default="0")
+    resend: Mapped[int] = mapped_column(server_default="0")
+    channel: Mapped[str]
+    message_class: Mapped[str] = mapped_column("class")
+    template_version_id: Mapped[UUID]
+    address: Mapped[str | None]  # Written at the claim.
+
+    state: Mapped[str] = mapped_column(server_default=MessageState.QUEUED)
+    due_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    attempt: Mapped[UUID | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    claimed_at: Mapped[datetime | None]
+    marked_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]
+    reconcile_at: Mapped[datetime | None]  # When what is unknown is looked at again.
+    reason: Mapped[str | None]  # A Skip, or the provider's words.
+    detail: Mapped[str | None]
+    provider_id: Mapped[str | None]
+    holes: Mapped[list[Any] | None]  # What filled the template's holes, to show the mail again as it was.
+    tracked: Mapped[bool | None]
+
+    fate: Mapped[str | None]
+    opened_at: Mapped[datetime | None]
+    clicked_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+
+
+class Lease(Base):
+    """A worker's hold on the messages that it claimed together. Times are the database's."""
+
+    __tablename__ = "leases"
+    __table_args__ = (Index("ix_leases_queue", "workspace_id", "queue_id", "until"),)
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # messages.attempt
+    queue_id: Mapped[UUID]
+    message_ids: Mapped[list[UUID]] = mapped_column(ARRAY(PgUUID(as_uuid=True)))
+    until: Mapped[datetime]
+
+
+class CapCounter(Base):
+    """How many marketing messages a profile was sent on a channel in one period."""
+
+    __tablename__ = "cap_counters"
+
+    workspace_id: Mapped[Tenant]
+    profile_id: Mapped[UUID] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    period: Mapped[str] = mapped_column(primary_key=True)  # domain.workspaces.Period
+    starts_on: Mapped[date] = mapped_column(primary_key=True)  # In the workspace's time zone.
+    n: Mapped[int]
+
+
+class MessageEvent(Base):
+    """An open, a click or an unsubscribe, as it came in."""
+
+    __tablename__ = "message_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id", "message_id"], ["messages.workspace_id", "messages.id"]),
+        CheckConstraint(one_of("kind", Interaction), name="kind"),
+        Index("ix_message_events_message", "workspace_id", "message_id", "kind"),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    message_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    link: Mapped[int | None]  # Which of the template version's links was clicked.
+    user_agent: Mapped[str | None]

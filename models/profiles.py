@@ -1,0 +1,120 @@
+"""Profiles: the people we know, how they are named, what they allowed, and what must not reach them."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
+from models.base import Base, CreatedAt, Id, Json, Tenant, one_of
+
+
+def of_profile() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(["workspace_id", "profile_id"], ["profiles.workspace_id", "profiles.id"])
+
+
+class Profile(Base):
+    """A person. A merged profile stays, as an alias of the one it was merged into."""
+
+    __tablename__ = "profiles"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),
+        ForeignKeyConstraint(["workspace_id", "merged_into"], ["profiles.workspace_id", "profiles.id"]),
+        Index(
+            "ix_profiles_aliases",
+            "workspace_id",
+            "merged_into",
+            postgresql_where=text("merged_into is not null"),
+        ),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    attributes: Mapped[Json] = mapped_column(server_default="{}")
+    time_zone: Mapped[str | None]  # IANA name; the workspace's when None.
+    merged_into: Mapped[UUID | None]  # Always a profile that is not merged itself.
+    erased_at: Mapped[datetime | None]
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Identity(Base):
+    """One name that a person goes by. The claim sends to the primary one of a channel."""
+
+    __tablename__ = "identities"
+    __table_args__ = (
+        of_profile(),
+        CheckConstraint(one_of("kind", IdentityKind), name="kind"),
+        Index(
+            "uq_identities_primary",
+            "workspace_id",
+            "profile_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("is_primary"),
+        ),
+    )
+
+    workspace_id: Mapped[Tenant]
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str] = mapped_column(primary_key=True)  # Normalised: domain.profiles.
+    profile_id: Mapped[UUID]
+    is_primary: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[CreatedAt]
+
+
+class Consent(Base):
+    """What a profile allowed or denied, by whom we know, since when; the current one has no end."""
+
+    __tablename__ = "consents"
+    __table_args__ = (
+        of_profile(),
+        CheckConstraint(one_of("purpose", Purpose), name="purpose"),
+        CheckConstraint(one_of("state", ConsentState), name="state"),
+        Index(
+            "uq_consents_current",
+            "workspace_id",
+            "profile_id",
+            "purpose",
+            unique=True,
+            postgresql_where=text("ended_at is null"),
+        ),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    profile_id: Mapped[UUID]
+    purpose: Mapped[str]
+    state: Mapped[str]
+    source: Mapped[str]
+    at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class Suppression(Base):
+    """An address that must not be written to. Kept by hash, so that it outlives an erasure."""
+
+    __tablename__ = "suppressions"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),
+        CheckConstraint(one_of("reason", SuppressionReason), name="reason"),
+        Index(
+            "uq_suppressions_current",
+            "workspace_id",
+            "channel",
+            "address_hash",
+            unique=True,
+            postgresql_where=text("ended_at is null"),
+        ),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    channel: Mapped[str]
+    address_hash: Mapped[bytes]  # SHA-256 of the normalised address in UTF-8.
+    address: Mapped[str | None]  # None once the person was erased.
+    reason: Mapped[str]
+    source: Mapped[str]
+    at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]

@@ -1,0 +1,31 @@
+"""A workspace is a tenant: its people, its sender, its manners."""
+
+from datetime import datetime, time
+from typing import Any
+
+from sqlalchemy import CheckConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, CreatedAt, Id, one_of
+
+
+class Workspace(Base):
+    __tablename__ = "workspaces"
+    __table_args__ = (
+        CheckConstraint(one_of("unknown_policy", ("leave", "resend")), name="unknown_policy"),
+        CheckConstraint("(quiet_from is null) = (quiet_until is null)", name="quiet_hours"),
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")  # IANA name.
+    currency: Mapped[str] = mapped_column(server_default="USD")  # ISO 4217.
+    sender_name: Mapped[str | None]
+    sender_email: Mapped[str | None]
+    postal_address: Mapped[str | None]
+    quiet_from: Mapped[time | None]  # In the profile's own zone; marketing waits until quiet_until.
+    quiet_until: Mapped[time | None]
+    caps: Mapped[list[Any]] = mapped_column(server_default="[]")  # domain.workspaces.Cap, one a channel.
+    unknown_policy: Mapped[str] = mapped_column(server_default="leave")
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
