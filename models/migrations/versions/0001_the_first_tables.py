@@ -7,6 +7,9 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import APP_ROLE, ENGINE_ROLE, wall
+
 revision = "0001"
 down_revision = None
 branch_labels = None
