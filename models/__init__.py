@@ -14,6 +14,7 @@ MODULES = (
     "flows",
     "messages",
     "imports",
+    "pokes",
 )
 
 

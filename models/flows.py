@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.flows import FlowState
@@ -84,14 +84,3 @@ class Enrollment(Base):
     entered_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     outcome: Mapped[str | None]
-
-
-class Poke(Base):
-    """A flow that has members due of whom its workflow may not know yet."""
-
-    __tablename__ = "pokes"
-
-    flow_id: Mapped[UUID] = mapped_column(primary_key=True)
-    workspace_id: Mapped[UUID]
-    seq: Mapped[int] = mapped_column(BigInteger, server_default=text("nextval('poke_seq')"))
-    poked_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())

@@ -68,8 +68,9 @@ def upgrade() -> None:
     op.create_index("ix_leases_queue", "leases", ["workspace_id", "queue_id", "until"], unique=False)
     op.create_table(
         "pokes",
-        sa.Column("flow_id", sa.UUID(), nullable=False),
+        sa.Column("queue_id", sa.UUID(), nullable=False),
         sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("seq", sa.BigInteger(), server_default=sa.text("nextval('poke_seq')"), nullable=False),
         sa.Column(
             "poked_at",
@@ -77,7 +78,8 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.PrimaryKeyConstraint("flow_id", name=op.f("pk_pokes")),
+        sa.CheckConstraint("kind in ('flow', 'outbox')", name=op.f("ck_pokes_kind")),
+        sa.PrimaryKeyConstraint("queue_id", name=op.f("pk_pokes")),
     )
     op.create_table(
         "workspaces",
@@ -658,18 +660,22 @@ def _walls() -> None:
 
 
 def _pokes() -> None:
-    """The application's role may ring for a flow of its own workspace, and do nothing else to `pokes`."""
+    """The application's role may ring for a queue of its own workspace, and do nothing else to `pokes`."""
     op.execute(f"grant usage on sequence poke_seq to {ENGINE_ROLE}")
     op.execute(
         """
-        create function poke(flow uuid) returns void language sql security definer
+        create function poke(queue uuid, kind text) returns void language sql security definer
         set search_path = pg_catalog, public
         begin atomic
-            insert into pokes (flow_id, workspace_id)
-            select f.id, f.workspace_id from flows f
-            where f.workspace_id = nullif(current_setting('app.workspace', true), '')::uuid and f.id = flow
-            on conflict (flow_id) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
-            select pg_notify('campanile', 'advance:' || flow);
+            insert into pokes (queue_id, workspace_id, kind)
+            select queue, here.id, poke.kind
+            from (select nullif(current_setting('app.workspace', true), '')::uuid as id) here
+            where case poke.kind
+                when 'flow' then exists (select from flows f where f.workspace_id = here.id and f.id = queue)
+                else queue = here.id
+            end
+            on conflict (queue_id) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
+            select pg_notify('campanile', queue::text);
         end
         """
     )
