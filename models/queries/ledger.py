@@ -1,0 +1,548 @@
+"""The ledger at work: claim, mark, settle, and what happens to those who died in between.
+
+Each function is one short transaction's work; nothing here waits for a provider. Batches are claimed
+under one lease and one attempt id (`leases`), and everything later asks for that attempt, so that a
+worker that lost its lease can change nothing but what it knows for sure. `domain/messages.py` has the states.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.messages import MessageState, SourceKind
+
+# A message that was refused this often before acceptance is given up.
+MOST_ATTEMPTS = 10
+BEGINNING = (datetime(1970, 1, 1).astimezone(), UUID(int=0))
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Whose messages a slice sends: a campaign's, a flow's, or a workspace's outbox."""
+
+    workspace_id: UUID
+    id: UUID
+    kind: SourceKind
+
+
+class Cap(NamedTuple):
+    """The frequency cap in force: at most `limit` in the period that began on `starts_on`."""
+
+    limit: int
+    period: str
+    starts_on: date
+
+
+class Claimed(NamedTuple):
+    """One message under our lease, with what is needed to write it."""
+
+    id: UUID
+    occasion: UUID
+    step: str
+    address: str
+    template_version_id: UUID
+    attributes: Mapping[str, Any]
+    tracked: bool
+
+
+class Claim(NamedTuple):
+    claimed: list[Claimed]
+    skipped: list[UUID]  # Their ids: closed by this claim.
+    found: int  # Rows that were due, whatever was decided about them.
+    cursor: tuple[datetime, UUID]  # Where the next claim may go on.
+
+
+class Settled(NamedTuple):
+    """What became of one message that was on the wire."""
+
+    id: UUID
+    state: MessageState  # accepted, failed, unknown, or queued again.
+    provider_id: str | None = None
+    reason: str | None = None
+    retry_after: float | None = None  # Seconds, for queued.
+
+
+_RUNNING = {
+    SourceKind.CAMPAIGN: "exists (select from campaigns s where s.workspace_id = :workspace"
+    " and s.id = :queue and s.state = 'running')",
+    SourceKind.FLOW: "exists (select from flows s where s.workspace_id = :workspace"
+    " and s.id = :queue and s.state = 'live')",
+    SourceKind.OUTBOX: "true",
+}
+
+_GIVEN_UP = {
+    SourceKind.CAMPAIGN: "exists (select from campaigns s where s.workspace_id = :workspace"
+    " and s.id = :queue and s.state in ('cancelled', 'failed'))",
+    SourceKind.FLOW: "exists (select from flows s where s.workspace_id = :workspace"
+    " and s.id = :queue and s.state = 'archived')",
+    SourceKind.OUTBOX: "false",
+}
+
+_COUNT_CAP = """
+counted as (
+    insert into cap_counters (workspace_id, profile_id, channel, period, starts_on, n)
+    select :workspace, person_id, channel, :cap_period, :cap_start, 1
+    from judged
+    where skip is null and later is null and class = 'marketing' and nth = 1
+    order by person_id
+    on conflict (workspace_id, profile_id, channel, period, starts_on)
+    do update set n = cap_counters.n + 1 where cap_counters.n < :cap_limit
+    returning profile_id
+),
+verdict as (
+    select judged.*,
+        case when skip is null and later is null and class = 'marketing' and counted.profile_id is null
+            then 'capped' else skip end as reason
+    from judged left join counted on counted.profile_id = judged.person_id
+    -- A person's second message of one batch waits for the next: the counter moves one at a time.
+    where class <> 'marketing' or nth = 1 or skip is not null or later is not null
+),"""
+
+_NO_CAP = """
+verdict as (select judged.*, skip as reason from judged),"""
+
+# The row of `workspaces` is a single one, and `sources` are asked once a statement, so what is read
+# here for each message is its person, the address, and what stands against it.
+_CLAIM = """
+with due as materialized (
+    select m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel, m.address,
+        m.source_id, m.step, m.occasion, m.visit, m.resend
+    from messages m
+    where m.workspace_id = :workspace and m.queue_id = :queue and m.closed_at is null
+        and m.state = 'queued' and m.due_at <= :now and (m.due_at, m.id) > (:after_due, :after_id)
+        and {running}
+    order by m.due_at, m.id
+    limit {limit}
+    for update of m skip locked
+),
+known as (
+    select d.*, coalesce(p.id, o.id) as person_id, o.merged_into,
+        case when p.id is null then o.attributes else p.attributes end as attributes,
+        case when p.id is null then o.erased_at else p.erased_at end as erased_at,
+        coalesce(p.time_zone, o.time_zone, w.time_zone) as time_zone,
+        w.quiet_from, w.quiet_until
+    from due d
+    cross join (select * from workspaces where id = :workspace) w
+    left join profiles o on o.workspace_id = :workspace and o.id = d.profile_id
+    left join profiles p on p.workspace_id = :workspace and p.id = o.merged_into
+),
+judged as (
+    select k.*, case when k.profile_id is null then k.address else i.value end as sent_to,
+        coalesce(t.state = 'granted', false) as tracked,
+        case
+            when k.erased_at is not null then 'erased'
+            when k.expires_at <= :now then 'too late'
+            when (k.profile_id is null and k.address is null) or (k.profile_id is not null and i.value is null)
+                then 'no address'
+            when (k.merged_into is not null or exists (
+                    select from profiles a where a.workspace_id = :workspace and a.merged_into = k.person_id))
+                and exists (
+                    select from messages r join profiles a on a.workspace_id = :workspace and a.id = r.profile_id
+                    where r.workspace_id = :workspace and r.source_id = k.source_id and r.step = k.step
+                        and r.occasion = k.occasion and r.visit = k.visit and r.resend = k.resend
+                        and r.id <> k.id and coalesce(a.merged_into, a.id) = k.person_id
+                        and r.profile_id in (select k.person_id union all select b.id from profiles b
+                            where b.workspace_id = :workspace and b.merged_into = k.person_id)
+                        and (r.state in ('claimed', 'sending', 'accepted', 'unknown')
+                            or r.state = 'queued' and r.id < k.id))
+                then 'merged'
+            when k.class <> 'test' and s.reason is not null
+                and (k.class = 'marketing' or s.reason <> 'unsubscribed') then 'suppressed'
+            when k.class = 'marketing' and c.state is distinct from 'granted' then 'no consent'
+        end as skip,
+        case when k.class = 'marketing' and k.quiet_from is not null then (
+            select case
+                when not (case when k.quiet_from < k.quiet_until
+                    then local.at::time >= k.quiet_from and local.at::time < k.quiet_until
+                    else local.at::time >= k.quiet_from or local.at::time < k.quiet_until end) then null
+                else ((local.at::date + k.quiet_until
+                    + case when local.at::time < k.quiet_until then interval '0' else interval '1 day' end)
+                    at time zone k.time_zone)
+            end
+            from (select cast(:now as timestamptz) at time zone k.time_zone as at) local
+        ) end as later,
+        row_number() over (partition by k.person_id order by k.due_at, k.id) as nth
+    from known k
+    left join identities i on i.workspace_id = :workspace and i.profile_id = k.person_id
+        and i.kind = k.channel and i.is_primary
+    left join suppressions s on s.workspace_id = :workspace and s.channel = k.channel and s.ended_at is null
+        and s.address_hash = sha256(convert_to(
+            case when k.profile_id is null then k.address else i.value end, 'UTF8'))
+    left join consents c on c.workspace_id = :workspace and c.profile_id = k.person_id
+        and c.purpose = k.channel and c.ended_at is null
+    left join consents t on t.workspace_id = :workspace and t.profile_id = k.person_id
+        and t.purpose = 'tracking' and t.ended_at is null
+),{cap}
+decided as (
+    update messages m set
+        state = case when v.reason is not null then 'skipped' when v.later is not null then 'queued'
+            else 'claimed' end,
+        reason = v.reason,
+        detail = case when v.reason is not null then null else m.detail end,
+        closed_at = case when v.reason is not null then cast(:now as timestamptz) end,
+        due_at = case when v.reason is null and v.later is not null then v.later else m.due_at end,
+        attempt = case when v.reason is null and v.later is null then cast(:attempt as uuid) end,
+        claimed_at = case when v.reason is null and v.later is null then cast(:now as timestamptz)
+            else m.claimed_at end,
+        address = coalesce(v.sent_to, m.address),
+        tracked = v.tracked
+    from verdict v
+    where m.workspace_id = :workspace and m.id = v.id
+    returning m.id, m.state, m.occasion, m.step, m.address, m.template_version_id, m.tracked,
+        case when m.state = 'claimed' then v.attributes end as attributes
+),
+leased as (
+    insert into leases (workspace_id, id, queue_id, message_ids, until)
+    select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
+    from decided where state = 'claimed' having count(*) > 0
+)
+select d.id, d.due_at, x.state, x.occasion, x.step, x.address, x.template_version_id, x.attributes, x.tracked
+from due d left join decided x on x.id = d.id
+"""
+
+
+@cache
+def _claim(kind: SourceKind, capped: bool, limit: int) -> TextClause:
+    # The limit is written out: as a parameter the planner would take it for a tenth of the table.
+    return text(
+        _CLAIM.format(running=_RUNNING[kind], limit=int(limit), cap=_COUNT_CAP if capped else _NO_CAP)
+    )
+
+
+async def claim(
+    db: AsyncSession,
+    queue: Queue,
+    attempt: UUID,
+    now: datetime,
+    lease: float,
+    limit: int,
+    cap: Cap | None = None,
+    after: tuple[datetime, UUID] = BEGINNING,
+) -> Claim:
+    """Take up to `limit` messages that are due, under `attempt` and a lease of so many seconds.
+
+    In the same statement the source's state, consent, suppression, address, merges, quiet hours and the
+    cap are read again; what may not go is skipped with its reason, what must wait gets a new `due_at`.
+    `after` is where an earlier claim of the same slice ended, so that the closed are not walked again.
+    """
+    values = {
+        "workspace": queue.workspace_id,
+        "queue": queue.id,
+        "attempt": attempt,
+        "now": now,
+        "lease": lease,
+        "after_due": after[0],
+        "after_id": after[1],
+    }
+    if cap:
+        values |= {"cap_limit": cap.limit, "cap_period": cap.period, "cap_start": cap.starts_on}
+    rows = (await db.execute(_claim(queue.kind, cap is not None, limit), values)).all()
+    claimed, skipped, cursor = [], [], after
+    for row in rows:
+        cursor = max(cursor, (row.due_at, row.id))
+        if row.state == MessageState.CLAIMED:
+            claimed.append(
+                Claimed(
+                    row.id,
+                    row.occasion,
+                    row.step,
+                    row.address,
+                    row.template_version_id,
+                    row.attributes or {},
+                    row.tracked,
+                )
+            )
+        elif row.state == MessageState.SKIPPED:
+            skipped.append(row.id)
+    return Claim(claimed, skipped, len(rows), cursor)
+
+
+_MARK = """
+update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes::jsonb
+from unnest(cast(:ids as uuid[]), cast(:holes as text[])) as v(id, holes)
+where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt
+    and m.state in ('claimed'{again})
+    and exists (select from leases l where l.workspace_id = :workspace and l.id = :attempt
+        and l.until > clock_timestamp())
+    and {running}
+returning m.id
+"""
+
+
+@cache
+def _mark(kind: SourceKind, again: bool) -> TextClause:
+    return text(_MARK.format(running=_RUNNING[kind], again=", 'sending'" if again else ""))
+
+
+async def mark(
+    db: AsyncSession,
+    queue: Queue,
+    attempt: UUID,
+    letters: Sequence[tuple[UUID, Sequence[str]]],
+    now: datetime,
+    again: bool = False,
+) -> set[UUID]:
+    """Note that these messages, with the values of their holes, are about to go on the wire.
+
+    Only what is returned may be sent, and only after this transaction has committed. `again` repeats a
+    mark whose commit was never answered: what it had marked, and nobody has sent yet, counts.
+    """
+    rows = await db.execute(
+        _mark(queue.kind, again),
+        {
+            "workspace": queue.workspace_id,
+            "queue": queue.id,
+            "attempt": attempt,
+            "now": now,
+            "ids": [id for id, _ in letters],
+            "holes": [orjson.dumps(holes).decode() for _, holes in letters],
+        },
+    )
+    return set(rows.scalars())
+
+
+_PUT_BACK = """
+update messages m set
+    state = case when {given_up} then 'skipped' else 'queued' end,
+    reason = case when {given_up} then 'cancelled' end,
+    closed_at = case when {given_up} then cast(:now as timestamptz) end,
+    attempt = null
+where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
+    and m.state = 'claimed'
+returning m.id, m.state
+"""
+
+
+@cache
+def _put_back(kind: SourceKind) -> TextClause:
+    return text(_PUT_BACK.format(given_up=_GIVEN_UP[kind]))
+
+
+async def put_back(
+    db: AsyncSession, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime
+) -> list[UUID]:
+    """Let go of claimed messages that were not marked: to the queue, or skipped if the source is cancelled.
+
+    Returns those that were skipped.
+    """
+    rows = await db.execute(
+        _put_back(queue.kind),
+        {
+            "workspace": queue.workspace_id,
+            "queue": queue.id,
+            "attempt": attempt,
+            "now": now,
+            "ids": list(ids),
+        },
+    )
+    return [row.id for row in rows if row.state == MessageState.SKIPPED]
+
+
+_SKIP = text(
+    """
+    update messages m set state = 'skipped', reason = 'template error', detail = v.detail,
+        closed_at = :now, attempt = null
+    from unnest(cast(:ids as uuid[]), cast(:details as text[])) as v(id, detail)
+    where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt and m.state = 'claimed'
+    returning m.id
+    """
+)
+
+
+async def skip_unwritable(
+    db: AsyncSession, queue: Queue, attempt: UUID, errors: Sequence[tuple[UUID, str]], now: datetime
+) -> list[UUID]:
+    """Skip claimed messages whose template can't be filled for this person, each with the sentence why."""
+    rows = await db.execute(
+        _SKIP,
+        {
+            "workspace": queue.workspace_id,
+            "attempt": attempt,
+            "now": now,
+            "ids": [id for id, _ in errors],
+            "details": [detail for _, detail in errors],
+        },
+    )
+    return list(rows.scalars())
+
+
+_SETTLE = text(
+    f"""
+    with outcome as (
+        select * from jsonb_to_recordset(cast(:outcomes as jsonb))
+            as o(id uuid, state text, provider_id text, reason text, retry_after float8)
+    ),
+    decided as (
+        select o.id, o.provider_id, o.reason, o.retry_after,
+            case when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state end as state
+        from outcome o join messages m on m.workspace_id = :workspace and m.id = o.id
+    )
+    update messages m set
+        state = d.state,
+        reason = case when d.state = 'accepted' then null else d.reason end,
+        provider_id = coalesce(d.provider_id, m.provider_id),
+        due_at = case when d.state = 'queued' then :now
+            + make_interval(secs => greatest(coalesce(d.retry_after, 0), least(2 ^ m.attempts, 3600)))
+            else m.due_at end,
+        closed_at = case when d.state = 'queued' then null else coalesce(m.closed_at, :now) end,
+        reconcile_at = case when d.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
+        attempt = case when d.state = 'queued' then null else m.attempt end
+    from decided d
+    where m.workspace_id = :workspace and m.id = d.id and m.attempt = :attempt
+        and (m.state = 'sending' or m.state = 'unknown' and d.state in ('accepted', 'failed'))
+    returning m.id, m.state
+    """
+)
+
+
+async def settle(
+    db: AsyncSession,
+    queue: Queue,
+    attempt: UUID,
+    outcomes: Sequence[Settled],
+    now: datetime,
+    reconcile_at: datetime,
+) -> dict[UUID, MessageState]:
+    """Write down what the provider answered, and return the state that each message has now.
+
+    A no before acceptance goes back to the queue, due after the longer of the provider's wish and a
+    doubling pause, and fails after `MOST_ATTEMPTS`. What had become unknown meanwhile may be put right.
+    """
+    rows = await db.execute(
+        _SETTLE,
+        {
+            "workspace": queue.workspace_id,
+            "attempt": attempt,
+            "now": now,
+            "reconcile_at": reconcile_at,
+            "outcomes": orjson.dumps([outcome._asdict() for outcome in outcomes]).decode(),
+        },
+    )
+    return {row.id: MessageState(row.state) for row in rows}
+
+
+_GIVE_BACK = text(
+    """
+    with back as (
+        select coalesce(p.merged_into, p.id) as profile_id, m.channel,
+            date_trunc(:period, m.claimed_at at time zone w.time_zone)::date as starts_on, count(*) as n
+        from messages m
+        join workspaces w on w.id = :workspace
+        join profiles p on p.workspace_id = :workspace and p.id = m.profile_id
+        where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.class = 'marketing'
+        group by 1, 2, 3
+    )
+    update cap_counters c set n = greatest(c.n - back.n, 0)
+    from back
+    where c.workspace_id = :workspace and c.profile_id = back.profile_id and c.channel = back.channel
+        and c.period = :period and c.starts_on = back.starts_on
+    """
+)
+
+
+async def give_back(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID], period: str) -> None:
+    """Take messages that were claimed but not sent out of their persons' counters."""
+    if ids:
+        await db.execute(_GIVE_BACK, {"workspace": workspace_id, "ids": list(ids), "period": period})
+
+
+_DROP_LEASE = text("delete from leases where workspace_id = :workspace and id = :attempt")
+
+
+async def drop_lease(db: AsyncSession, queue: Queue, attempt: UUID) -> None:
+    """The batch is done: nothing of it is claimed or on the wire."""
+    await db.execute(_DROP_LEASE, {"workspace": queue.workspace_id, "attempt": attempt})
+
+
+_RECOVER = text(
+    """
+    with ended as (
+        delete from leases l
+        where l.workspace_id = :workspace and l.queue_id = :queue and l.until < clock_timestamp()
+        returning l.id, l.message_ids
+    ),
+    held as (select e.id as attempt, unnest(e.message_ids) as id from ended e)
+    update messages m set
+        state = case m.state when 'claimed' then 'queued' else 'unknown' end,
+        attempt = case m.state when 'claimed' then null else m.attempt end,
+        reason = case m.state when 'claimed' then null else 'the worker stopped before the answer was known' end,
+        closed_at = case m.state when 'claimed' then null else cast(:now as timestamptz) end,
+        reconcile_at = case m.state when 'claimed' then null else cast(:reconcile_at as timestamptz) end
+    from held h
+    where m.workspace_id = :workspace and m.id = h.id and m.attempt = h.attempt
+        and m.state in ('claimed', 'sending')
+    returning m.id, m.state
+    """
+)
+
+
+async def recover(
+    db: AsyncSession, queue: Queue, now: datetime, reconcile_at: datetime
+) -> dict[UUID, MessageState]:
+    """Take over from workers whose lease ran out.
+
+    What they had only claimed was never on the wire and is queued again; what they had marked is unknown.
+    """
+    rows = await db.execute(
+        _RECOVER,
+        {
+            "workspace": queue.workspace_id,
+            "queue": queue.id,
+            "now": now,
+            "reconcile_at": reconcile_at,
+        },
+    )
+    return {row.id: MessageState(row.state) for row in rows}
+
+
+_CANCEL = text(
+    """
+    with open as (
+        select id from messages
+        where workspace_id = :workspace and queue_id = :queue and closed_at is null and state = 'queued'
+        limit 20000 for update skip locked
+    )
+    update messages m set state = 'skipped', reason = 'cancelled', closed_at = :now
+    from open where m.workspace_id = :workspace and m.id = open.id
+    """
+)
+
+
+async def cancel(db: AsyncSession, queue: Queue, now: datetime) -> int:
+    """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
+    values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
+    return (await db.execute(_CANCEL, values)).rowcount
+
+
+_AHEAD = text(
+    """
+    select
+        (select count(*) from messages m where m.workspace_id = :workspace and m.queue_id = :queue
+            and m.closed_at is null) as open,
+        (select min(m.due_at) from messages m where m.workspace_id = :workspace and m.queue_id = :queue
+            and m.closed_at is null and m.state = 'queued') as next_due,
+        (select min(l.until) from leases l where l.workspace_id = :workspace and l.queue_id = :queue)
+            - clock_timestamp() as lease_left
+    """
+)
+
+
+class Ahead(NamedTuple):
+    """What a queue still holds."""
+
+    open: int
+    next_due_at: datetime | None  # The first queued message's; it may lie in the past.
+    lease_left: float | None  # Seconds until the first lease ends, negative when it has; None without leases.
+
+
+async def ahead(db: AsyncSession, queue: Queue) -> Ahead:
+    row = (await db.execute(_AHEAD, {"workspace": queue.workspace_id, "queue": queue.id})).one()
+    left = row.lease_left.total_seconds() if row.lease_left is not None else None
+    return Ahead(row.open, row.next_due, left)
