@@ -1,0 +1,226 @@
+"""Refusals on the wire: every error is a problem of RFC 9457, in words, and never a traceback."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+TEMPORAL_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+
+class Unauthorized(CampanileError):
+    """Nobody knows who asks."""
+
+
+class Unavailable(CampanileError):
+    """Something that we need is away; the same request may succeed later."""
+
+
+class TooLarge(CampanileError):
+    """More was sent than we read."""
+
+
+STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
+    NotFound: (HTTPStatus.NOT_FOUND, "not-found", "There is no such thing"),
+    Conflict: (HTTPStatus.CONFLICT, "conflict", "Not in this state"),
+    Invalid: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
+    Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Refused to start"),
+    Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized", "Who are you?"),
+    Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Something is away"),
+    TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "Too large"),
+}
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with what was sent."""
+
+    pointer: str = Field(description="JSON pointer (RFC 6901) to the field, `/name` for a parameter.")
+    part: str = Field(alias="in", description="body, query, path or header.")
+    detail: str
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+
+
+class Problem(BaseModel):
+    """Why a request was not answered as asked (RFC 9457)."""
+
+    type: str = Field(description="A name for this kind of problem that never changes.")
+    title: str
+    status: int
+    detail: str = Field(description="A sentence that says what to do.")
+    errors: list[FieldError] = Field(description="The fields at fault; empty when no field is.")
+    request_id: str | None = Field(description="What to quote when you ask about it; our logs carry it.")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:campanile:problem:invalid",
+                "title": "The request breaks a rule",
+                "status": 422,
+                "detail": "name: This field is required.",
+                "errors": [{"pointer": "/name", "in": "body", "detail": "This field is required."}],
+                "request_id": "0199f1c2a4b07c1e8d2f3a4b5c6d7e8f",
+            }
+        }
+    )
+
+
+def problem(
+    status: int, kind: str, title: str, detail: str, errors: Sequence[FieldError] = (), **headers: str
+) -> JSONResponse:
+    """The response for one problem. `headers` are named with underscores."""
+    body = Problem(
+        type=f"urn:campanile:problem:{kind}",
+        title=title,
+        status=status,
+        detail=detail,
+        errors=list(errors),
+        request_id=structlog.contextvars.get_contextvars().get("request_id"),
+    )
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return JSONResponse(body.model_dump(mode="json"), status, media_type=MEDIA_TYPE, headers=named)
+
+
+def of_error(error: Exception) -> JSONResponse:
+    """The response for whatever went wrong. What nobody foresaw is logged, and answered without details."""
+    if isinstance(error, RequestValidationError):
+        return _validation(error)
+    if isinstance(error, HTTPException):
+        return _http(error)
+    if refusal := _foreseen(error):
+        return _refusal(refusal)
+    log.error("A request failed", exc_info=error)
+    return problem(
+        500,
+        "internal",
+        "Something broke on our side",
+        "This should not have happened. Our log has the details under the request_id.",
+    )
+
+
+def _foreseen(error: Exception) -> CampanileError | None:
+    """What an error means to whoever asked, if we know."""
+    match error:
+        case CampanileError():
+            return error
+        case RPCError(status=status) if status in TEMPORAL_AWAY:
+            return Unavailable("Temporal does not answer; nothing was changed. Try again soon.")
+        case OperationalError() | InterfaceError() | PoolTimeout():
+            log.warning("The database does not answer", error=str(error.__cause__ or error))
+            return Unavailable("The database does not answer. Try again soon.")
+        case DataError() | UnicodeEncodeError():
+            return Invalid("Something in it can't be stored, such as a NUL or half a character.")
+        case RecursionError():
+            return Invalid("It is nested too deeply.")
+    return None
+
+
+def handle(app: FastAPI) -> None:
+    """Let `app` answer every error with a problem."""
+
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        return of_error(error)
+
+    for kind in (CampanileError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _refusal(error: CampanileError) -> JSONResponse:
+    status, kind, title = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
+    errors = [_field(error.field, error.message)] if error.field is not None else []
+    headers: dict[str, str] = {}
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW_Authenticate"] = "Bearer"
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry_After"] = "5"
+    return problem(status, kind, title, error.message, errors, **headers)
+
+
+def _field(field: str, detail: str) -> FieldError:
+    """`field` is a pointer into the body, or ?name for a query parameter."""
+    if field.startswith("?"):
+        return FieldError(pointer=f"/{field[1:]}", part="query", detail=detail)
+    return FieldError(pointer=field, part="body", detail=detail)
+
+
+def _http(error: HTTPException) -> JSONResponse:
+    """What the framework refuses by itself."""
+    match error.status_code:
+        case 404:
+            detail = "There is nothing at this address; /docs lists what there is."
+            return problem(404, "not-found", "There is no such thing", detail)
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            detail = f"This address answers {allowed or 'other methods'} only."
+            return problem(405, "method-not-allowed", "Wrong method", detail, Allow=allowed)
+        case status:
+            phrase = HTTPStatus(status).phrase
+            detail = str(error.detail).rstrip(".") + "."
+            return problem(status, phrase.lower().replace(" ", "-"), phrase, detail)
+
+
+def _validation(error: RequestValidationError) -> JSONResponse:
+    errors = [_in_words(each, error.body) for each in error.errors()]
+    first = errors[0]
+    where = first.pointer.strip("/").replace("/", ".")
+    detail = f"{where}: {first.detail}" if where else first.detail
+    if len(errors) > 1:
+        detail += f" (and {len(errors) - 1} more)"
+    status, kind, title = STATUS[Invalid]
+    return problem(status, kind, title, detail, errors)
+
+
+def _in_words(error: dict[str, Any], body: Any) -> FieldError:
+    part, *place = error["loc"]
+    pointer = _pointer(place, error, body) if part == "body" else "/" + "/".join(map(str, place))
+    match error["type"]:
+        case "missing":
+            detail = "This field is required." if place or part != "body" else "Send a JSON body."
+        case "extra_forbidden":
+            detail = "There is no such field; take it out."
+        case "json_invalid":
+            detail = f"The body is no valid JSON: {error['ctx']['error']}, at character {place[0]}."
+        case "union_tag_invalid" | "union_tag_not_found":
+            detail = f"{error['msg']}.".replace("Input tag", "The kind").replace("using _tag() ", "")
+        case _:
+            message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "This should")
+            detail = message if message.endswith((".", "?", "!")) else f"{message}."
+    return FieldError(pointer=pointer, part=str(part), detail=detail)
+
+
+def _pointer(place: Sequence[str | int], error: dict[str, Any], body: Any) -> str:
+    """The JSON pointer of an error: pydantic's place without the names of union members within it."""
+    if error["type"] == "json_invalid":
+        return ""
+    missing = error["type"] == "missing"
+    inside = place[:-1] if missing else place
+    path = _path(body, list(inside), error.get("input"))
+    keys = (list(inside) if path is None else path) + ([place[-1]] if missing and place else [])
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
+
+
+def _path(value: Any, place: list[str | int], target: Any) -> list[str | int] | None:
+    """The keys that lead from `value` to `target`, which are `place` but for some that are none."""
+    if not place:
+        return [] if value is target or value == target else None
+    key, *rest = place
+    known = (isinstance(value, dict) and key in value) or (
+        isinstance(value, list) and isinstance(key, int) and key < len(value)
+    )
+    if known and (path := _path(value[key], rest, target)) is not None:
+        return [key, *path]
+    return _path(value, rest, target)
