@@ -1,0 +1,353 @@
+"""Everyone's place in a flow: who enters, who is due, and how a whole group moves one step on.
+
+A member who is due at a step has done with it: a wait is over, a message was closed, the start is past.
+Moving on means arriving at the next step, which says when the member is due again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
+from domain.messages import MessageClass, MessageState, SourceKind
+from models.flows import Enrollment, Flow
+from models.messages import Message
+
+WAITS_FOR_MESSAGE = "message"
+
+
+_ENROLL = text(
+    f"""
+    insert into enrollments
+        (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
+    select distinct on (f.id, coalesce(p.merged_into, p.id), entry)
+        f.workspace_id, f.id, f.version_id, coalesce(p.merged_into, p.id),
+        case v.definition ->> 'reentry' when 'always' then who.entry else 'once' end as entry,
+        who.properties, '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
+    from jsonb_to_recordset(cast(:entries as jsonb)) as who(profile_id uuid, entry text, properties jsonb)
+    join flows f on f.workspace_id = :workspace and f.id = :flow and f.state in ('live', 'paused')
+    join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
+    join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
+    on conflict (workspace_id, flow_id, profile_id, entry) do nothing
+    """
+)
+
+_ENTER_BY_ORDERS = text(
+    f"""
+    with entered as (
+        insert into enrollments
+            (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
+        select distinct on (f.id, coalesce(p.merged_into, p.id), entry)
+            f.workspace_id, f.id, f.version_id, coalesce(p.merged_into, p.id),
+            case v.definition ->> 'reentry' when 'always' then o.key else 'once' end as entry,
+            jsonb_build_object('order', o.key, 'total', o.total::text, 'currency', o.currency),
+            '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
+        from orders o
+        join profiles p on p.workspace_id = :workspace and p.id = o.profile_id and p.erased_at is null
+        join flows f on f.workspace_id = :workspace and f.state in ('live', 'paused')
+        join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
+            and v.definition -> 'trigger' ->> 'event' = 'order placed'
+        where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[]))
+        order by f.id, coalesce(p.merged_into, p.id), entry, o.ordered_at, o.id
+        on conflict (workspace_id, flow_id, profile_id, entry) do nothing
+        returning flow_id
+    )
+    select count(*) as entered, count(poke(flow_id, '{SourceKind.FLOW}')) as poked
+    from (select flow_id, count(*) from entered group by flow_id) flows
+    """
+)
+
+
+async def enroll(
+    db: AsyncSession,
+    workspace_id: UUID,
+    flow_id: UUID,
+    entries: Sequence[tuple[UUID, str, dict[str, Any]]],
+    now: datetime,
+) -> int:
+    """Let profiles enter a live or paused flow, each (profile, entry, properties), and poke the flow.
+
+    `entry` tells two journeys apart where the flow may be entered again; otherwise a profile enters
+    once. Returns how many entered; who is in already, erased or unknown does not.
+    """
+    rows = [
+        {"profile_id": profile, "entry": entry, "properties": properties}
+        for profile, entry, properties in entries
+    ]
+    values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
+    entered = (await db.execute(_ENROLL, values)).rowcount
+    if entered:
+        await poke(db, flow_id)
+    return entered
+
+
+async def enter_by_orders(
+    db: AsyncSession, workspace_id: UUID, order_ids: Sequence[UUID], now: datetime
+) -> None:
+    """Let the buyers of these orders enter every flow that begins with an order, and poke the flows."""
+    await db.execute(
+        _ENTER_BY_ORDERS, {"workspace": workspace_id, "orders": list(order_ids), "now": now}
+    )
+
+
+async def enter_all(
+    db: AsyncSession, flow: Flow, profile_ids: Select[tuple[UUID]], now: datetime
+) -> int:
+    """Let everyone whom the select names enter the flow's present version, once."""
+    members = profile_ids.subquery()
+    entries = select(
+        literal(flow.workspace_id),
+        literal(flow.id),
+        literal(flow.version_id),
+        members.c[0],
+        literal("once"),
+        literal(START),
+        literal(now),
+        literal(now),
+    )
+    columns = ["workspace_id", "flow_id", "version_id", "profile_id", "entry", "step", "due_at", "entered_at"]
+    from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+    result = await db.execute(
+        pg_insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing()
+    )
+    return result.rowcount
+
+
+async def poke(db: AsyncSession, flow_id: UUID) -> None:
+    """Tell the flow's workflow, once this transaction has committed, that members are due."""
+    await db.execute(select(func.poke(flow_id, SourceKind.FLOW)))
+
+
+async def ring(db: AsyncSession, queue_id: UUID) -> None:
+    """Wake a slice of this queue that is under way, in whatever process, once this transaction commits."""
+    await db.execute(select(func.pg_notify("campanile", str(queue_id))))
+
+
+_FREE = text(
+    f"""
+    update enrollments e set due_at = :now, waiting_for = null
+    from messages m
+    where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[])) and m.closed_at is not null
+        and m.source_kind = '{SourceKind.FLOW}'
+        and e.workspace_id = :workspace and e.id = m.occasion and e.step = m.step and e.visit = m.visit
+        and e.waiting_for = '{WAITS_FOR_MESSAGE}'
+    """
+)
+
+
+async def free(db: AsyncSession, workspace_id: UUID, message_ids: Sequence[UUID], now: datetime) -> int:
+    """The members who waited for these messages, now closed, are due. Returns how many."""
+    values = {"workspace": workspace_id, "messages": list(message_ids), "now": now}
+    return (await db.execute(_FREE, values)).rowcount
+
+
+class Item(NamedTuple):
+    """One line of the agenda: a step at which somebody is, or will be, due."""
+
+    version_id: UUID
+    step: str
+    due: int  # Due now, counted up to 10,000.
+    next_due_at: datetime  # The first one's; in the past for those who are due.
+
+
+_AGENDA = text(
+    f"""
+    select v.id as version_id, s.step, d.due, n.due_at as next_due_at
+    from flow_versions v
+    cross join lateral (
+        select '{START}' as step union all select jsonb_object_keys(v.definition -> 'steps')
+    ) s
+    cross join lateral (
+        select e.due_at from enrollments e
+        where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step and e.due_at is not null
+        order by e.due_at limit 1
+    ) n
+    cross join lateral (
+        select count(*) as due from (
+            select from enrollments e
+            where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
+                and e.due_at <= :now
+            limit 10000
+        ) some
+    ) d
+    where v.workspace_id = :workspace and v.flow_id = :flow
+    order by n.due_at
+    """
+)
+
+
+async def agenda(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> list[Item]:
+    """Where members are due or will be, the most urgent first. Empty steps are left out."""
+    rows = await db.execute(_AGENDA, {"workspace": workspace_id, "flow": flow_id, "now": now})
+    return [Item(row.version_id, row.step, row.due, row.next_due_at) for row in rows]
+
+
+class Move(NamedTuple):
+    """A group's way from one step to the next."""
+
+    workspace_id: UUID
+    flow_id: UUID
+    version_id: UUID
+    origin: str
+    to: str | None  # None: to the end.
+    step: Step | None  # The step called `to`.
+    template_version_id: UUID | None  # What a send step sends.
+    why: str
+
+
+async def advance(
+    db: AsyncSession,
+    move: Move,
+    now: datetime,
+    limit: int,
+    condition: ColumnElement[bool] | None = None,
+) -> int:
+    """Move up to `limit` members who are due at `origin`, and meet `condition`, on to the next step.
+
+    Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
+    Nobody moves unless the flow is live. Returns how many moved.
+    """
+    due = (
+        select(Enrollment.id)
+        .where(
+            Enrollment.workspace_id == move.workspace_id,
+            Enrollment.version_id == move.version_id,
+            Enrollment.step == move.origin,
+            Enrollment.due_at <= now,
+            exists().where(
+                Flow.workspace_id == move.workspace_id, Flow.id == move.flow_id, Flow.state == FlowState.LIVE
+            ),
+            *([] if condition is None else [condition]),
+        )
+        .order_by(Enrollment.due_at)
+        .limit(literal_column(str(int(limit))))
+        .with_for_update(of=Enrollment, skip_locked=True)
+        .cte("due")
+        .prefix_with("materialized")
+    )
+    moving = (
+        update(Enrollment)
+        .where(Enrollment.workspace_id == move.workspace_id, Enrollment.id == due.c.id)
+        .values(
+            step=move.to or END,
+            history=Enrollment.history.op("||")(cast(literal([_note(move, now)], JSONB), JSONB)),
+            **_arrival(move, now),
+        )
+    )
+    if not isinstance(move.step, Send):
+        return (await db.execute(moving)).rowcount
+    moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
+    lines = select(
+        literal(move.workspace_id),
+        literal(move.flow_id),
+        literal(move.flow_id),
+        literal(SourceKind.FLOW.value),
+        literal(move.to),
+        moved.c.profile_id,
+        moved.c.id,
+        moved.c.visit,
+        literal("email"),
+        literal(MessageClass.MARKETING.value),
+        literal(move.template_version_id),
+        literal(MessageState.QUEUED.value),
+        literal(now),
+    )
+    result = await db.execute(insert(Message).from_select(_LINE, lines, include_defaults=False))
+    return result.rowcount
+
+
+_LINE = [
+    "workspace_id",
+    "queue_id",
+    "source_id",
+    "source_kind",
+    "step",
+    "profile_id",
+    "occasion",
+    "visit",
+    "channel",
+    "class",
+    "template_version_id",
+    "state",
+    "due_at",
+]
+
+
+def _note(move: Move, now: datetime) -> dict[str, str]:
+    return {"at": now.isoformat(timespec="seconds"), "from": move.origin, "to": move.to or END, "why": move.why}
+
+
+def _arrival(move: Move, now: datetime) -> dict[str, Any]:
+    """What a member's row says on arriving at the step."""
+    match move.step:
+        case None:
+            return {"due_at": None, "waiting_for": None, "ended_at": now, "outcome": "finished"}
+        case Send():
+            return {"due_at": None, "waiting_for": WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
+        case Wait(duration=duration):
+            return {"due_at": now + duration}
+        case Branch():
+            return {"due_at": now}
+
+
+class Place(NamedTuple):
+    """How many members are at a step, and until when the first of them waits."""
+
+    step: str
+    members: int
+    next_due_at: datetime | None
+
+
+async def places(db: AsyncSession, workspace_id: UUID, flow_id: UUID) -> list[Place]:
+    """Where everyone under way is."""
+    rows = await db.execute(
+        select(Enrollment.step, func.count(), func.min(Enrollment.due_at))
+        .where(
+            Enrollment.workspace_id == workspace_id,
+            Enrollment.flow_id == flow_id,
+            Enrollment.ended_at.is_(None),
+        )
+        .group_by(Enrollment.step)
+        .order_by(Enrollment.step)
+    )
+    return [Place(*row) for row in rows]
+
+
+_END_ALL = text(
+    """
+    with some as (
+        select id from enrollments
+        where workspace_id = :workspace and flow_id = :flow and ended_at is null
+        limit 20000 for update
+    )
+    update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
+    from some where e.workspace_id = :workspace and e.id = some.id
+    """
+)
+
+
+async def end_all(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> int:
+    """End up to 20,000 journeys of an archived flow. Call until it returns 0."""
+    return (
+        await db.execute(_END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})
+    ).rowcount
