@@ -1,0 +1,384 @@
+"""A template taken apart: text that is the same for everyone, and holes that differ for each person.
+
+Liquid's nodes at the top level become one hole each, and only holes are rendered for a person. Holes of
+one part (subject, html, text) are rendered in the document's order within one Liquid context, so what a
+template keeps across the document (`assign`, `capture`, `increment`, `cycle`) comes out as if the whole
+part were rendered. `{{ name }}` and `{{ a.b | default: "x" }}`, nearly all there is in practice, are
+looked up without entering Liquid; a test holds both ways equal.
+"""
+
+import html
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from liquid import BoundTemplate, Environment, RenderContext
+from liquid.ast import Node
+from liquid.builtin.content import ContentNode
+from liquid.builtin.expressions import FilteredExpression, Path, StringLiteral
+from liquid.builtin.expressions.arguments import PositionalArgument
+from liquid.builtin.expressions.filtered import Filter
+from liquid.builtin.expressions.primitive import IntegerLiteral
+from liquid.builtin.output import OutputNode
+from liquid.builtin.tags.assign_tag import AssignNode
+from liquid.builtin.tags.capture_tag import CaptureNode
+from liquid.builtin.tags.comment_tag import CommentNode
+from liquid.builtin.tags.doc_tag import DocNode
+from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
+from liquid.expression import Expression
+from liquid.token import Token
+from liquid.undefined import UNDEFINED, FalsyStrictUndefined
+from markupsafe import escape
+
+from domain.errors import Invalid, Refused
+
+# Around a hole's number while a part is still one text. Private use, from the last plane, where no icon
+# font puts its letters; a template that has them is refused.
+OPEN, CLOSE = "\U0010f000", "\U0010f001"
+GUARD = "!"  # After OPEN: this hole begins a link.
+MARKS = re.compile(f"{OPEN}(\\d+){CLOSE}")
+
+# Where a message's token goes. Of characters that survive `url_encode` and escaping.
+TOKEN = "~campanile-token~"
+
+_LARGEST = 200_000  # Characters of one part. Gmail clips what is above 102 KB.
+_SPECIAL = re.compile("[&<>\"']")
+_COUNTERS = {"increment", "decrement"}
+_LIQUIDS_OWN = {"now", "today", "size", "first", "last"}  # Names that Liquid gives a meaning.
+_Plain = tuple[str, tuple[str, ...], str | None]  # A variable, the keys within it, its default.
+
+
+class TemplateError(Refused):
+    """This one message can't be made: it is skipped, and the sentence says why and what to do."""
+
+
+class Missing(FalsyStrictUndefined):
+    """A variable that a profile lacks: false in a condition, printed only by its `default`."""
+
+
+class _Context(RenderContext):
+    """Liquid's context, but a null is as good as missing: a mail that says "Dear ," is a broken one."""
+
+    def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
+        found = super().get(path, token=token, default=default)
+        if default is UNDEFINED and (found is None or isinstance(found, Missing)):
+            name = ".".join(map(str, path))
+            return Missing(name, token=token, hint=name)
+        return found
+
+
+class _Template(BoundTemplate):
+    context_class = _Context
+
+
+class _Sandbox(Environment):
+    """Liquid with limits: a template may come from anyone who has a key. It reads no other files."""
+
+    template_class = _Template
+    block_nesting_limit = 20
+    context_depth_limit = 20
+    loop_iteration_limit = 10_000
+    local_namespace_limit = 100_000
+    output_stream_limit = _LARGEST
+
+    def setup_tags_and_filters(self, *, extra: bool = False) -> None:
+        super().setup_tags_and_filters(extra=extra)
+        for tag in ("include", "render"):
+            del self.tags[tag]
+
+
+_HTML = _Sandbox(undefined=Missing, autoescape=True)
+_TEXT = _Sandbox(undefined=Missing, autoescape=False)
+
+
+def parse(source: str, pointer: str, *, markup: bool) -> BoundTemplate:
+    """Parse one part. Raises Invalid with `pointer` and the line (from 1) of the fault."""
+    if len(source) > _LARGEST:
+        raise Invalid(f"Keep this part under {_LARGEST:,} characters; it has {len(source):,}.", pointer)
+    if OPEN in source or CLOSE in source or TOKEN in source:
+        raise Invalid("Take out U+10F000, U+10F001 and the word ~campanile-token~: we use them.", pointer)
+    liquid = _HTML if markup else _TEXT
+    try:
+        template = liquid.from_string(source)
+    except LiquidError as error:
+        # A fault at the very end (a block that nobody closed) has no place of its own.
+        index = error.token.start_index if error.token and error.token.start_index >= 0 else len(source)
+        raise Invalid(f"{_line(source, index)}: {error.message}.", pointer) from error
+    for name, places in template.analyze(include_partials=False).filters.items():
+        if name not in liquid.filters:
+            raise Invalid(f"{_line(source, places[0].index)}: there is no filter {name}.", pointer)
+    return template
+
+
+def _line(source: str, index: int) -> str:
+    return f"Line {source.count(chr(10), 0, index) + 1} of the template"
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """One place that differs from person to person."""
+
+    source: str  # As the marketer wrote it, more or less: {{ first_name | default: 'there' }}
+    markup: bool  # Whether its value is HTML already; otherwise it is text, escaped where HTML wants it.
+    tells_token: bool = False  # Whether TOKEN may be within its value.
+    may_link: bool = False  # Whether <a href> may be within its value.
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A hole whose value is looked up without Liquid: {{ name.rest | default: "x" }}."""
+
+    hole: int
+    name: str
+    rest: tuple[str, ...]
+    default: str | None
+    node: Node  # For values that are neither text nor whole numbers, and for the error.
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The nodes of one part that need Liquid, in order; None where a node only keeps something."""
+
+    template: BoundTemplate
+    nodes: tuple[tuple[int | None, Node], ...]
+
+
+@dataclass(slots=True)
+class Taken:
+    """All that differs, over all parts of a template. A plain variable is one hole wherever it stands."""
+
+    constants: Mapping[str, Any]
+    holes: list[Hole] = field(default_factory=list)
+    lookups: list[_Lookup] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
+    _known: dict[_Plain, int] = field(default_factory=dict)
+
+    def apart(self, source: str, pointer: str, *, markup: bool) -> str:
+        """Take one part apart: what it says to everyone, with OPEN number CLOSE for each hole.
+
+        Raises Invalid with `pointer` when the part can't be parsed.
+        """
+        template = parse(source, pointer, markup=markup)
+        analysis = template.analyze(include_partials=False)
+        changed = set(analysis.locals)
+        counts = bool(_COUNTERS & analysis.tags.keys())
+        context = _Context(template, globals=self.constants)
+        said: list[str] = []
+        needs: list[tuple[int | None, Node]] = []
+        for node in template.nodes:
+            if isinstance(node, ContentNode):
+                said.append(node.text)
+                continue
+            if isinstance(node, CommentNode | DocNode):
+                continue
+            if isinstance(node, AssignNode | CaptureNode):
+                needs.append((None, node))
+                continue
+            if isinstance(node, OutputNode) and not counts:
+                if self._same_for_all(node, changed):
+                    try:
+                        said.append(_render(node, context))
+                    except LiquidError as error:
+                        raise Invalid(f"{node} can't be rendered: {error.message}.", pointer) from error
+                    continue
+                if (lookup := self._lookup(node, changed)) is not None:
+                    said.append(f"{OPEN}{lookup}{CLOSE}")
+                    continue
+            needs.append((len(self.holes), node))
+            said.append(f"{OPEN}{len(self.holes)}{CLOSE}")
+            self.holes.append(
+                Hole(str(node), markup, "unsubscribe_url" in str(node) or bool(changed), markup)
+            )
+        if needs:
+            self.parts.append(_Part(template, tuple(needs)))
+        return "".join(said)
+
+    def _same_for_all(self, node: OutputNode, changed: set[str]) -> bool:
+        """Whether the node speaks of nothing but constants. `date` may mean now, so it is never constant."""
+        expression = node.expression
+        if not isinstance(expression, FilteredExpression):
+            return False
+        roots = {path.head() for path in _paths(expression)}
+        filters = {each.name for each in expression.filters or ()}
+        return roots <= self.constants.keys() - changed and "date" not in filters
+
+    def _lookup(self, node: OutputNode, changed: set[str]) -> int | None:
+        """The hole of a plain variable, made when it is new; None when the node needs Liquid."""
+        plain = _plain(node.expression)
+        if plain is None or plain[0] in changed or plain[0] in self.constants:
+            return None
+        if plain not in self._known:
+            self._known[plain] = len(self.holes)
+            self.lookups.append(_Lookup(len(self.holes), *plain, node))
+            self.holes.append(Hole(str(node), markup=False))
+        return self._known[plain]
+
+    def render(self, variables: Mapping[str, Any]) -> tuple[str, ...]:
+        """The value of every hole for one person. Raises TemplateError when one can't be made."""
+        values = [""] * len(self.holes)
+        odd: list[tuple[int | None, Node]] = []
+        for lookup in self.lookups:
+            value = variables.get(lookup.name)
+            for key in lookup.rest:
+                value = value.get(key) if type(value) is dict else _ODD
+            if type(value) is str and (value or lookup.default is None):
+                values[lookup.hole] = value
+            elif type(value) is int and -(10**18) < value < 10**18:
+                values[lookup.hole] = str(value)
+            elif (value is None or value == "") and lookup.default is not None:
+                values[lookup.hole] = lookup.default
+            else:
+                odd.append((lookup.hole, lookup.node))
+        if odd or self.parts:
+            everything = {**variables, **self.constants}
+            for part in (_Part(_PLAIN, tuple(odd)), *self.parts):
+                _fill(part, everything, values)
+        return tuple(values)
+
+
+def _plain(expression: Expression) -> _Plain | None:
+    """What `{{ name.key | default: "x" }}` says, or None for any expression that says more."""
+    if not isinstance(expression, FilteredExpression) or not isinstance(expression.left, Path):
+        return None
+    keys = [key for key in expression.left.path if isinstance(key, str) and key not in _LIQUIDS_OWN]
+    if len(keys) < len(expression.left.path):
+        return None
+    match expression.filters or []:
+        case []:
+            return keys[0], tuple(keys[1:]), None
+        case [
+            Filter(
+                name="default", args=[PositionalArgument(value=StringLiteral() | IntegerLiteral() as default)]
+            )
+        ]:
+            # A literal is HTML where HTML is written and text elsewhere; here it must be the same in both.
+            said = str(default.value)
+            return None if _SPECIAL.search(said) else (keys[0], tuple(keys[1:]), said)
+        case _:
+            return None
+
+
+_ODD = object()
+_PLAIN = _TEXT.from_string("")
+
+
+def _fill(part: _Part, variables: Mapping[str, Any], values: list[str]) -> None:
+    context = _Context(part.template, globals=variables)
+    for hole, node in part.nodes:
+        try:
+            value = _render(node, context)
+        except UndefinedError as error:
+            raise TemplateError(
+                f"The template uses {{{{ {error.message} }}}}, which this profile lacks; "
+                f"give it a default: {{{{ {error.message} | default: 'there' }}}}."
+            ) from error
+        except LiquidError as error:
+            raise TemplateError(
+                f"{_brief(node)} can't be rendered for this profile: {error.message}."
+            ) from error
+        except LiquidInterrupt as error:
+            raise TemplateError(f"{_brief(node)} stands outside of any loop; take it out.") from error
+        except Exception as error:  # Filters let out whatever Python raises: one message, not the batch.
+            raise TemplateError(f"{_brief(node)} can't be rendered for this profile: {error}.") from error
+        if hole is not None:
+            values[hole] = value
+
+
+def _render(node: Node, context: RenderContext) -> str:
+    buffer = context.get_buffer()
+    node.render(context, buffer)
+    return buffer.getvalue()
+
+
+def _brief(node: Node) -> str:
+    source = " ".join(str(node).split())
+    return source if len(source) <= 80 else f"{source[:79]}…"
+
+
+def _paths(expression: Expression) -> Iterator[Path]:
+    if isinstance(expression, Path):
+        yield expression
+    for child in expression.children():
+        yield from _paths(child)
+
+
+def required(source: str, pointer: str, constants: Set[str]) -> set[str]:
+    """The profile's attributes that every message prints without a default.
+
+    What only stands within a block is not among them: whether it is printed depends on the profile.
+    """
+    template = parse(source, pointer, markup=True)
+    known = set(template.analyze(include_partials=False).locals) | constants | {"now", "today"}
+    names: set[str] = set()
+    for node in template.nodes:
+        expression = getattr(node, "expression", None)
+        if isinstance(node, OutputNode) and isinstance(expression, FilteredExpression):
+            if any(each.name == "default" for each in expression.filters or ()):
+                continue
+            if isinstance(expression.left, Path) and str(expression.left.head()) not in known:
+                names.add(str(expression.left.head()))
+    return names
+
+
+# --- skeletons: the text around the holes, and how a hole's value is written there
+
+
+def as_is(value: str) -> str:
+    return value
+
+
+def escaped(value: str) -> str:
+    return str(escape(value))
+
+
+def unescaped(value: str) -> str:
+    return html.unescape(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place in a skeleton for a hole's value, and how it is written there."""
+
+    hole: int
+    write: Callable[[str], str]
+
+
+class Here:
+    """The place in a skeleton for the message's token."""
+
+
+HERE = Here()
+Piece = str | Slot | Here
+Skeleton = tuple[Piece, ...]
+_CUT = re.compile(f"({OPEN}{GUARD}?\\d+{CLOSE}|{re.escape(TOKEN)})")
+
+
+def skeleton(said: str, writing: Callable[[int, bool], Callable[[str], str]]) -> Skeleton:
+    """Cut a part that was taken apart into pieces.
+
+    `writing(hole, guarded)` says how that hole's value is written; `guarded` where it begins a link.
+    """
+    pieces: list[Piece] = []
+    for text in _CUT.split(said):
+        if text.startswith(OPEN):
+            number = text.strip(OPEN + GUARD + CLOSE)
+            pieces.append(Slot(int(number), writing(int(number), GUARD in text)))
+        elif text == TOKEN:
+            pieces.append(HERE)
+        elif text:
+            pieces.append(text)
+    return tuple(pieces)
+
+
+def filled(pieces: Skeleton, values: Sequence[str], token: str) -> str:
+    """The skeleton with every hole's value and the token in place."""
+    said = []
+    for piece in pieces:
+        if isinstance(piece, str):
+            said.append(piece)
+        elif isinstance(piece, Slot):
+            said.append(piece.write(values[piece.hole]))
+        else:
+            said.append(token)
+    return "".join(said)
