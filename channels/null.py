@@ -1,0 +1,31 @@
+"""A channel that answers at once: what sending costs when the wire costs nothing."""
+
+from collections.abc import Sequence
+
+from channels.contract import Capabilities, Envelope, Letter, Outcome, OutcomeKind
+
+YES = Outcome(OutcomeKind.ACCEPTED)
+
+
+class NullChannel:
+    """Accepts every letter that can be filled, and forgets it."""
+
+    name = "null"
+    capabilities = Capabilities(largest_batch=5_000, wire_batch=500, webhooks=False, lookup=False)
+
+    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+        return [answer(letter, envelope) for envelope in batch]
+
+    async def close(self) -> None:
+        return None
+
+    async def check(self) -> str | None:
+        return None
+
+
+def answer(letter: Letter, envelope: Envelope) -> Outcome:
+    try:
+        letter.fill(envelope)
+    except Exception as error:  # noqa: BLE001 - the contract: what is wrong with one message stops no other
+        return Outcome(OutcomeKind.REJECTED, reason=f"The letter could not be filled: {error}")
+    return YES

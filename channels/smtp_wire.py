@@ -1,0 +1,226 @@
+"""The ground that an SMTP conversation stands on: connecting, greeting, TLS, login, and replies as lines."""
+
+import asyncio
+import socket
+import ssl
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+from channels.contract import Outcome
+from channels.smtp_replies import Reply, not_sent, senders_fault, turned_away
+
+PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+READ_AT_ONCE = 1 << 13  # Bytes: the replies of a group have some two hundred.
+LONGEST_REPLY = 1 << 16  # Bytes without an end, before we take the other side for no mail server.
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. RFC 5321 §4.5.3.2 would wait for minutes, but a message's lease does not."""
+
+    connect: float = 5.0
+    greeting: float = 10.0  # And each answer of the handshake.
+    command: float = 20.0  # MAIL, RCPT, DATA, and each piece of a large content.
+    content: float = 30.0  # From the final dot to its answer: after it the message is unknown.
+    idle: float = 60.0  # How long an unused connection is kept.
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where, how, and as whom."""
+
+    host: str
+    port: int
+    security: str  # A key of PORTS.
+    user: str | None = None
+    password: str = ""
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """From `smtp://`, `smtp+starttls://` or `smtps://user:password@host:port`, percent-encoded.
+
+        Raises ValueError when it is none of these; the URL, which holds a secret, is not in its words.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError("An SMTP server is given as smtp://, smtp+starttls:// or smtps://host:port.")
+        user = unquote(parts.username) if parts.username else None
+        port = parts.port or PORTS[parts.scheme]
+        return cls(parts.hostname, port, parts.scheme, user, unquote(parts.password or ""))
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Unreachable(Exception):
+    """There is no connection; `outcome` is what that means for messages that waited for it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class Wire(asyncio.BufferedProtocol):
+    """One connection, up to the login. What follows it is in `heard`, `cut` and `flowing`."""
+
+    def __init__(self, server: Server, timeouts: Timeouts) -> None:
+        self.server, self.timeouts = server, timeouts
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.extensions: dict[str, str] = {}  # As EHLO announced them: name in capitals, parameters.
+        self.over = False
+        self.clogged = False
+        self.buffer = memoryview(
+            bytearray(READ_AT_ONCE)
+        )  # Reused: a fresh one a read costs as much as the rest.
+        self.unread = b""
+        self.earlier: list[bytes] = []  # Lines of a reply whose last is still to come.
+        self.answer: asyncio.Future[list[bytes]] | None = self.loop.create_future()  # During the handshake.
+
+    # What follows the handshake.
+
+    def heard(self, line: bytes) -> None:
+        """A reply's last line; `earlier` holds those before it, if there were any."""
+        raise NotImplementedError
+
+    def cut(self, reason: str) -> None:
+        """The connection is of no more use."""
+        raise NotImplementedError
+
+    def flowing(self) -> None:
+        """All that was written has left us."""
+
+    # The handshake.
+
+    async def shake_hands(self, tls: ssl.SSLContext) -> None:
+        """Connect, greet, encrypt and log in. Raises Unreachable."""
+        try:
+            await self.connect(tls)
+            if self.server.security == "smtp+starttls":
+                await self.upgrade(tls)
+            if self.server.user is not None:
+                await self.log_in(self.server.user, self.server.password)
+        except TimeoutError:
+            raise Unreachable(not_sent(f"{self.server} does not answer.")) from None
+        except ssl.SSLError as error:
+            raise Unreachable(senders_fault(f"TLS with {self.server} failed: {error}")) from error
+        except OSError as error:
+            raise Unreachable(not_sent(f"{self.server} can't be reached: {error}")) from error
+        self.answer = None
+
+    async def connect(self, tls: ssl.SSLContext) -> None:
+        security = tls if self.server.security == "smtps" else None
+        async with asyncio.timeout(self.timeouts.connect):
+            await self.loop.create_connection(lambda: self, self.server.host, self.server.port, ssl=security)
+        await self.expect(220)
+        await self.hello()
+
+    async def hello(self) -> None:
+        assert self.transport
+        address, *_ = self.transport.get_extra_info("sockname")
+        literal = f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+        name = host if "." in (host := socket.gethostname()) else literal
+        try:
+            lines = await self.ask(f"EHLO {name}", 250)
+        except Unreachable:
+            lines = await self.ask(f"HELO {name}", 250)
+        words = [line[4:].decode("ascii", "replace").strip().partition(" ") for line in lines[1:]]
+        self.extensions = {word.upper(): rest for word, _, rest in words}
+
+    async def upgrade(self, tls: ssl.SSLContext) -> None:
+        if "STARTTLS" not in self.extensions:
+            raise Unreachable(senders_fault(f"{self.server} does not offer STARTTLS."))
+        await self.ask("STARTTLS", 220)
+        assert self.transport
+        if self.unread:  # Somebody in between spoke in the clear, to be heard after it (CVE-2021-38371).
+            raise Unreachable(senders_fault(f"{self.server} said more than it should before TLS."))
+        async with asyncio.timeout(self.timeouts.connect):
+            upgraded = await self.loop.start_tls(self.transport, self, tls, server_hostname=self.server.host)
+        assert upgraded
+        self.connection_made(upgraded)
+        await self.hello()
+
+    async def log_in(self, user: str, password: str) -> None:
+        mechanisms = self.extensions.get("AUTH", "").upper().split()
+        if "PLAIN" in mechanisms:  # RFC 4616
+            await self.ask("AUTH PLAIN " + base64("\0".join(("", user, password))), 235)
+        elif "LOGIN" in mechanisms:
+            await self.ask("AUTH LOGIN", 334)
+            await self.ask(base64(user), 334)
+            await self.ask(base64(password), 235)
+        else:
+            raise Unreachable(senders_fault(f"{self.server} offers neither AUTH PLAIN nor AUTH LOGIN."))
+
+    async def ask(self, command: str, good: int) -> list[bytes]:
+        if not self.transport or self.over:
+            raise ConnectionResetError("it hung up")
+        self.answer = self.loop.create_future()
+        self.transport.write(f"{command}\r\n".encode())
+        return await self.expect(good)
+
+    async def expect(self, good: int) -> list[bytes]:
+        assert self.answer
+        async with asyncio.timeout(self.timeouts.greeting):
+            lines = await self.answer
+        if int(lines[-1][:3]) != good:
+            raise Unreachable(turned_away(Reply.of(lines)))
+        return lines
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=1, low=0)  # So that `clogged` says whether all has left us.
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.broken(f"{self.server} cut the connection" + (f" ({exc})" if exc else ""))
+
+    def broken(self, reason: str) -> None:
+        if self.answer is None:
+            self.cut(reason)
+            return
+        self.over = True
+        if not self.answer.done():
+            self.answer.set_exception(ConnectionResetError("it hung up"))
+            self.answer.exception()  # Nobody may be waiting yet; `ask` says it then.
+
+    def pause_writing(self) -> None:
+        self.clogged = True
+
+    def resume_writing(self) -> None:
+        self.clogged = False
+        self.flowing()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = self.unread + self.buffer[:nbytes]
+        *lines, self.unread = data.split(b"\n")
+        for line in lines:
+            if not line[:3].isdigit() or len(line) < 3 or len(self.unread) > LONGEST_REPLY:
+                self.broken(f"{self.server} does not speak SMTP: {line[:80]!r}")
+                return
+            if line[3:4] == b"-":
+                self.earlier.append(line)
+            elif self.answer is not None:
+                self.heard_in_handshake(line)
+            else:
+                self.heard(line)
+                if self.earlier:
+                    self.earlier.clear()
+                if self.over:
+                    return
+
+    def heard_in_handshake(self, line: bytes) -> None:
+        lines, self.earlier = [*self.earlier, line], []
+        assert self.answer
+        if not self.answer.done():
+            self.answer.set_result(lines)
+
+
+def base64(text: str) -> str:
+    return b64encode(text.encode()).decode()
