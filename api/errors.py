@@ -100,7 +100,9 @@ def of_error(error: Exception) -> JSONResponse:
     if isinstance(error, RequestValidationError):
         return _validation(error)
     if isinstance(error, HTTPException):
-        return _http(error)
+        # FastAPI says 400 to whatever goes wrong while it reads a body; we may know better.
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else None
+        return _refusal(known) if cause and (known := _foreseen(cause)) else _http(error)
     if refusal := _foreseen(error):
         return _refusal(refusal)
     log.error("A request failed", exc_info=error)

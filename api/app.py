@@ -1,0 +1,49 @@
+"""Builds the API: ask, pass on, answer. `granian --interface asgi --factory api.app:create_app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
+
+from api import tracking
+from api.deps import Stack, TemporalLink
+from api.docs import PROBLEMS, document
+from api.errors import handle
+from api.front import Front
+from api.routes import campaigns, flows, health, imports, profiles, segments, templates, workspace
+from logs import configure_logging
+from models.base import Sessions
+from settings import Settings, read_settings
+
+PREFIX = "/api/v1"
+FEATURES = (segments, templates, campaigns, flows, profiles, imports, workspace)
+
+
+def create_app() -> ASGIApp:
+    """The server of one process, from its settings: the API, and the tracking paths beside it."""
+    settings = read_settings()
+    configure_logging(settings.log_level, "api")
+    return Front(build(settings), tracking.create_app())
+
+
+def build(settings: Settings) -> FastAPI:
+    """The API alone. What it opens, it opens when it starts, and Temporal when it is first asked."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
+        link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
+        app.state.stack = Stack(settings, sessions, link)
+        yield
+        await sessions.close()
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    handle(app)
+    app.include_router(health.router)
+    ours = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    for feature in FEATURES:
+        ours.include_router(feature.router)
+    app.include_router(ours)
+    document(app)
+    return app

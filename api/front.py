@@ -1,0 +1,146 @@
+"""The server's front door, around FastAPI and the tracking paths.
+
+Tracking passes straight through: it answers readers' mail programs by the thousand, and sees to itself.
+Everything else gets a request id, a line in the log, headers that keep browsers careful, a limit to what
+is read, and a problem instead of a traceback whatever happens within.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import TooLarge, of_error
+
+log = structlog.get_logger("api")
+
+LARGEST_BODY = 2_000_000  # Bytes. Uploads of files are read piece by piece and have a limit of their own.
+UPLOADS = "/api/v1/imports"
+TRACKING = ("/o/", "/c/", "/u/")
+QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
+_CAREFUL = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+class Front:
+    """One ASGI application of two: `tracking` has the paths of `TRACKING`, `app` all others."""
+
+    def __init__(self, app: ASGIApp, tracking: ASGIApp | None = None) -> None:
+        self._app, self._tracking = app, tracking
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._tracking is not None and scope["path"].startswith(TRACKING):
+            await self._tracking(scope, receive, send)
+        elif scope["type"] == "http":
+            await _Exchange(scope, receive, send).run(self._app)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start both before the server takes requests; stop both when it took its last."""
+        await receive()
+        try:
+            async with AsyncExitStack() as both:
+                for app in filter(None, (self._app, self._tracking)):
+                    await both.enter_async_context(living(app))
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+        except RuntimeError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+@asynccontextmanager
+async def living(app: ASGIApp) -> AsyncIterator[None]:
+    """Run an application's start and stop, as its server would. Raises RuntimeError if it can't start."""
+    told: asyncio.Queue[Message] = asyncio.Queue()
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    await told.put({"type": "lifespan.startup"})
+    scope: MutableMapping[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    running = asyncio.create_task(app(scope, told.get, heard.put))
+    if (answer := await _next(heard, running)) and answer["type"] == "lifespan.startup.failed":
+        raise RuntimeError(answer.get("message") or "The application could not start.")
+    try:
+        yield
+    finally:
+        await told.put({"type": "lifespan.shutdown"})
+        await _next(heard, running)
+
+
+async def _next(heard: asyncio.Queue[Message], running: asyncio.Task[None]) -> Message | None:
+    """What the application says next, or None when it has ended without a word (it knows no lifespan)."""
+    answer = asyncio.create_task(heard.get())
+    await asyncio.wait((answer, running), return_when=asyncio.FIRST_COMPLETED)
+    if answer.done():
+        return answer.result()
+    answer.cancel()
+    return None
+
+
+class _Exchange:
+    """One request and its response."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope, self._receive, self._send = scope, receive, send
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        self.limited = not scope["path"].startswith(UPLOADS)
+        self.read = 0  # Bytes.
+        self.status = 0  # Until the response has begun.
+        self.ended = False
+
+    async def run(self, app: ASGIApp) -> None:
+        began = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=self.id):
+            try:
+                await app(self.scope, self.receive, self.send)
+            except Exception as error:
+                if not self.status:
+                    await of_error(error)(self.scope, self._receive, self.send)
+                elif not self.ended:
+                    log.error("A response broke off", path=self.scope["path"], exc_info=error)
+                    raise
+            if self.scope["path"] not in QUIET or self.status >= 400:
+                log.info(
+                    "Answered",
+                    method=self.scope["method"],
+                    path=self.scope["path"],
+                    status=self.status,
+                    ms=round(1000 * (time.perf_counter() - began), 1),
+                )
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if self.limited:
+            self.read += len(message.get("body", b""))
+            if self.read > LARGEST_BODY:
+                raise TooLarge(f"Send at most {LARGEST_BODY:,} bytes here.")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.id
+            for name, value in _CAREFUL.items():
+                headers.setdefault(name, value)
+        elif message["type"] == "http.response.body":
+            self.ended = not message.get("more_body", False)
+        await self._send(message)

@@ -1,0 +1,154 @@
+"""The workspace: who sends, where they are, and the manners that hold for every message."""
+
+from datetime import datetime, time
+from typing import Annotated, Literal
+from uuid import UUID
+from zoneinfo import available_timezones
+
+from email_validator import EmailNotValidError, validate_email
+from fastapi import APIRouter
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from api.deps import Db, WorkspaceId
+from api.shapes import In, Name, Out, absent, example
+from domain.errors import Invalid
+from domain.workspaces import Cap
+from models.queries import workspaces
+from models.workspaces import Workspace
+
+router = APIRouter(prefix="/workspace", tags=["workspace"])
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f'There is no time zone "{name}"; name one of IANA\'s, such as Europe/Berlin')
+    return name
+
+
+def _address(given: str) -> str:
+    try:
+        return validate_email(given, check_deliverability=False, test_environment=True).normalized
+    except EmailNotValidError as error:
+        raise ValueError(f"This is no email address: {error}") from error
+
+
+def _one_a_channel(caps: list[Cap]) -> list[Cap]:
+    if len({cap.channel for cap in caps}) < len(caps):
+        raise ValueError("Give one cap for each channel")
+    return caps
+
+
+def _to_the_minute(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError("Give a time of day without an offset: it is meant in each profile's own zone")
+    return value
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+Address = Annotated[str, AfterValidator(_address)]
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]*$")
+]
+Lines = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+TimeOfDay = Annotated[time, AfterValidator(_to_the_minute)]
+Caps = Annotated[list[Cap], AfterValidator(_one_a_channel)]
+
+
+class QuietHours(In):
+    """When no marketing is sent, in each profile's own time zone. It may span midnight."""
+
+    start: TimeOfDay = Field(alias="from")
+    until: TimeOfDay
+
+    model_config = example({"from": "21:00", "until": "08:00"}, extra="forbid", serialize_by_alias=True)
+
+    @model_validator(mode="after")
+    def has_an_end(self) -> "QuietHours":
+        if self.start == self.until:
+            raise ValueError("Quiet hours that never end send nothing; give two different times, or null")
+        return self
+
+
+class WorkspaceChange(In):
+    """What to change; the rest stays."""
+
+    name: Name = Field(default_factory=absent)
+    sender_name: Line | None = None
+    sender_email: Address | None = None
+    postal_address: Lines | None = Field(None, description="It stands in every mail; many laws ask for it.")
+    time_zone: Zone = Field(default_factory=absent, description="IANA name: days and weeks begin there.")
+    currency: Currency = Field(default_factory=absent, description="ISO 4217, of orders that name none.")
+    caps: Caps = Field(default_factory=absent, description="The most marketing for one profile.")
+    quiet_hours: QuietHours | None = None
+    unknown_policy: Literal["leave", "resend"] = Field(
+        default_factory=absent,
+        description="What to do with messages of which nobody can say whether they were sent.",
+    )
+
+    model_config = example(
+        {
+            "sender_name": "Ada's Records",
+            "sender_email": "hello@records.example",
+            "postal_address": "Ada's Records, 1 Groove Street, Springfield",
+            "time_zone": "America/New_York",
+            "caps": [{"channel": "email", "limit": 3, "period": "week"}],
+            "quiet_hours": {"from": "21:00", "until": "08:00"},
+        },
+        extra="forbid",
+    )
+
+
+class WorkspaceOut(Out):
+    id: UUID
+    name: str
+    sender_name: str | None
+    sender_email: str | None
+    postal_address: str | None
+    time_zone: str
+    currency: str
+    caps: list[Cap]
+    quiet_hours: QuietHours | None
+    unknown_policy: Literal["leave", "resend"]
+    updated_at: datetime
+
+    model_config = example(
+        {
+            "id": "01920000-0000-7000-8000-000000000001",
+            "name": "Ada's Records",
+            "sender_name": "Ada's Records",
+            "sender_email": "hello@records.example",
+            "postal_address": "Ada's Records, 1 Groove Street, Springfield",
+            "time_zone": "America/New_York",
+            "currency": "USD",
+            "caps": [{"channel": "email", "limit": 3, "period": "week"}],
+            "quiet_hours": {"from": "21:00:00", "until": "08:00:00"},
+            "unknown_policy": "leave",
+            "updated_at": "2026-11-21T09:00:00Z",
+        }
+    )
+
+
+@router.get("")
+async def read_workspace(workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
+    """The workspace and its settings."""
+    return shown(await workspaces.get(db, workspace_id))
+
+
+@router.patch("")
+async def change_workspace(change: WorkspaceChange, workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
+    """Change the settings that are given. They hold for whatever is sent from now on."""
+    values = change.model_dump(mode="json", exclude_unset=True, exclude={"quiet_hours"})
+    if "quiet_hours" in change.model_fields_set:
+        quiet = change.quiet_hours
+        values |= {"quiet_from": quiet and quiet.start, "quiet_until": quiet and quiet.until}
+    if not values:
+        raise Invalid("Name at least one field to change.")
+    return shown(await workspaces.change(db, workspace_id, values))
+
+
+def shown(row: Workspace) -> WorkspaceOut:
+    quiet = None
+    if row.quiet_from is not None and row.quiet_until is not None:
+        quiet = QuietHours.model_validate({"from": row.quiet_from, "until": row.quiet_until})
+    return WorkspaceOut.model_validate({**vars(row), "quiet_hours": quiet})

@@ -1,0 +1,36 @@
+"""What every kind of row is asked for: one by its id, or a page of them. The wall picks the workspace."""
+
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from models.campaigns import Campaign
+from models.flows import Flow
+from models.profiles import Profile
+from models.segments import Segment
+from models.templates import Template
+
+Row = TypeVar("Row", Campaign, Flow, Profile, Segment, Template)
+
+
+async def get(db: AsyncSession, kind: type[Row], row_id: UUID, *, lock: bool = False) -> Row:
+    """The row with this id, locked against other writers when it is about to change.
+
+    Raises `NotFound`.
+    """
+    asked = select(kind).where(kind.id == row_id)
+    row = await db.scalar(asked.with_for_update() if lock else asked)
+    if row is None:
+        raise NotFound(f"There is no {kind.__name__.lower()} {row_id}.")
+    return row
+
+
+async def page(db: AsyncSession, kind: type[Row], after: UUID | None, limit: int, *which: Any) -> list[Row]:
+    """Up to `limit` rows, the newest first, beyond the one with the id `after`; ids carry their time."""
+    asked = select(kind).where(*which).order_by(kind.id.desc()).limit(limit)
+    if after is not None:
+        asked = asked.where(kind.id < after)
+    return list(await db.scalars(asked))

@@ -1,0 +1,116 @@
+"""Templates and their versions: a change of content is a new version, and none ever changes."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain import templates
+from domain.errors import Conflict
+from models.campaigns import Campaign
+from models.flows import Flow
+from models.queries import rows
+from models.templates import Template, TemplateVersion
+
+
+async def create(
+    db: AsyncSession, workspace_id: UUID, name: str, content: templates.Template
+) -> tuple[Template, TemplateVersion]:
+    """A template with its first version."""
+    template = Template(workspace_id=workspace_id, name=name)
+    db.add(template)
+    await db.flush()
+    return template, await _add_version(db, template, 1, content)
+
+
+async def get(db: AsyncSession, template_id: UUID) -> tuple[Template, TemplateVersion]:
+    """A template and its newest version. Raises `NotFound`."""
+    return await rows.get(db, Template, template_id), await newest(db, template_id)
+
+
+async def newest(db: AsyncSession, template_id: UUID) -> TemplateVersion:
+    asked = select(TemplateVersion).where(TemplateVersion.template_id == template_id)
+    return (await db.scalars(asked.order_by(TemplateVersion.number.desc()).limit(1))).one()
+
+
+async def page(
+    db: AsyncSession, after: UUID | None, limit: int
+) -> Sequence[tuple[Template, TemplateVersion]]:
+    """Templates with their newest versions, the newest template first."""
+    found = await rows.page(db, Template, after, limit)
+    versions = await db.scalars(
+        select(TemplateVersion)
+        .where(TemplateVersion.template_id.in_([template.id for template in found]))
+        .distinct(TemplateVersion.template_id)
+        .order_by(TemplateVersion.template_id, TemplateVersion.number.desc())
+    )
+    of = {version.template_id: version for version in versions}
+    return [(template, of[template.id]) for template in found]
+
+
+async def change(
+    db: AsyncSession, template_id: UUID, name: str, content: templates.Template
+) -> tuple[Template, TemplateVersion]:
+    """Give a template this name and content; other content than before is a new version."""
+    template = await rows.get(db, Template, template_id, lock=True)
+    template.name, template.updated_at = name, func.now()
+    version = await newest(db, template_id)
+    if content_of(version) != content:
+        version = await _add_version(db, template, version.number + 1, content)
+    await db.flush()
+    await db.refresh(template)
+    return template, version
+
+
+async def delete(db: AsyncSession, template_id: UUID) -> None:
+    """Remove a template that nothing needs. Raises `Conflict` naming what does."""
+    template = await rows.get(db, Template, template_id, lock=True)
+    if user := await db.scalar(select(Campaign.name).where(Campaign.template_id == template_id).limit(1)):
+        raise Conflict(f'The campaign "{user}" uses this template; change or delete the campaign first.')
+    uses = func.jsonb_path_exists(
+        Flow.definition,
+        "$.steps.*.template_id ? (@ == $id)",
+        func.jsonb_build_object("id", str(template_id)),
+    )
+    if user := await db.scalar(select(Flow.name).where(uses).limit(1)):
+        raise Conflict(f'The flow "{user}" uses this template; change or delete the flow first.')
+    try:
+        for version in await db.scalars(
+            select(TemplateVersion).where(TemplateVersion.template_id == template_id)
+        ):
+            await db.delete(version)
+        await db.flush()
+        await db.delete(template)
+        await db.flush()
+    except IntegrityError as error:
+        raise Conflict(
+            "Messages were made from this template; it is kept so that they can be shown."
+        ) from error
+
+
+def content_of(version: TemplateVersion) -> templates.Template:
+    """What the marketer wrote, as the domain takes it."""
+    return templates.Template(version.subject, version.html, version.text, version.preheader)
+
+
+async def _add_version(
+    db: AsyncSession, template: Template, number: int, content: templates.Template
+) -> TemplateVersion:
+    version = TemplateVersion(
+        workspace_id=template.workspace_id,
+        template_id=template.id,
+        number=number,
+        subject=content.subject,
+        preheader=content.preheader,
+        html=content.html,
+        text=content.text,
+    )
+    db.add(version)
+    await db.flush()
+    return version
+
+
+async def versions(db: AsyncSession, version_ids: Sequence[UUID]) -> Sequence[TemplateVersion]:
+    return (await db.scalars(select(TemplateVersion).where(TemplateVersion.id.in_(version_ids)))).all()
