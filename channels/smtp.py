@@ -285,8 +285,8 @@ def in_ascii(address: str) -> bytes:
 
 
 def stuffed(content: bytes) -> bytes:
-    """Transparent, with the final dot (RFC 5321 §4.5.2). A letter has no lone LF, but if it had, some servers
-    would take it for a line's end and the rest for commands (SMTP smuggling), so the dot is doubled there too."""
+    """Transparent, with the final dot (RFC 5321 §4.5.2). A letter has no lone LF; but if it had one, some
+    servers would end the line there and read on for commands (SMTP smuggling), so we double that dot too."""
     if b"\n." in content:
         content = content.replace(b"\n.", b"\n..")
     if content[:1] == b".":

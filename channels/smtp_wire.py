@@ -5,7 +5,7 @@ import socket
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 from urllib.parse import unquote, urlsplit
 
 from channels.contract import Outcome
@@ -171,9 +171,10 @@ class Wire(asyncio.BufferedProtocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=1, low=0)  # So that `clogged` says whether all has left us.
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it.
+        self.transport.set_write_buffer_limits(
+            high=1, low=0
+        )  # So that `clogged` says whether all has left us.
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.broken(f"{self.server} cut the connection" + (f" ({exc})" if exc else ""))

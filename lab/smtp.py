@@ -69,6 +69,7 @@ class SmtpLab(SmtpServer):
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         extensions: tuple[str, ...] = EXTENSIONS,
+        mechanisms: str = "PLAIN LOGIN",
     ) -> None:
         self.record = Record(keep)
         self.orders = Faults()
@@ -81,6 +82,7 @@ class SmtpLab(SmtpServer):
             tls=tls,
             implicit_tls=implicit_tls,
             extensions=extensions,
+            mechanisms=mechanisms,
         )
 
     @property

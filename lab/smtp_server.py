@@ -6,6 +6,7 @@ STARTTLS and AUTH. Given faults, it fails on command, also over the wire: `XFAUL
 """
 
 import asyncio
+import logging
 import re
 import ssl
 from base64 import b64decode, b64encode
@@ -16,11 +17,14 @@ from typing import Self
 
 from lab.faults import Fault, Faults, Phase
 
+logger = logging.getLogger(__name__)
+
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 LARGEST_MAIL = 25 * 1024 * 1024  # Bytes, announced as SIZE.
 LONGEST_LINE = 4096  # Bytes of a command; RFC 5321 §4.5.3.1.4 asks for 512, addresses in UTF-8 for more.
 READ_AT_ONCE = 1 << 18  # Bytes.
 
+NOBODY = "554 5.5.1 No valid recipients"
 PATH = re.compile(rb"(?:FROM|TO):\s*<([^<>\s]*)>((?: \S+)*)\s*", re.IGNORECASE)
 
 
@@ -59,6 +63,7 @@ class SmtpServer:
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         extensions: tuple[str, ...] = EXTENSIONS,
+        mechanisms: str = "PLAIN LOGIN",
     ) -> None:
         self.handler = handler
         self.host, self.port = host, port
@@ -66,6 +71,7 @@ class SmtpServer:
         self.credentials = credentials
         self.tls, self.implicit_tls = tls, implicit_tls
         self.extensions = extensions
+        self.mechanisms = mechanisms
         self.connections = 0  # How many were opened, ever.
         self.talks: set[asyncio.Task[None]] = set()
 
@@ -138,6 +144,9 @@ class Talk:
                 raise Goodbye
             await self.more()
         line, self.unread = self.unread[:end], self.unread[end + 1 :]
+        if self.unread and "PIPELINING" not in self.server.extensions:
+            self.say("503 5.5.0 One at a time")
+            raise Goodbye
         return line
 
     async def content(self) -> bytes | None:
@@ -230,7 +239,7 @@ class Talk:
         lines = ["lab"]
         if extended:
             lines += [*self.server.extensions, f"SIZE {LARGEST_MAIL}"]
-            lines += ["AUTH PLAIN LOGIN"] if self.server.credentials is not None else []
+            lines += [f"AUTH {self.server.mechanisms}"] if self.server.credentials is not None else []
             lines += ["STARTTLS"] if self.server.tls and not self.secure else []
         *first, last = lines
         await self.answer(Phase.HELLO, "".join(f"250-{line}\r\n" for line in first) + f"250 {last}")
@@ -278,7 +287,7 @@ class Talk:
             return
         said = await self.answer(Phase.MAIL, "250 2.1.0 Fine")
         if said.startswith("2"):
-            self.sender = path[1].decode()
+            self.sender = path[1].decode("utf-8", "replace")
             self.recipients = []
 
     def understood(self, address: bytes, parameters: bytes) -> bool:
@@ -295,20 +304,18 @@ class Talk:
         if not path or not path[1]:
             self.say("501 5.1.3 Not a recipient")
             return
-        recipient = path[1].decode()
+        recipient = path[1].decode("utf-8", "replace")
         said = await self.answer(Phase.RCPT, "250 2.1.5 Fine", (recipient,))
         if said.startswith("2"):
             self.recipients.append(recipient)
 
     async def data(self) -> None:
-        if self.sender is None or not self.recipients:
-            self.say("554 5.5.1 No valid recipients")
-            return
+        valid = bool(self.sender is not None and self.recipients)
         if self.unread:
             # RFC 2920 §3.1: DATA ends a group, because only its reply says whether content may follow.
             self.say("503 5.5.0 Wait for the answer to DATA")
             raise Goodbye
-        said = await self.answer(Phase.DATA, "354 Go on")
+        said = await self.answer(Phase.DATA, "354 Go on" if valid else NOBODY)
         if not said.startswith("354"):
             return
         await self.more()
@@ -317,20 +324,29 @@ class Talk:
             self.say(reply)
             raise Goodbye
         content = await self.content()
-        mail = Mail(self.sender, tuple(self.recipients), content or b"")
+        mail = Mail(self.sender or "", tuple(self.recipients), content or b"")
         self.forget()
-        if content is None:
+        if not valid:  # Only a fault made us ask for the content.
+            self.say(NOBODY)
+        elif content is None:
             self.say("552 5.3.4 Too large")
-            return
-        await self.take(mail)
+        else:
+            await self.take(mail)
 
     async def take(self, mail: Mail) -> None:
         fault = self.server.faults.strike(Phase.DOT, mail.recipients) if self.server.faults else None
         if not fault:
-            self.say(await self.server.handler(mail))
+            self.say(await self.handled(mail))
             return
-        usual = await self.server.handler(mail) if fault.keep else "250 2.0.0 Not kept"
+        usual = await self.handled(mail) if fault.keep else "250 2.0.0 Not kept"
         said = await self.suffer(fault) or usual
         self.say(said)
         if said.startswith("421"):
             raise Goodbye
+
+    async def handled(self, mail: Mail) -> str:
+        try:
+            return await self.server.handler(mail)
+        except Exception:  # Whatever it was, the client must hear that the mail was not taken.
+            logger.exception("A mail could not be handled", extra={"recipients": mail.recipients})
+            return "451 4.3.0 Try again later"
