@@ -1,0 +1,88 @@
+"""Flows as they are edited, and how people go through them."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import Conflict, Invalid
+from domain.flows import FlowState, SegmentTrigger, Send
+from domain.flows import Flow as Graph
+from models.flows import Enrollment, Flow, FlowVersion
+from models.queries import rows
+from models.segments import Segment
+from models.templates import Template
+
+
+async def create(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Flow:
+    flow = Flow(workspace_id=workspace_id, **values)
+    db.add(flow)
+    await db.flush()
+    await db.refresh(flow)
+    return flow
+
+
+async def change(db: AsyncSession, flow_id: UUID, values: dict[str, Any]) -> Flow:
+    """Write these columns. What is published stays as it is until it is published again.
+
+    Raises `NotFound`, or `Conflict` for an archived flow.
+    """
+    flow = await rows.get(db, Flow, flow_id, lock=True)
+    if flow.state == FlowState.ARCHIVED:
+        raise Conflict("This flow is archived; it can't be changed any more.")
+    for column, value in (values | {"updated_at": func.now()}).items():
+        setattr(flow, column, value)
+    await db.flush()
+    await db.refresh(flow)
+    return flow
+
+
+async def delete(db: AsyncSession, flow_id: UUID) -> None:
+    """Remove a flow that was never published. Raises `NotFound` or `Conflict`."""
+    flow = await rows.get(db, Flow, flow_id, lock=True)
+    if flow.state != FlowState.DRAFT or flow.version_id is not None:
+        raise Conflict(f"This flow is {flow.state}; only a draft can be deleted. Archive it instead.")
+    await db.delete(flow)
+
+
+async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
+    """The number of each flow's published version, by the flow's id."""
+    published = select(FlowVersion.flow_id, FlowVersion.number).where(
+        FlowVersion.id.in_([flow.version_id for flow in flows])
+    )
+    return {flow_id: number for flow_id, number in await db.execute(published)}
+
+
+async def check_names(db: AsyncSession, graph: Graph) -> None:
+    """Raise `Invalid` for a template or segment that the graph names and nobody has."""
+    asked = {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
+    there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
+    for name, step in graph.steps.items():
+        if isinstance(step, Send) and step.template_id not in there:
+            raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")
+    if isinstance(graph.trigger, SegmentTrigger):
+        segment_id = graph.trigger.segment_id
+        if await db.scalar(select(Segment.id).where(Segment.id == segment_id)) is None:
+            raise Invalid(f"There is no segment {segment_id}.", "/trigger/segment_id")
+
+
+async def outcomes(db: AsyncSession, flow_id: UUID) -> dict[str | None, int]:
+    """How many journeys ended how; under None, how many are under way."""
+    ended = select(Enrollment.outcome, func.count()).where(Enrollment.flow_id == flow_id)
+    return {outcome: n for outcome, n in await db.execute(ended.group_by(Enrollment.outcome))}
+
+
+_PASSED = text(
+    """
+    select note ->> 'from' as step, count(*) as times
+    from enrollments e, jsonb_array_elements(e.history) note
+    where e.flow_id = :flow and note ? 'from'
+    group by 1
+    """
+)
+
+
+async def passed(db: AsyncSession, flow_id: UUID) -> dict[str, int]:
+    """How often each step was passed."""
+    return {row.step: row.times for row in await db.execute(_PASSED, {"flow": flow_id})}

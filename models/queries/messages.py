@@ -1,0 +1,165 @@
+"""Reading the ledger: what became of the messages of a campaign, a flow, or a person."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, insert, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind
+from models.campaigns import Campaign
+from models.messages import Message, MessageEvent
+from models.profiles import Profile
+
+NOT_A_TEST = Message.message_class != MessageClass.TEST
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Messages by what became of them. Readers are counted once a message."""
+
+    states: dict[MessageState, int]
+    skipped: dict[str, int]  # By reason.
+    opened: int
+    clicked: int
+    unsubscribed: int
+
+    @property
+    def all(self) -> int:
+        return sum(self.states.values())
+
+
+async def counts(db: AsyncSession, source_id: UUID) -> Counts:
+    """A campaign's or flow's messages, those of class test left out."""
+    states = dict.fromkeys(MessageState, 0)
+    skipped: dict[str, int] = {}
+    opened = clicked = 0
+    rows = await db.execute(
+        select(
+            Message.state,
+            Message.reason,
+            func.count(),
+            func.count(Message.opened_at),
+            func.count(Message.clicked_at),
+        )
+        .where(Message.source_id == source_id, NOT_A_TEST)
+        .group_by(Message.state, Message.reason)
+    )
+    for state, reason, n, n_opened, n_clicked in rows:
+        states[MessageState(state)] += n
+        if state == MessageState.SKIPPED:
+            skipped[reason] = n
+        opened, clicked = opened + n_opened, clicked + n_clicked
+    return Counts(states, skipped, opened, clicked, await _unsubscribed(db, source_id))
+
+
+async def _unsubscribed(db: AsyncSession, source_id: UUID) -> int:
+    events = (
+        select(func.count(MessageEvent.message_id.distinct()))
+        .join(Message, Message.id == MessageEvent.message_id)
+        .where(Message.source_id == source_id, NOT_A_TEST, MessageEvent.kind == Interaction.UNSUBSCRIBED)
+    )
+    return await db.scalar(events) or 0
+
+
+async def tally(db: AsyncSession, source_id: UUID) -> dict[str, Any]:
+    """The same in short, for a workflow: queued (all that were written), open, and what was closed how."""
+    states = dict.fromkeys(MessageState, 0)
+    reasons: dict[str, int] = {}
+    skip = func.coalesce(Message.reason, "")
+    rows = await db.execute(
+        select(Message.state, skip, func.count())
+        .where(Message.source_id == source_id, NOT_A_TEST)
+        .group_by(Message.state, skip)
+    )
+    for state, reason, n in rows:
+        states[MessageState(state)] += n
+        if state == MessageState.SKIPPED:
+            reasons[reason] = n
+    return {
+        "queued": sum(states.values()),
+        "accepted": states[MessageState.ACCEPTED],
+        "failed": states[MessageState.FAILED],
+        "skipped": states[MessageState.SKIPPED],
+        "unknown": states[MessageState.UNKNOWN],
+        "open": sum(states[state] for state in OPEN),
+        "reasons": reasons,
+    }
+
+
+async def by_step(db: AsyncSession, source_id: UUID) -> dict[str, dict[MessageState, int]]:
+    """A flow's messages by step and state, those of class test left out."""
+    found: dict[str, dict[MessageState, int]] = {}
+    rows = await db.execute(
+        select(Message.step, Message.state, func.count())
+        .where(Message.source_id == source_id, NOT_A_TEST)
+        .group_by(Message.step, Message.state)
+    )
+    for step, state, n in rows:
+        found.setdefault(step, dict.fromkeys(MessageState, 0))[MessageState(state)] = n
+    return found
+
+
+def of_source(
+    source_id: UUID, state: MessageState | None, message_class: MessageClass | None
+) -> list[ColumnElement[bool]]:
+    """A campaign's or flow's messages in this state; of this class, or of all but test."""
+    which = [Message.source_id == source_id]
+    which.append(NOT_A_TEST if message_class is None else Message.message_class == message_class)
+    if state is not None:
+        which.append(Message.state == state)
+    return which
+
+
+def of_profile(profile_id: UUID) -> list[ColumnElement[bool]]:
+    """What was decided to be sent to this person, also under profiles that were merged into this one."""
+    aliases = select(Profile.id).where(or_(Profile.id == profile_id, Profile.merged_into == profile_id))
+    return [Message.profile_id.in_(aliases)]
+
+
+async def page(
+    db: AsyncSession, which: Collection[ColumnElement[bool]], after: UUID | None, limit: int
+) -> Sequence[Message]:
+    """Up to `limit` of these messages, the newest first, beyond the one with the id `after`."""
+    asked = select(Message).where(*which).order_by(Message.id.desc()).limit(limit)
+    if after is not None:
+        asked = asked.where(Message.id < after)
+    return list(await db.scalars(asked))
+
+
+async def queue_tests(
+    db: AsyncSession,
+    campaign: Campaign,
+    template_version_id: UUID,
+    request_id: UUID,
+    letters: Sequence[tuple[str, Sequence[str]]],
+    now: datetime,
+) -> list[UUID]:
+    """Queue a campaign's mail to bare addresses, each with the values of its holes, and wake the outbox.
+
+    `request_id` is the occasion: one request sends to an address once. Returns the messages' ids in order.
+    """
+    rows = [
+        {
+            "workspace_id": campaign.workspace_id,
+            "queue_id": campaign.workspace_id,
+            "source_id": campaign.id,
+            "source_kind": SourceKind.CAMPAIGN,
+            "step": "test",
+            "occasion": request_id,
+            "channel": "email",
+            "message_class": MessageClass.TEST,
+            "template_version_id": template_version_id,
+            "address": address,
+            "holes": list(holes),
+            "due_at": now,
+        }
+        for address, holes in letters
+    ]
+    written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
+    ids = list(await db.scalars(written, rows))
+    await db.execute(select(func.poke(campaign.workspace_id, SourceKind.OUTBOX)))
+    return ids
