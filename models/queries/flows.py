@@ -7,8 +7,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, Invalid
-from domain.flows import FlowState, SegmentTrigger, Send
 from domain.flows import Flow as Graph
+from domain.flows import FlowState, SegmentTrigger, Send
 from models.flows import Enrollment, Flow, FlowVersion
 from models.queries import rows
 from models.segments import Segment
@@ -51,7 +51,7 @@ async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
     published = select(FlowVersion.flow_id, FlowVersion.number).where(
         FlowVersion.id.in_([flow.version_id for flow in flows])
     )
-    return {flow_id: number for flow_id, number in await db.execute(published)}
+    return {row.flow_id: row.number for row in await db.execute(published)}
 
 
 async def check_names(db: AsyncSession, graph: Graph) -> None:
@@ -70,7 +70,7 @@ async def check_names(db: AsyncSession, graph: Graph) -> None:
 async def outcomes(db: AsyncSession, flow_id: UUID) -> dict[str | None, int]:
     """How many journeys ended how; under None, how many are under way."""
     ended = select(Enrollment.outcome, func.count()).where(Enrollment.flow_id == flow_id)
-    return {outcome: n for outcome, n in await db.execute(ended.group_by(Enrollment.outcome))}
+    return {row[0]: row[1] for row in await db.execute(ended.group_by(Enrollment.outcome))}
 
 
 _PASSED = text(

@@ -1,12 +1,12 @@
 """Reading the ledger: what became of the messages of a campaign, a flow, or a person."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, insert, or_, select
+from sqlalchemy import ColumnElement, case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind
@@ -25,38 +25,41 @@ class Counts:
     skipped: dict[str, int]  # By reason.
     opened: int
     clicked: int
-    unsubscribed: int
 
     @property
     def all(self) -> int:
         return sum(self.states.values())
 
+    @property
+    def open(self) -> int:
+        return sum(self.states[state] for state in OPEN)
+
 
 async def counts(db: AsyncSession, source_id: UUID) -> Counts:
     """A campaign's or flow's messages, those of class test left out."""
-    states = dict.fromkeys(MessageState, 0)
-    skipped: dict[str, int] = {}
-    opened = clicked = 0
+    found = Counts(dict.fromkeys(MessageState, 0), {}, 0, 0)
+    skip = case((Message.state == MessageState.SKIPPED, Message.reason), else_="").label("skip")
     rows = await db.execute(
         select(
             Message.state,
-            Message.reason,
-            func.count(),
-            func.count(Message.opened_at),
-            func.count(Message.clicked_at),
+            skip,
+            func.count().label("n"),
+            func.count(Message.opened_at).label("opened"),
+            func.count(Message.clicked_at).label("clicked"),
         )
         .where(Message.source_id == source_id, NOT_A_TEST)
-        .group_by(Message.state, Message.reason)
+        .group_by(Message.state, skip)
     )
-    for state, reason, n, n_opened, n_clicked in rows:
-        states[MessageState(state)] += n
-        if state == MessageState.SKIPPED:
-            skipped[reason] = n
-        opened, clicked = opened + n_opened, clicked + n_clicked
-    return Counts(states, skipped, opened, clicked, await _unsubscribed(db, source_id))
+    for row in rows:
+        found.states[MessageState(row.state)] += row.n
+        if row.skip:
+            found.skipped[row.skip] = row.n
+        found = replace(found, opened=found.opened + row.opened, clicked=found.clicked + row.clicked)
+    return found
 
 
-async def _unsubscribed(db: AsyncSession, source_id: UUID) -> int:
+async def unsubscribed(db: AsyncSession, source_id: UUID) -> int:
+    """How many of its messages were answered by an unsubscribe."""
     events = (
         select(func.count(MessageEvent.message_id.distinct()))
         .join(Message, Message.id == MessageEvent.message_id)
@@ -67,26 +70,15 @@ async def _unsubscribed(db: AsyncSession, source_id: UUID) -> int:
 
 async def tally(db: AsyncSession, source_id: UUID) -> dict[str, Any]:
     """The same in short, for a workflow: queued (all that were written), open, and what was closed how."""
-    states = dict.fromkeys(MessageState, 0)
-    reasons: dict[str, int] = {}
-    skip = func.coalesce(Message.reason, "")
-    rows = await db.execute(
-        select(Message.state, skip, func.count())
-        .where(Message.source_id == source_id, NOT_A_TEST)
-        .group_by(Message.state, skip)
-    )
-    for state, reason, n in rows:
-        states[MessageState(state)] += n
-        if state == MessageState.SKIPPED:
-            reasons[reason] = n
+    found = await counts(db, source_id)
     return {
-        "queued": sum(states.values()),
-        "accepted": states[MessageState.ACCEPTED],
-        "failed": states[MessageState.FAILED],
-        "skipped": states[MessageState.SKIPPED],
-        "unknown": states[MessageState.UNKNOWN],
-        "open": sum(states[state] for state in OPEN),
-        "reasons": reasons,
+        "queued": found.all,
+        "accepted": found.states[MessageState.ACCEPTED],
+        "failed": found.states[MessageState.FAILED],
+        "skipped": found.states[MessageState.SKIPPED],
+        "unknown": found.states[MessageState.UNKNOWN],
+        "open": found.open,
+        "reasons": found.skipped,
     }
 
 
@@ -133,9 +125,10 @@ async def page(
 async def queue_tests(
     db: AsyncSession,
     campaign: Campaign,
+    letters: Sequence[tuple[str, Sequence[str]]],
+    *,
     template_version_id: UUID,
     request_id: UUID,
-    letters: Sequence[tuple[str, Sequence[str]]],
     now: datetime,
 ) -> list[UUID]:
     """Queue a campaign's mail to bare addresses, each with the values of its holes, and wake the outbox.

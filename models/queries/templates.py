@@ -1,6 +1,6 @@
 """Templates and their versions: a change of content is a new version, and none ever changes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -114,8 +114,3 @@ async def _add_version(
 
 async def versions(db: AsyncSession, version_ids: Sequence[UUID]) -> Sequence[TemplateVersion]:
     return (await db.scalars(select(TemplateVersion).where(TemplateVersion.id.in_(version_ids)))).all()
-
-
-async def versions(db: AsyncSession, version_ids: Collection[UUID]) -> Sequence[TemplateVersion]:
-    """The versions with these ids."""
-    return list(await db.scalars(select(TemplateVersion).where(TemplateVersion.id.in_(version_ids))))
