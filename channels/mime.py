@@ -42,7 +42,9 @@ def quoted(text: str) -> bytes:
     raw = text.replace("\r\n", "\n").encode("utf-8", "replace")
     lines = [_line(line) for line in raw.split(b"\n")]
     # White space before a hard break would be lost; before the soft break that follows us it is not.
-    lines[:-1] = [line[:-1] + _CODE[line[-1:]] if line[-1:] in b" \t" else line for line in lines[:-1]]
+    lines[:-1] = [
+        line[:-1] + _CODE[line[-1:]] if line.endswith((b" ", b"\t")) else line for line in lines[:-1]
+    ]
     return b"\r\n".join([_folded(line) for line in lines])
 
 

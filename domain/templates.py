@@ -101,6 +101,8 @@ def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
     if template.preheader:
         source = dressing.with_preheader(source, template.preheader)
     said = taken.apart(source, "/html", markup=True)
+    if f"/u/{TOKEN}" not in dressing.shown(said) and not any(hole.tells_token for hole in taken.holes):
+        raise Invalid("Close what is open at the end (a comment, a <style>): it hides the way out.", "/html")
 
     text = template.text if template.text is not None else dressing.as_text(template.html)
     unsubscribe, address = _missing(text, "/text", constants, markup=False)
