@@ -72,6 +72,13 @@ class SourceKind(StrEnum):
     OUTBOX = "outbox"  # The workspace itself: single messages and test sends.
 
 
+class Work(StrEnum):
+    """What the workflow of a queue may have to do, and is poked for."""
+
+    ADVANCE = "advance"  # Members of the flow are due.
+    SEND = "send"  # Messages of the flow or the outbox are due.
+
+
 class Interaction(StrEnum):
     """What a reader did with a message."""
 

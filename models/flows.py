@@ -64,7 +64,7 @@ class Enrollment(Base):
             "version_id",
             "step",
             "due_at",
-            postgresql_where=text("due_at is not null"),
+            postgresql_where=text("ended_at is null"),
         ),
         {"postgresql_with": {"fillfactor": "70"}},
     )

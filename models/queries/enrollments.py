@@ -17,20 +17,20 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    insert,
     literal,
     literal_column,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
-from domain.messages import MessageClass, MessageState, SourceKind
-from models.flows import Enrollment, Flow
+from domain.messages import MessageClass, MessageState, SourceKind, Work
+from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
+from models.queries import pokes
 
 WAITS_FOR_MESSAGE = "message"
 
@@ -71,7 +71,7 @@ _ENTER_BY_ORDERS = text(
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning flow_id
     )
-    select count(*) as entered, count(poke(flow_id, '{SourceKind.FLOW}')) as poked
+    select count(*) as entered, count(poke(flow_id, '{Work.ADVANCE}')) as poked
     from (select flow_id, count(*) from entered group by flow_id) flows
     """
 )
@@ -96,7 +96,7 @@ async def enroll(
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     entered = (await db.execute(_ENROLL, values)).rowcount
     if entered:
-        await poke(db, flow_id)
+        await pokes.poke(db, flow_id, Work.ADVANCE)
     return entered
 
 
@@ -104,14 +104,10 @@ async def enter_by_orders(
     db: AsyncSession, workspace_id: UUID, order_ids: Sequence[UUID], now: datetime
 ) -> None:
     """Let the buyers of these orders enter every flow that begins with an order, and poke the flows."""
-    await db.execute(
-        _ENTER_BY_ORDERS, {"workspace": workspace_id, "orders": list(order_ids), "now": now}
-    )
+    await db.execute(_ENTER_BY_ORDERS, {"workspace": workspace_id, "orders": list(order_ids), "now": now})
 
 
-async def enter_all(
-    db: AsyncSession, flow: Flow, profile_ids: Select[tuple[UUID]], now: datetime
-) -> int:
+async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[tuple[UUID]], now: datetime) -> int:
     """Let everyone whom the select names enter the flow's present version, once."""
     members = profile_ids.subquery()
     entries = select(
@@ -125,22 +121,8 @@ async def enter_all(
         literal(now),
     )
     columns = ["workspace_id", "flow_id", "version_id", "profile_id", "entry", "step", "due_at", "entered_at"]
-    from sqlalchemy.dialects.postgresql import insert as pg_insert
-
-    result = await db.execute(
-        pg_insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing()
-    )
+    result = await db.execute(insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
     return result.rowcount
-
-
-async def poke(db: AsyncSession, flow_id: UUID) -> None:
-    """Tell the flow's workflow, once this transaction has committed, that members are due."""
-    await db.execute(select(func.poke(flow_id, SourceKind.FLOW)))
-
-
-async def ring(db: AsyncSession, queue_id: UUID) -> None:
-    """Wake a slice of this queue that is under way, in whatever process, once this transaction commits."""
-    await db.execute(select(func.pg_notify("campanile", str(queue_id))))
 
 
 _FREE = text(
@@ -179,14 +161,15 @@ _AGENDA = text(
     ) s
     cross join lateral (
         select e.due_at from enrollments e
-        where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step and e.due_at is not null
+        where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
+            and e.ended_at is null and e.due_at is not null
         order by e.due_at limit 1
     ) n
     cross join lateral (
         select count(*) as due from (
             select from enrollments e
             where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
-                and e.due_at <= :now
+                and e.ended_at is null and e.due_at <= :now
             limit 10000
         ) some
     ) d
@@ -233,6 +216,7 @@ async def advance(
             Enrollment.workspace_id == move.workspace_id,
             Enrollment.version_id == move.version_id,
             Enrollment.step == move.origin,
+            Enrollment.ended_at.is_(None),
             Enrollment.due_at <= now,
             exists().where(
                 Flow.workspace_id == move.workspace_id, Flow.id == move.flow_id, Flow.state == FlowState.LIVE
@@ -294,7 +278,12 @@ _LINE = [
 
 
 def _note(move: Move, now: datetime) -> dict[str, str]:
-    return {"at": now.isoformat(timespec="seconds"), "from": move.origin, "to": move.to or END, "why": move.why}
+    return {
+        "at": now.isoformat(timespec="seconds"),
+        "from": move.origin,
+        "to": move.to or END,
+        "why": move.why,
+    }
 
 
 def _arrival(move: Move, now: datetime) -> dict[str, Any]:
@@ -324,7 +313,7 @@ async def places(db: AsyncSession, workspace_id: UUID, flow_id: UUID) -> list[Pl
         select(Enrollment.step, func.count(), func.min(Enrollment.due_at))
         .where(
             Enrollment.workspace_id == workspace_id,
-            Enrollment.flow_id == flow_id,
+            Enrollment.version_id.in_(select(FlowVersion.id).where(FlowVersion.flow_id == flow_id)),
             Enrollment.ended_at.is_(None),
         )
         .group_by(Enrollment.step)
@@ -337,7 +326,8 @@ _END_ALL = text(
     """
     with some as (
         select id from enrollments
-        where workspace_id = :workspace and flow_id = :flow and ended_at is null
+        where workspace_id = :workspace and ended_at is null
+            and version_id in (select id from flow_versions where workspace_id = :workspace and flow_id = :flow)
         limit 20000 for update
     )
     update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
@@ -348,6 +338,4 @@ _END_ALL = text(
 
 async def end_all(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> int:
     """End up to 20,000 journeys of an archived flow. Call until it returns 0."""
-    return (
-        await db.execute(_END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})
-    ).rowcount
+    return (await db.execute(_END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})).rowcount

@@ -69,8 +69,8 @@ def upgrade() -> None:
     op.create_table(
         "pokes",
         sa.Column("queue_id", sa.UUID(), nullable=False),
+        sa.Column("work", sa.Text(), nullable=False),
         sa.Column("workspace_id", sa.UUID(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("seq", sa.BigInteger(), server_default=sa.text("nextval('poke_seq')"), nullable=False),
         sa.Column(
             "poked_at",
@@ -78,8 +78,8 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.CheckConstraint("kind in ('flow', 'outbox')", name=op.f("ck_pokes_kind")),
-        sa.PrimaryKeyConstraint("queue_id", name=op.f("pk_pokes")),
+        sa.CheckConstraint("work in ('advance', 'send')", name=op.f("ck_pokes_work")),
+        sa.PrimaryKeyConstraint("queue_id", "work", name=op.f("pk_pokes")),
     )
     op.create_table(
         "workspaces",
@@ -512,7 +512,7 @@ def upgrade() -> None:
         "enrollments",
         ["workspace_id", "version_id", "step", "due_at"],
         unique=False,
-        postgresql_where=sa.text("due_at is not null"),
+        postgresql_where=sa.text("ended_at is null"),
     )
     op.create_table(
         "messages",
@@ -650,7 +650,6 @@ def _roles() -> None:
             "exception when duplicate_object or unique_violation then null; end $$"
         )
         op.execute(f"grant usage on schema public to {role}")
-        op.execute(f"grant select on alembic_version to {role}")  # `/ready` compares it with our newest.
 
 
 def _walls() -> None:
@@ -661,27 +660,36 @@ def _walls() -> None:
 
 
 def _pokes() -> None:
-    """The application's role may ring for a queue of its own workspace, and do nothing else to `pokes`."""
+    """The application's role may ring for queues of its own workspace and answer, and touch no other poke."""
     op.execute(f"grant usage on sequence poke_seq to {ENGINE_ROLE}")
+    here = "nullif(current_setting('app.workspace', true), '')::uuid"
     op.execute(
-        """
-        create function poke(queue uuid, kind text) returns void language sql security definer
+        f"""
+        create function poke(queue uuid, work text) returns void language sql security definer
         set search_path = pg_catalog, public
         begin atomic
-            insert into pokes (queue_id, workspace_id, kind)
-            select queue, here.id, poke.kind
-            from (select nullif(current_setting('app.workspace', true), '')::uuid as id) here
-            where case poke.kind
-                when 'flow' then exists (select from flows f where f.workspace_id = here.id and f.id = queue)
-                else queue = here.id
-            end
-            on conflict (queue_id) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
-            select pg_notify('campanile', queue::text);
+            insert into pokes (queue_id, work, workspace_id)
+            select queue, poke.work, {here}
+            where queue = {here}
+                or exists (select from flows f where f.workspace_id = {here} and f.id = queue)
+            on conflict (queue_id, work) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
+            select pg_notify('campanile', poke.work || ':' || queue);
         end
         """
     )
-    op.execute("revoke execute on function poke from public")
-    op.execute(f"grant execute on function poke to {APP_ROLE}, {ENGINE_ROLE}")
+    op.execute(
+        f"""
+        create function take_poke(queue uuid, work text) returns void language sql security definer
+        set search_path = pg_catalog, public
+        begin atomic
+            delete from pokes p
+            where p.queue_id = queue and p.work = take_poke.work and p.workspace_id = {here};
+        end
+        """
+    )
+    for function in ("poke", "take_poke"):
+        op.execute(f"revoke execute on function {function} from public")
+        op.execute(f"grant execute on function {function} to {APP_ROLE}, {ENGINE_ROLE}")
 
 
 def _first_workspace() -> None:

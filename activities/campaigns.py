@@ -1,0 +1,139 @@
+"""What a campaign does to the world, apart from sending: begin, freeze the audience, change state, end."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.slices import Timing, heartbeating
+from domain.campaigns import UNDER_WAY, CampaignState
+from domain.clock import Clock
+from domain.messages import SourceKind
+from models.base import Sessions
+from models.queries import campaigns, ledger, messages, rows, segments, workspaces
+from models.campaigns import Campaign
+from models.queries.ledger import Queue
+from models.segments import Segment
+from domain.segments import parse
+
+
+@dataclass(frozen=True)
+class CampaignRef:
+    """A campaign. The workspace comes first in every input: it opens the wall."""
+
+    workspace_id: UUID
+    campaign_id: UUID
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What the workflow needs to know of a campaign that has begun."""
+
+    started: bool  # False: it had been started before, or is no draft.
+    state: CampaignState
+    name: str
+    slices: int  # How many slices may send for it at a time.
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A campaign's messages by state, test messages left out."""
+
+    queued: int
+    accepted: int
+    failed: int
+    skipped: int
+    unknown: int
+    open: int
+    reasons: dict[str, int] = field(default_factory=dict)  # Skipped, by reason.
+
+
+class CampaignActivities:
+    def __init__(self, sessions: Sessions, clock: Clock, timing: Timing, slices: int) -> None:
+        self.sessions = sessions
+        self.clock = clock
+        self.timing = timing
+        self.slices = slices
+
+    @activity.defn(name="begin_campaign")
+    async def begin(self, campaign: CampaignRef) -> Begun:
+        """Move draft or scheduled to running. This, not the workflow's id, is what makes it start once.
+
+        The workflow's first run may have committed this and died before it heard so: a running
+        campaign whose audience is not frozen yet is its own, and it goes on.
+        """
+        async with self.sessions(campaign.workspace_id) as db:
+            begun = await campaigns.begin(db, campaign.campaign_id, self.clock.now())
+            row = begun or await rows.get(db, Campaign, campaign.campaign_id)
+            started = begun is not None or row.state in UNDER_WAY and row.queued is None
+            return Begun(started, CampaignState(row.state), row.name, self.slices)
+
+    @activity.defn(name="freeze_audience")
+    async def freeze(self, campaign: CampaignRef) -> int:
+        """Queue a message for everyone whom the segment picks now. Returns how many."""
+        now = self.clock.now()
+        async with heartbeating(), self.sessions(campaign.workspace_id) as db:
+            row = await rows.get(db, Campaign, campaign.campaign_id)
+            segment = await rows.get(db, Segment, row.segment_id)
+            workspace = await workspaces.get(db, campaign.workspace_id)
+            rule = parse(segment.rule)
+            return await campaigns.freeze(db, row, segments.audience(rule, workspace, now), now)
+
+    @activity.defn(name="pause_campaign")
+    async def pause(self, campaign: CampaignRef) -> bool:
+        return await self._move(campaign, (CampaignState.RUNNING,), CampaignState.PAUSED)
+
+    @activity.defn(name="resume_campaign")
+    async def resume(self, campaign: CampaignRef) -> bool:
+        return await self._move(campaign, (CampaignState.PAUSED,), CampaignState.RUNNING)
+
+    @activity.defn(name="cancel_campaign")
+    async def cancel(self, campaign: CampaignRef) -> bool:
+        return await self._move(campaign, UNDER_WAY, CampaignState.CANCELLED)
+
+    @activity.defn(name="skip_unsent")
+    async def skip_unsent(self, campaign: CampaignRef) -> Tally:
+        """Close what a cancelled campaign still has in the queue, and take over from dead workers."""
+        queue = Queue(campaign.workspace_id, campaign.campaign_id, SourceKind.CAMPAIGN)
+        async with heartbeating():
+            skipped = 1
+            while skipped:
+                now = self.clock.now()
+                async with self.sessions(campaign.workspace_id) as db:
+                    await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
+                    skipped = await ledger.cancel(db, queue, now)
+        return await self.tally(campaign)
+
+    @activity.defn(name="tally_campaign")
+    async def tally(self, campaign: CampaignRef) -> Tally:
+        async with self.sessions(campaign.workspace_id) as db:
+            return Tally(**await messages.tally(db, campaign.campaign_id))
+
+    @activity.defn(name="complete_campaign")
+    async def complete(self, campaign: CampaignRef) -> Tally:
+        """Close the books: nothing is open any more."""
+        await self._move(
+            campaign, (CampaignState.RUNNING,), CampaignState.COMPLETED, finished_at=self.clock.now()
+        )
+        return await self.tally(campaign)
+
+    @activity.defn(name="fail_campaign")
+    async def fail(self, campaign: CampaignRef, reason: str) -> Tally:
+        """End a campaign that can't go on, and say why where its owner looks."""
+        now = self.clock.now()
+        await self._move(campaign, UNDER_WAY, CampaignState.FAILED, reason=reason, finished_at=now)
+        return await self.skip_unsent(campaign)
+
+    async def _move(
+        self,
+        campaign: CampaignRef,
+        origins: tuple[CampaignState, ...],
+        to: CampaignState,
+        **values: object,
+    ) -> bool:
+        """Whether the campaign is in the state now: asking twice is answered alike."""
+        async with self.sessions(campaign.workspace_id) as db:
+            if await campaigns.move(db, campaign.campaign_id, origins, to, **values):
+                return True
+            return (await rows.get(db, Campaign, campaign.campaign_id)).state == to

@@ -1,0 +1,179 @@
+"""A slice: a short piece of group work, what it reports, and how it stays alive and hears the bell."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psycopg
+import structlog
+from sqlalchemy.exc import DBAPIError, OperationalError
+from temporalio import activity
+
+from domain.messages import Work
+
+log = structlog.get_logger()
+
+HEARTBEAT_EVERY = 1.0  # Seconds; the time-out is five.
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things last, in seconds. Tests shorten them."""
+
+    slice: float = 15
+    linger: float = 5
+    lease: float = 60
+    reconcile_after: float = 900
+
+
+@dataclass
+class Slice:
+    """What a slice did and what it left. Counts and times only: history keeps everything we pass."""
+
+    accepted: int = 0
+    failed: int = 0
+    skipped: int = 0
+    unknown: int = 0
+    again: int = 0  # Back in the queue: refused before acceptance, or put back by a pause.
+    moved: int = 0  # Members who went on to another step.
+    queued: int = 0  # Messages that moving them wrote into the ledger.
+    open: int = 0  # Messages of the queue that are not closed yet.
+    next_due_at: datetime | None = None  # When the first of what is left may move; in the past: now.
+    lease_left: float | None = None  # Seconds until another worker's lease ends.
+    agenda: str = ""  # What comes next, in words.
+    places: str = ""  # Where everyone is, as a table in Markdown.
+
+    @property
+    def closed(self) -> int:
+        return self.accepted + self.failed + self.skipped + self.unknown
+
+    @property
+    def idle(self) -> bool:
+        return not (self.closed or self.again or self.moved)
+
+
+class Bell:
+    """Hears which queues were rung for, over one connection that listens for the whole process.
+
+    A ring between two waits is not lost: `wait` answers at once to what rang since `listen` began.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url.replace("postgresql+psycopg://", "postgresql://")
+        self._waiting: dict[str, list[asyncio.Event]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    @asynccontextmanager
+    async def listen(self, queue_id: UUID, work: Work) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever the queue is poked for this work; clear it before looking."""
+        rung = asyncio.Event()
+        key = f"{work}:{queue_id}"
+        self._waiting.setdefault(key, []).append(rung)
+        try:
+            yield rung
+        finally:
+            ears = self._waiting[key]
+            ears.remove(rung)
+            if not ears:
+                del self._waiting[key]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    await connection.execute("listen campanile")
+                    self._ring_all()  # Whatever was missed while nobody listened.
+                    async for notify in connection.notifies():
+                        for rung in self._waiting.get(notify.payload, ()):
+                            rung.set()
+            except psycopg.Error as error:
+                log.warning("The bell lost its connection and tries again", error=str(error))
+                await asyncio.sleep(1)
+
+    def _ring_all(self) -> None:
+        for ears in self._waiting.values():
+            for rung in ears:
+                rung.set()
+
+
+class Hourglass:
+    """Tells a slice when it is over. Monotonic time: this is about work, not about business."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = asyncio.get_running_loop().time() + seconds
+
+    @property
+    def left(self) -> float:
+        return self._end - asyncio.get_running_loop().time()
+
+    @property
+    def over(self) -> bool:
+        return self.left <= 0 or activity.is_worker_shutdown()
+
+
+@asynccontextmanager
+async def heartbeating() -> AsyncIterator[None]:
+    """Heartbeat in the background, so that a long statement is not taken for a dead worker."""
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(HEARTBEAT_EVERY)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+
+
+async def rest(rung: asyncio.Event, seconds: float) -> bool:
+    """Wait for a ring, so many seconds at most. Whether it rang."""
+    if seconds <= 0:
+        return rung.is_set()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(rung.wait(), seconds)
+    return rung.is_set()
+
+
+T = TypeVar("T")
+
+
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Finish this even when the activity is cancelled meanwhile; the cancellation follows afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    return task.result()
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database could not be reached or was lost on the way, rather than having said no."""
+    return (
+        not isinstance(error, DBAPIError)
+        or error.connection_invalidated
+        or isinstance(error, OperationalError)
+    )

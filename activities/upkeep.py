@@ -1,0 +1,42 @@
+"""Upkeep: what nobody waits for, but somebody must do. It spans workspaces, as the engine's role."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio import activity
+
+from activities.slices import heartbeating
+from domain.clock import Clock
+from models.base import Sessions
+from models.queries import pokes, reconcile
+
+LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
+
+
+@dataclass
+class Upkeep:
+    poked: int = 0  # Flows and outboxes that were overdue.
+    resent: int = 0  # Unknown messages sent again, as their workspace chose.
+    left: int = 0  # Unknown messages left as they are, as their workspace chose.
+
+
+class UpkeepActivities:
+    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+        self.sessions = sessions
+        self.clock = clock
+
+    @activity.defn(name="upkeep")
+    async def upkeep(self) -> Upkeep:
+        """Once a minute: find what is overdue, and decide about messages that are unknown for too long."""
+        done, now = Upkeep(), self.clock.now()
+        async with heartbeating():
+            async with self.sessions.engine() as db:
+                done.poked = await pokes.sweep(db, now - LATE)
+            more = True
+            while more:
+                async with self.sessions.engine() as db:
+                    resent, left = await reconcile.decide(db, now)
+                done.resent += resent
+                done.left += left
+                more = bool(resent or left)
+        return done

@@ -1,0 +1,106 @@
+"""Pokes: who has something due of which no workflow may know.
+
+`poke` and `take` run behind the wall, in the transaction whose work they speak of; the rest as the engine.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.messages import Work
+
+
+class Poked(NamedTuple):
+    queue_id: UUID
+    workspace_id: UUID
+    work: Work
+    seq: int
+    name: str | None  # The flow's, and None for an outbox.
+    slug: str | None
+
+
+async def poke(db: AsyncSession, queue_id: UUID, work: Work) -> None:
+    """Tell whoever works on the queue, once this transaction has committed, that there is something due.
+
+    A slice under way hears it at once; otherwise the poker signals the workflow.
+    """
+    await db.execute(select(func.poke(queue_id, work.value)))
+
+
+async def take(db: AsyncSession, queue_id: UUID, work: Work) -> None:
+    """Whoever is about to look for work answers the poke by looking."""
+    await db.execute(select(func.take_poke(queue_id, work.value)))
+
+
+_WAITING = text(
+    """
+    select p.queue_id, p.workspace_id, p.work, p.seq, f.name, f.slug
+    from pokes p left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
+    where p.poked_at < clock_timestamp() - make_interval(secs => :grace)
+    order by p.seq limit :most
+    """
+)
+
+
+async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
+    """Pokes that no slice under way has taken within `grace` seconds, the oldest first."""
+    rows = await db.execute(_WAITING, {"grace": grace, "most": most})
+    return [Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, r.name, r.slug) for r in rows]
+
+
+_ANSWERED = text(
+    """
+    delete from pokes p
+    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[])) as a(queue_id, work, seq)
+    where p.queue_id = a.queue_id and p.work = a.work and p.seq = a.seq
+    """
+)
+
+
+async def answered(db: AsyncSession, pokes: Sequence[Poked]) -> None:
+    """Their workflows were signalled. A poke that was renewed meanwhile stays: only the number read goes."""
+    queues, works, seqs = zip(*((poke.queue_id, poke.work, poke.seq) for poke in pokes), strict=True)
+    await db.execute(_ANSWERED, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
+
+
+# The agenda's index is walked by skip scan: one probe for each version and step, whoever waits there.
+_OVERDUE = text(
+    """
+    insert into pokes (queue_id, workspace_id, work)
+    select f.id, f.workspace_id, 'advance' from flows f
+    where f.state = 'live' and exists (
+        select from flow_versions v
+        cross join lateral (
+            select 'start' as step union all select jsonb_object_keys(v.definition -> 'steps')
+        ) s
+        join lateral (
+            select from enrollments e
+            where e.workspace_id = v.workspace_id and e.version_id = v.id and e.step = s.step
+                and e.ended_at is null and e.due_at < :late
+            limit 1
+        ) e on true
+        where v.workspace_id = f.workspace_id and v.flow_id = f.id
+    )
+    union all
+    select q.id, q.workspace_id, 'send'
+    from (
+        select f.id, f.workspace_id from flows f where f.state = 'live'
+        union all select w.id, w.id from workspaces w
+    ) q
+    where exists (
+        select from messages m where m.workspace_id = q.workspace_id and m.queue_id = q.id
+            and m.closed_at is null and m.due_at < :late
+    )
+    on conflict (queue_id, work) do nothing
+    """
+)
+
+
+async def sweep(db: AsyncSession, late: datetime) -> int:
+    """Poke every flow and outbox that has held something due since before `late`: so a lost poke costs a
+    minute and not for ever. Returns how many were found."""
+    return (await db.execute(_OVERDUE, {"late": late})).rowcount

@@ -1,0 +1,48 @@
+"""What is still unknown after its grace period: leave it, or send again as a new line, as the workspace chose."""
+
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_DECIDE = text(
+    """
+    with due as (
+        select m.workspace_id, m.id, w.unknown_policy
+        from messages m join workspaces w on w.id = m.workspace_id
+        where m.reconcile_at <= :now
+        order by m.reconcile_at limit 1000
+        for update of m skip locked
+    ),
+    decided as (
+        update messages m set reconcile_at = null
+        from due where m.workspace_id = due.workspace_id and m.id = due.id
+        returning m.*, due.unknown_policy
+    ),
+    resent as (
+        insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion, visit,
+            resend, channel, class, template_version_id, address, state, due_at)
+        select workspace_id, workspace_id, source_id, source_kind, step, profile_id, occasion, visit,
+            resend + 1, channel, class, template_version_id, address, 'queued', :now
+        from decided where unknown_policy = 'resend' and state = 'unknown'
+        on conflict do nothing
+        returning workspace_id
+    ),
+    poked as (
+        insert into pokes (queue_id, work, workspace_id)
+        select distinct workspace_id, 'send', workspace_id from resent
+        on conflict (queue_id, work) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp()
+    )
+    select (select count(*) from resent) as resent,
+        (select count(*) from decided) - (select count(*) from resent) as left
+    """
+)
+
+
+async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
+    """Decide about up to 1,000 unknown messages, as the engine. Returns how many are sent again, and left.
+
+    A new line goes out through the workspace's outbox, with the same decision's key and `resend` + 1.
+    """
+    row = (await db.execute(_DECIDE, {"now": now})).one()
+    return row.resent, row.left

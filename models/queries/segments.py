@@ -1,0 +1,276 @@
+"""What a segment's rule means for everybody at once. `domain/segments.py` says it for one profile.
+
+Conditions become EXISTS and NOT EXISTS, which the planner turns into joins of whole sets where many are
+asked, and into index look-ups where few are. None of them is ever null, and every value is bound. The
+workspace comes from the wall, so all this works only in a transaction of `sessions(workspace_id)`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeAlias, TypeVar, assert_never
+from uuid import UUID
+
+from psycopg.errors import QueryCanceled
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Numeric,
+    Select,
+    Text,
+    and_,
+    any_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    tablesample,
+    text,
+    true,
+)
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+
+from domain.errors import Invalid
+from domain.messages import MessageState
+from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
+from domain.values import COMPARE, NUMBER, Scalar, Value, as_number
+from models.base import Json
+from models.flows import Enrollment
+from models.messages import Message as Line
+from models.orders import OrderRollup
+from models.profiles import Profile
+
+T = TypeVar("T")
+Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
+
+COUNT_FOR = 1_500  # Milliseconds; a count that takes longer is sampled instead.
+SAMPLE = 50_000  # About so many profiles are looked at in a sample.
+
+
+def where(
+    rule: Rule,
+    *,
+    profile_id: Column[UUID],
+    now: datetime,
+    time_zone: str,
+    currency: str,
+    enrollment: type[Enrollment] | None = None,
+    attributes: Column[Json] | None = None,
+) -> ColumnElement[bool]:
+    """The condition that is true for the profiles whom the rule picks, and false for all others.
+
+    `profile_id` is a column of the statement that asks; `attributes` is its profile's, if that statement
+    reads `profiles` anyway. `now`, `time_zone` and `currency` are as in `domain.segments.holds`.
+    `enrollment` (the table or an alias in the statement) is the journey that a message condition asks
+    about; without one such a condition raises `Invalid`.
+    """
+
+    def met(part: Rule) -> ColumnElement[bool]:
+        match part:
+            case All(all=parts):
+                return and_(true(), *map(met, parts))
+            case Any_(any=parts):
+                return or_(false(), *map(met, parts))
+            case Not(not_=negated):
+                return not_(met(negated))
+            case Attribute():
+                return _of_profile(part, profile_id) if attributes is None else _attribute(part, attributes)
+            case Orders():
+                never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
+                return _orders(part, profile_id, time_zone, part.currency or currency, never)
+            case Message():
+                return _message(part, enrollment)
+            case _:
+                assert_never(part)
+
+    return met(rule)
+
+
+def members(rule: Rule, *, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
+    """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
+    return _members(Profile, rule, now, time_zone, currency)
+
+
+def _members(person: type[Profile], rule: Rule, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
+    picked = where(
+        rule,
+        profile_id=person.id,
+        attributes=person.attributes,
+        now=now,
+        time_zone=time_zone,
+        currency=currency,
+    )
+    return select(person.id).where(person.merged_into.is_(None), person.erased_at.is_(None), picked)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How many profiles a rule picks; if not exact, worked out from a sample."""
+
+    count: int
+    exact: bool
+
+
+async def estimate(
+    db: AsyncSession,
+    rule: Rule,
+    *,
+    now: datetime,
+    time_zone: str,
+    currency: str,
+    count_for: int = COUNT_FOR,
+) -> Estimate:
+    """Count the members, or sample them where counting takes longer than `count_for` milliseconds."""
+    connection = await db.connection()
+    attempt = await connection.begin_nested()
+    try:
+        await connection.execute(select(func.set_config("statement_timeout", str(count_for), True)))
+        everybody = _members(Profile, rule, now, time_zone, currency)
+        return Estimate(await _count(connection, everybody), exact=True)
+    except OperationalError as error:
+        if not isinstance(error.orig, QueryCanceled):
+            raise
+    finally:
+        await attempt.rollback()  # The limit goes with the savepoint that it was set in.
+    share = float(await connection.scalar(_SHARE))
+    some = aliased(Profile, tablesample(Profile, func.system(share)))
+    found = await _count(connection, _members(some, rule, now, time_zone, currency))
+    return Estimate(round(found * 100 / share), exact=False)
+
+
+async def _count(connection: AsyncConnection, ids: Select[UUID]) -> int:
+    return (await connection.execute(select(func.count()).select_from(ids.subquery()))).scalar_one()
+
+
+# Percent of the table's pages. A table that nobody analysed yet has no number of rows.
+_SHARE = text(
+    f"select 100.0 * {SAMPLE} / greatest(reltuples, {SAMPLE * 10}) from pg_class"
+    " where oid = 'profiles'::regclass"
+)
+
+
+def _of_profile(condition: Attribute, profile_id: Column[UUID]) -> ColumnElement[bool]:
+    person = aliased(Profile)
+    return _exists(person, person.id == profile_id, _attribute(condition, person.attributes))
+
+
+def _attribute(condition: Attribute, attributes: Any) -> ColumnElement[bool]:
+    found = _Found(attributes, condition.name)
+    match condition.op, condition.value:
+        case "exists", _:
+            return _known(found.kind != "null")
+        case "in", tuple(values):
+            return or_(*_is_one_of(found, values))
+        case "is not", value:
+            return not_(_compares("is", found, value))
+        case op, value:
+            return _compares(op, found, value)
+
+
+class _Found:
+    """An attribute in its JSON, and the readings of `domain.values`: null for what can't be read so."""
+
+    def __init__(self, attributes: Any, name: str) -> None:
+        self.kind = func.jsonb_typeof(attributes.op("->")(literal(name, Text)))
+        self._written = attributes.op("->>")(literal(name, Text))
+
+    @property
+    def number(self) -> ColumnElement[Decimal]:
+        like_one = and_(self.kind == "string", self._written.op("~")(literal(NUMBER, Text)))
+        return case((or_(self.kind == "number", like_one), cast(self._written, Numeric)))
+
+    @property
+    def boolean(self) -> ColumnElement[str]:
+        """The word, in small letters. Any other text is there too, and is neither word."""
+        return case((self.kind.in_(("boolean", "string")), func.lower(self._written)))
+
+    @property
+    def text(self) -> ColumnElement[str]:
+        """Ordered by code points, as Python does."""
+        plain = cast(func.trim_scale(cast(self._written, Numeric)), Text)
+        read = case((self.kind.in_(("string", "boolean")), self._written), (self.kind == "number", plain))
+        return read.collate("C")
+
+
+def _compares(op: str, found: _Found, value: Value) -> ColumnElement[bool]:
+    match value:
+        case bool():
+            return _known(found.boolean == _word(value))
+        case str():
+            match op:
+                case "contains":
+                    return _known(func.strpos(found.text, literal(value, Text)) > 0)
+                case "starts with":
+                    return _known(func.starts_with(found.text, literal(value, Text)))
+            return _known(COMPARE[op](found.text, literal(value, Text)))
+        case _:
+            return _known(COMPARE[op](found.number, literal(as_number(value), Numeric)))
+
+
+def _is_one_of(found: _Found, values: Sequence[Scalar]) -> Iterator[ColumnElement[bool]]:
+    """One comparison for each kind of value among them."""
+    if words := [_word(value) for value in values if isinstance(value, bool)]:
+        yield _known(found.boolean == any_(literal(words, ARRAY(Text))))
+    if texts := [value for value in values if isinstance(value, str)]:
+        yield _known(found.text == any_(literal(texts, ARRAY(Text))))
+    if numbers := [as_number(value) for value in values if not isinstance(value, str | bool)]:
+        yield _known(found.number == any_(literal(numbers, ARRAY(Numeric))))
+
+
+def _word(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _known(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """False where there was nothing to compare."""
+    return func.coalesce(condition, false())
+
+
+def _orders(
+    condition: Orders, profile_id: Column[UUID], time_zone: str, currency: str, never: bool
+) -> ColumnElement[bool]:
+    """`never` says whether it picks those who never ordered in this currency, and so have no row."""
+    rollup = aliased(OrderRollup)
+    theirs = rollup.profile_id == profile_id, rollup.currency == currency
+    measured = {
+        "total": rollup.total,
+        "count": rollup.count,
+        "first": rollup.first_at,
+        "last": rollup.last_at,
+    }[condition.measure]
+    compared = COMPARE[condition.op](measured, condition.operand(time_zone))
+    if never:
+        return not_(_exists(rollup, *theirs, not_(compared)))
+    return _exists(rollup, *theirs, compared)
+
+
+def _message(condition: Message, journey: type[Enrollment] | None) -> ColumnElement[bool]:
+    """By the key of the ledger's decisions, so that it is one look-up for each member."""
+    if journey is None:
+        raise Invalid("Only a branch of a flow can ask about a message of its own journey.")
+    line = aliased(Line)
+    done = {
+        "received": line.state == MessageState.ACCEPTED,
+        "opened": line.opened_at.is_not(None),
+        "clicked": line.clicked_at.is_not(None),
+    }[condition.did]
+    return _exists(
+        line,
+        line.profile_id == journey.profile_id,
+        line.source_id == journey.flow_id,
+        line.step == condition.step,
+        line.occasion == journey.id,
+        done,
+    )
+
+
+def _exists(table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists().where(*conditions).correlate_except(table)
