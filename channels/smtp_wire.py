@@ -55,11 +55,12 @@ class Server:
 
 
 class Unreachable(Exception):
-    """There is no connection; `outcome` is what that means for messages that waited for it."""
+    """There is no connection; `outcome` is what that means for messages that waited for it, and `code` the
+    reply's that said so, if one did."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, code: int | None = None) -> None:
         super().__init__(outcome.reason)
-        self.outcome = outcome
+        self.outcome, self.code = outcome, code
 
 
 class Wire(asyncio.BufferedProtocol):
@@ -124,7 +125,9 @@ class Wire(asyncio.BufferedProtocol):
         name = host if "." in (host := socket.gethostname()) else literal
         try:
             lines = await self.ask(f"EHLO {name}", 250)
-        except Unreachable:
+        except Unreachable as refusal:
+            if refusal.code not in (500, 502, 504):  # It is no extended server: RFC 5321 §3.2.
+                raise
             lines = await self.ask(f"HELO {name}", 250)
         words = [line[4:].decode("ascii", "replace").strip().partition(" ") for line in lines[1:]]
         self.extensions = {word.upper(): rest for word, _, rest in words}
@@ -164,8 +167,8 @@ class Wire(asyncio.BufferedProtocol):
         assert self.answer
         async with asyncio.timeout(self.timeouts.greeting):
             lines = await self.answer
-        if int(lines[-1][:3]) != good:
-            raise Unreachable(turned_away(Reply.of(lines)))
+        if (reply := Reply.of(lines)).code != good:
+            raise Unreachable(turned_away(reply), reply.code)
         return lines
 
     # What asyncio calls.

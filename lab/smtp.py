@@ -18,7 +18,7 @@ from pathlib import Path
 from lab.faults import Fault, Faults, Phase
 from lab.smtp_server import EXTENSIONS, Handler, Mail, SmtpServer
 
-__all__ = ["Accepted", "Fault", "Faults", "Handler", "Mail", "Phase", "SmtpLab", "SmtpServer"]
+__all__ = ["EXTENSIONS", "Accepted", "Fault", "Faults", "Handler", "Mail", "Phase", "SmtpLab", "SmtpServer"]
 
 
 @dataclass(frozen=True, slots=True)

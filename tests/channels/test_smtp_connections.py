@@ -1,0 +1,251 @@
+"""How connections are kept, lost, refused, encrypted, and given up."""
+
+import asyncio
+
+import pytest
+
+from channels.smtp import SmtpChannel
+from channels.smtp_wire import Server, Timeouts
+from lab.smtp import Fault, Mail, Phase, SmtpLab, SmtpServer
+from tests.channels.smtp_support import (
+    ACCEPTED,
+    RETRY,
+    UNKNOWN,
+    ALetter,
+    a_channel,
+    a_server_that,
+    certified,
+    counts,
+    envelope,
+    envelopes,
+    greet,
+    kinds,
+    trusting,
+    until,
+)
+
+
+async def test_a_connection_is_kept_between_batches() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        for _ in range(3):
+            await channel.send(ALetter(), envelopes(2))
+        assert (len(lab.accepted), lab.connections) == (6, 1)
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["noticed", "not yet noticed"])
+async def test_a_server_that_hung_up_between_batches_costs_nothing(noticed: bool) -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        await channel.send(ALetter(), envelopes(1))
+        lab.hang_up()
+        if noticed:
+            await until(lambda: not channel.connections)
+        assert kinds(await channel.send(ALetter(), envelopes(3))) == [ACCEPTED] * 3
+        assert (len(lab.accepted), lab.connections) == (4, 2)
+
+
+async def test_a_goodbye_to_an_idle_connection_is_no_answer_to_the_next_message() -> None:
+    plays = 0
+
+    async def leave_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal plays
+        plays += 1
+        await greet(reader, writer)
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n")
+        await reader.readuntil(b"\r\n.\r\n")
+        writer.write(b"250 Kept\r\n")
+        if plays == 1:
+            await reader.readuntil(b"MAIL")
+            writer.write(b"421 4.4.2 Timeout exceeded\r\n")
+        else:
+            await reader.read()
+
+    async with a_server_that(leave_early) as port, a_channel(port) as channel:
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+        assert plays == 2
+
+
+async def test_a_connection_that_died_in_silence_is_replaced_when_it_does_not_answer() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        await channel.send(ALetter(), envelopes(1))
+        lab.fail(Fault(Phase.MAIL, hang=True, times=1))
+        assert kinds(await channel.send(ALetter(), envelopes(2))) == [ACCEPTED] * 2
+        assert lab.connections == 2
+
+
+async def test_an_idle_connection_is_closed_after_a_while() -> None:
+    async with SmtpLab() as lab, a_channel(lab, timeouts=Timeouts(idle=0.05)) as channel:
+        await channel.send(ALetter(), envelopes(1))
+        await until(lambda: not channel.connections and not lab.talks)
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+
+
+async def test_a_server_that_takes_only_a_few_connections_gets_the_batch_over_these() -> None:
+    async with SmtpLab() as lab, a_channel(lab, connections=8) as channel:
+        lab.fail(Fault(Phase.GREETING, reply="421 4.7.0 Too many connections", after=2))
+        for _ in range(3):
+            assert counts(await channel.send(ALetter(), envelopes(500))) == {ACCEPTED: 500}
+        assert lab.connections == 8, "and is not asked for more at once"
+
+
+async def test_a_server_that_is_back_is_used_again() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        lab.fail(Fault(Phase.GREETING, reply="421 4.3.2 Restarting", times=1))
+        assert kinds(await channel.send(ALetter(), envelopes(2))) == [RETRY] * 2
+        assert kinds(await channel.send(ALetter(), envelopes(2))) == [ACCEPTED] * 2
+
+
+async def test_two_batches_share_one_connection_in_turns() -> None:
+    order: list[str] = []
+
+    async def note(mail: Mail) -> str:
+        order.append(mail.recipients[0][0])
+        return "250 2.0.0 Kept"
+
+    async with SmtpServer(note) as server, a_channel(server) as channel:
+        await channel.send(ALetter(), [envelope(0)])
+        order.clear()
+        large = [envelope(n, f"l{n}@example.test") for n in range(200)]
+        small = [envelope(n, f"s{n}@example.test") for n in range(5)]
+        outcomes = await asyncio.gather(channel.send(ALetter(), large), channel.send(ALetter(), small))
+        assert [counts(one) for one in outcomes] == [{ACCEPTED: 200}, {ACCEPTED: 5}]
+        assert "".join(order).rindex("s") < 20
+
+
+async def test_a_cancelled_send_leaves_no_connection_in_the_middle_of_a_message() -> None:
+    async with SmtpLab() as lab, a_channel(lab, timeouts=Timeouts()) as channel:
+        lab.fail(Fault(Phase.DOT, hang=True, keep=True, after=1, times=1))
+        sending = asyncio.create_task(channel.send(ALetter(), envelopes(5)))
+        await until(lambda: len(lab.accepted) == 2)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await until(lambda: not channel.connections and not lab.talks)
+        assert len(lab.accepted) == 2
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+        assert len(lab.accepted) == 3
+
+
+async def test_a_cancelled_send_does_not_cost_another_batch_its_answer() -> None:
+    go_on, arrived, kept = asyncio.Event(), asyncio.Event(), []
+
+    async def slowly(mail: Mail) -> str:
+        kept.append(mail.recipients[0])
+        arrived.set()
+        await go_on.wait()
+        return "250 2.0.0 Kept"
+
+    async with SmtpServer(slowly) as server, a_channel(server, timeouts=Timeouts()) as channel:
+        ours = asyncio.create_task(channel.send(ALetter(), [envelope(1, "ours@example.test")]))
+        theirs = asyncio.create_task(channel.send(ALetter(), [envelope(2, "theirs@example.test")]))
+        await arrived.wait()  # The envelope of theirs went out with the content of ours.
+        theirs.cancel()
+        await asyncio.gather(theirs, return_exceptions=True)
+        go_on.set()
+        assert kinds(await ours) == [ACCEPTED]
+        assert kinds(await channel.send(ALetter(), [envelope(3)])) == [ACCEPTED]
+        assert kept == ["ours@example.test", "p3@example.test"]
+
+
+async def test_closing_says_goodbye_and_tells_what_was_cut() -> None:
+    async with SmtpLab() as lab, a_channel(lab, timeouts=Timeouts()) as channel:
+        lab.fail(Fault(Phase.DOT, hang=True, keep=True, after=1))
+        sending = asyncio.create_task(channel.send(ALetter(), envelopes(4)))
+        await until(lambda: len(lab.accepted) == 2)
+        await channel.close()
+        assert kinds(await sending) == [ACCEPTED, UNKNOWN, RETRY, RETRY]
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [RETRY]
+        await until(lambda: not lab.talks)
+
+
+# Login and encryption.
+
+LOGIN = "anna%40shop.example:p%C3%A4ss%2Fword@"
+CREDENTIALS = {"anna@shop.example": "päss/word"}
+
+
+@pytest.mark.parametrize("mechanisms", ["PLAIN LOGIN", "LOGIN"])
+async def test_it_logs_in_with_what_the_url_says(mechanisms: str) -> None:
+    lab = SmtpLab(credentials=CREDENTIALS, mechanisms=mechanisms)
+    async with lab, a_channel(lab, login=LOGIN) as channel:
+        assert kinds(await channel.send(ALetter(), envelopes(2))) == [ACCEPTED] * 2
+        assert await channel.check() is None
+
+
+@pytest.mark.parametrize(
+    ("login", "mechanisms", "reason"),
+    [
+        ("anna%40shop.example:wrong@", "PLAIN LOGIN", "sender: 535 5.7.8"),
+        ("anna%40shop.example:wrong@", "LOGIN", "sender: 535 5.7.8"),
+        (LOGIN, "GSSAPI", "neither AUTH PLAIN nor AUTH LOGIN"),
+        ("", "PLAIN", "sender: 530 5.7.0"),
+    ],
+)
+async def test_a_login_that_fails_is_our_fault_and_no_contacts(
+    login: str, mechanisms: str, reason: str
+) -> None:
+    lab = SmtpLab(credentials=CREDENTIALS, mechanisms=mechanisms)
+    async with lab, a_channel(lab, login=login) as channel:
+        outcomes = await channel.send(ALetter(), envelopes(2))
+        assert kinds(outcomes) == [RETRY] * 2
+        assert reason in (outcomes[0].reason or "")
+        assert lab.accepted == []
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+async def test_it_speaks_tls(scheme: str) -> None:
+    implicit = scheme == "smtps"
+    async with SmtpLab(credentials=CREDENTIALS, tls=certified(), implicit_tls=implicit) as lab:
+        async with a_channel(lab, scheme=scheme, login=LOGIN, tls=trusting(), connections=2) as channel:
+            assert counts(await channel.send(ALetter(), envelopes(100))) == {ACCEPTED: 100}
+            large = ALetter(body=b"a large letter\r\n" * 100_000)
+            assert counts(await channel.send(large, envelopes(2))) == {ACCEPTED: 2}
+        assert {one.size for one in lab.accepted[-2:]} == {len(large.fill(envelope(1)))}
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+async def test_a_server_with_a_strangers_certificate_gets_neither_password_nor_mail(scheme: str) -> None:
+    lab = SmtpLab(credentials=CREDENTIALS, tls=certified(), implicit_tls=scheme == "smtps")
+    async with lab, a_channel(lab, scheme=scheme, login=LOGIN) as channel:
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert outcome.kind is RETRY
+        assert (outcome.reason or "").startswith("sender: TLS with")
+        assert lab.accepted == []
+
+
+async def test_where_starttls_is_asked_for_nothing_is_said_in_the_clear() -> None:
+    async with SmtpLab() as lab, a_channel(lab, scheme="smtp+starttls", tls=trusting()) as channel:
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert outcome.kind is RETRY
+        assert "does not offer STARTTLS" in (outcome.reason or "")
+
+
+async def test_words_that_someone_put_before_the_handshake_are_not_believed() -> None:
+    async def inject(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 script\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"250-script\r\n250 STARTTLS\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"220 Go ahead\r\n250-script\r\n250 AUTH PLAIN")
+        await reader.read()
+
+    async with (
+        a_server_that(inject) as port,
+        a_channel(port, scheme="smtp+starttls", tls=trusting()) as channel,
+    ):
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert outcome.kind is RETRY
+        assert "more than it should" in (outcome.reason or "")
+
+
+@pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25"])
+def test_a_url_that_names_no_smtp_server_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="smtp://"):
+        SmtpChannel(url)
+
+
+def test_each_way_of_encryption_has_its_port() -> None:
+    ports = [Server.of(f"{scheme}://mail.example").port for scheme in ("smtp", "smtp+starttls", "smtps")]
+    assert ports == [25, 587, 465]
+    assert Server.of("smtps://mail.example:2465").port == 2465
