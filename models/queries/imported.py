@@ -1,0 +1,363 @@
+"""What the rows of a file become: profiles with names and consents, orders with their sums.
+
+A batch is copied into a temporary table and then moves by a few statements. It decides first and writes
+afterwards, so that a row which says nothing new touches nothing, not even a row version.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import cast
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.imports import CustomerLine, OrderLine
+from models.imports import Import
+from models.queries.imports import Stored
+
+# One import at a time writes a workspace's people. The plans are pinned to index look-ups: a batch is small
+# beside its tables, and a plan that was made when they were empty would be kept while they grow.
+_PREPARE = text(
+    """
+    select pg_advisory_xact_lock(hashtextextended('imports', 0) # hashtextextended(cast(:workspace as text), 0)),
+        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+        set_config('enable_seqscan', 'off', true)
+    """
+)
+
+_INCOMING_ORDERS = text(
+    """
+    create temporary table if not exists incoming_orders (
+        line int, customer_id text, ordered_at timestamptz, quantity int, total numeric(20, 4), currency text,
+        key text, nth int
+    ) on commit delete rows
+    """
+)
+
+# `before` is how many rows of the same key this file had in earlier batches. Most keys are there once: then
+# the order itself tells, by its source; `import_keys` holds only those that came again, or that an earlier
+# import had brought.
+_STORE_ORDERS = text(
+    """
+    with named as (
+        select i.*, p.id as profile_id, o.key is not null as known,
+            coalesce(k.n, case when o.source = :source then 1 else 0 end) as before
+        from incoming_orders i
+        left join lateral (
+            select coalesce(p.merged_into, p.id) as id
+            from identities n
+            join profiles p on p.workspace_id = :workspace and p.id = n.profile_id and p.erased_at is null
+            where n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
+        ) p on true
+        left join orders o on i.nth > 0 and o.workspace_id = :workspace and o.key = i.key || '#1'
+        left join import_keys k on k.workspace_id = :workspace and k.import_id = :import and k.key = i.key
+    ), refused as (
+        insert into rejected_rows (workspace_id, import_id, line, "column", reason)
+        select :workspace, :import, line, 'customer_id',
+            'Nobody has the customer_id "' || left(customer_id, 40)
+            || '": import the customers first, then this file again.'
+        from named where profile_id is null
+        returning line
+    ), counted as (
+        insert into import_keys (workspace_id, import_id, key, n)
+        select :workspace, :import, key, max(before + nth)
+        from named where profile_id is not null and (nth > 1 or known)
+        group by key
+        on conflict (workspace_id, import_id, key) do update set n = excluded.n
+    ), made as (
+        insert into orders (workspace_id, key, profile_id, ordered_at, quantity, total, currency, source, created_at)
+        select :workspace, case when nth = 0 then key else key || '#' || before + nth end,
+            profile_id, ordered_at, quantity, total, currency, :source, :now
+        from named where profile_id is not null
+        order by line
+        on conflict (workspace_id, key) do nothing
+        returning id, profile_id, currency, total, ordered_at
+    ), added as (
+        insert into order_rollups as r (workspace_id, profile_id, currency, total, count, first_at, last_at)
+        select :workspace, profile_id, currency, sum(total), count(*), min(ordered_at), max(ordered_at)
+        from made group by profile_id, currency order by profile_id, currency
+        on conflict (workspace_id, profile_id, currency) do update set
+            total = r.total + excluded.total,
+            count = r.count + excluded.count,
+            first_at = least(r.first_at, excluded.first_at),
+            last_at = greatest(r.last_at, excluded.last_at)
+    )
+    select (select count(*) from made), (select count(*) from refused),
+        case when :live then (select array_agg(id) from made) end
+    """
+)
+
+# An order that is there is never changed by a file; one that says otherwise must not pass unseen.
+_REFUSE_CONTRADICTIONS = text(
+    """
+    insert into rejected_rows (workspace_id, import_id, line, "column", reason)
+    select :workspace, :import, i.line, 'order_id',
+        'The order "' || left(i.key, 40) || '" is already there with another customer, time, quantity or total: '
+        || 'an import never changes an order, so give this one an id of its own.'
+    from incoming_orders i
+    join identities n on n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
+    join profiles p on p.workspace_id = :workspace and p.id = n.profile_id and p.erased_at is null
+    join orders o on o.workspace_id = :workspace and o.key = i.key
+    where i.nth = 0 and (coalesce(p.merged_into, p.id), i.ordered_at, i.quantity, i.total, i.currency)
+        is distinct from (o.profile_id, o.ordered_at, o.quantity, o.total, o.currency)
+    """
+)
+
+
+async def prepare(db: AsyncSession, import_: Import) -> None:
+    """Make ready for rows: nobody else's import runs in this workspace until the transaction ends."""
+    await db.execute(_PREPARE, {"workspace": str(import_.workspace_id)})
+
+
+async def store_orders(
+    db: AsyncSession, import_: Import, lines: Sequence[OrderLine], now: datetime
+) -> Stored:
+    """Add the orders that are new, with their sums. `order_ids` is filled when the import is live."""
+    await db.execute(_INCOMING_ORDERS)
+    await _copy(
+        db,
+        "incoming_orders",
+        (
+            f"{line}\t{_plain(customer)}\t{at}\t{quantity}\t{total}\t{currency}\t{_plain(key)}\t{nth}\n"
+            for line, customer, at, quantity, total, currency, key, nth in lines
+        ),
+    )
+    values = {
+        "workspace": import_.workspace_id,
+        "import": import_.id,
+        "source": f"import {import_.id}",
+        "now": now,
+        "live": import_.live,
+    }
+    made, refused, ids = (await db.execute(_STORE_ORDERS, values)).one()
+    if any(line.nth == 0 for line in lines):
+        refused += (await db.execute(_REFUSE_CONTRADICTIONS, values)).rowcount
+    return Stored(made, len(lines) - made - refused, refused, ids or ())
+
+
+_INCOMING_CUSTOMERS = text(
+    """
+    create temporary table if not exists incoming_customers (
+        line int, customer_id text, email text, consent_email text, consent_tracking text, time_zone text,
+        attributes jsonb, new_id uuid default uuidv7()
+    ) on commit delete rows
+    """
+)
+_DECIDED_CUSTOMERS = text(
+    """
+    create temporary table if not exists decided_customers (
+        line int, profile_id uuid, customer_id text, email text, time_zone text, attributes jsonb,
+        refused boolean, is_new boolean, differs boolean, adds_email boolean,
+        promotes_email boolean, consent_email text, consent_tracking text
+    ) on commit delete rows
+    """
+)
+
+# Who each waiting row is about, and what it changes, for the rows that are in turn. A row is in turn when no earlier waiting row is about
+# the same person or names the same address: so a file's rows work in their order, wherever a batch ends, and
+# no statement meets a person twice. An address never goes from one profile to another, so what is refused
+# is refused out of turn as well.
+#
+# Consent: a denial always holds. A grant is taken where nothing was said, and in place of a denial that came
+# by import; it never lifts what a person said, such as an unsubscribe. Suppressions are not touched at all.
+_DECIDE = text(
+    """
+    insert into decided_customers
+    with named as (
+        select c.*, holder.id as holder, case when c.customer_id is null then holder.id else person.id end as known,
+            holder.is_primary
+        from incoming_customers c
+        left join lateral (
+            select coalesce(p.merged_into, p.id) as id
+            from identities n join profiles p on p.workspace_id = :workspace and p.id = n.profile_id
+            where n.workspace_id = :workspace and n.kind = 'user_id' and n.value = c.customer_id
+        ) person on true
+        left join lateral (
+            select coalesce(p.merged_into, p.id) as id, n.is_primary and p.merged_into is null as is_primary
+            from identities n join profiles p on p.workspace_id = :workspace and p.id = n.profile_id
+            where n.workspace_id = :workspace and n.kind = 'email' and n.value = c.email
+        ) holder on true
+    ), judged as (
+        select *, holder is not null and holder is distinct from known as refused from named
+    ), turns as (
+        select *,
+            line = min(line) filter (where not refused) over (
+                partition by coalesce(known::text, 'id ' || customer_id, 'address ' || email)
+            ) and line = min(line) filter (where not refused) over (
+                partition by coalesce(email, line::text)
+            ) as in_turn
+        from judged
+    )
+    select t.line, coalesce(t.known, t.new_id), t.customer_id, t.email, t.time_zone, t.attributes,
+        t.refused, t.known is null,
+        t.known is not null and (
+            p.attributes || t.attributes <> p.attributes or t.time_zone <> coalesce(p.time_zone, '')
+        ),
+        t.email is not null and t.holder is null,
+        t.holder is not null and not t.is_primary,
+        case when e.state is null or t.consent_email <> e.state
+            and (t.consent_email = 'denied' or e.source = :source) then t.consent_email end,
+        case when k.state is null or t.consent_tracking <> k.state
+            and (t.consent_tracking = 'denied' or k.source = :source) then t.consent_tracking end
+    from turns t
+    left join profiles p on p.workspace_id = :workspace and p.id = t.known
+    left join consents e on e.workspace_id = :workspace and e.profile_id = t.known
+        and e.purpose = 'email' and e.ended_at is null
+    left join consents k on k.workspace_id = :workspace and k.profile_id = t.known
+        and k.purpose = 'tracking' and k.ended_at is null
+    where t.refused or t.in_turn
+    """
+)
+_COUNT = text(
+    """
+    select count(*) filter (where refused) as refused,
+        count(*) filter (where not refused and (is_new or changes)) as imported,
+        count(*) filter (where not refused and not (is_new or changes)) as unchanged,
+        coalesce(bool_or(not refused and changes and not is_new), false) as some_known_change
+    from (
+        select *, differs or adds_email or promotes_email
+            or consent_email is not null or consent_tracking is not null as changes
+        from decided_customers
+    ) decided
+    """
+)
+_REFUSE_HELD = text(
+    """
+    insert into rejected_rows (workspace_id, import_id, line, "column", reason)
+    select :workspace, :import, line, 'email',
+        'Another profile already has the address ' || email || ': give this one its own, or merge the two.'
+    from decided_customers where refused
+    """
+)
+_ADD_PROFILES = text(
+    """
+    insert into profiles (workspace_id, id, attributes, time_zone, created_at, updated_at)
+    select :workspace, profile_id, attributes, time_zone, :now, :now
+    from decided_customers where not refused and is_new order by line
+    """
+)
+_CHANGE_KNOWN = [
+    text(
+        """
+        update profiles p set attributes = p.attributes || d.attributes,
+            time_zone = coalesce(d.time_zone, p.time_zone), updated_at = :now
+        from decided_customers d
+        where not d.refused and d.differs and p.workspace_id = :workspace and p.id = d.profile_id
+        """
+    ),
+    # An address in a file becomes the one that we write to; the others stay as names.
+    text(
+        """
+        update identities n set is_primary = false
+        from decided_customers d
+        where not d.refused and not d.is_new and (d.adds_email or d.promotes_email)
+            and n.workspace_id = :workspace and n.profile_id = d.profile_id and n.kind = 'email' and n.is_primary
+        """
+    ),
+    text(
+        """
+        update identities n set is_primary = true, profile_id = d.profile_id
+        from decided_customers d
+        where not d.refused and d.promotes_email
+            and n.workspace_id = :workspace and n.kind = 'email' and n.value = d.email
+        """
+    ),
+    text(
+        """
+        update consents c set ended_at = :now
+        from decided_customers d
+        where not d.refused and not d.is_new and c.workspace_id = :workspace and c.profile_id = d.profile_id
+            and c.ended_at is null and case c.purpose
+                when 'email' then d.consent_email is not null
+                when 'tracking' then d.consent_tracking is not null
+            end
+        """
+    ),
+]
+_ADD_NAMES_AND_CONSENTS = text(
+    """
+    with names as (
+        insert into identities (workspace_id, kind, value, profile_id, created_at)
+        select :workspace, given.kind, given.value, d.profile_id, :now
+        from decided_customers d
+        cross join lateral (values
+            ('user_id', case when d.is_new then d.customer_id end), ('email', case when d.adds_email then d.email end)
+        ) given (kind, value)
+        where not d.refused and given.value is not null
+        order by d.line
+    )
+    insert into consents (workspace_id, profile_id, purpose, state, source, at)
+    select :workspace, d.profile_id, given.purpose, given.state, :source, :now
+    from decided_customers d
+    cross join lateral (values
+        ('email', d.consent_email), ('tracking', d.consent_tracking)
+    ) given (purpose, state)
+    where not d.refused and given.state is not null
+    order by d.line
+    """
+)
+_GO_ON = text(
+    """
+    delete from incoming_customers c using decided_customers d
+    where d.line = c.line
+    """
+)
+
+CONSENT_SOURCE = "import"
+
+
+async def store_customers(
+    db: AsyncSession, import_: Import, lines: Sequence[CustomerLine], now: datetime
+) -> Stored:
+    """Add the people who are new and change what is said otherwise of those who are known."""
+    await db.execute(_INCOMING_CUSTOMERS)
+    await db.execute(_DECIDED_CUSTOMERS)
+    await _copy(
+        db,
+        "incoming_customers (line, customer_id, email, consent_email, consent_tracking, time_zone, attributes)",
+        (
+            f"{line}\t{_maybe(customer)}\t{_maybe(email)}\t{mail or _NULL}\t{tracking or _NULL}\t{zone or _NULL}\t"
+            f"{_plain(attributes)}\n"
+            for line, customer, email, mail, tracking, zone, attributes in lines
+        ),
+    )
+    values = {"workspace": import_.workspace_id, "import": import_.id, "source": CONSENT_SOURCE, "now": now}
+    waiting, imported, unchanged, refused = len(lines), 0, 0, 0
+    while waiting:
+        await db.execute(_DECIDE, values)
+        round_ = (await db.execute(_COUNT)).one()
+        if round_.refused:
+            await db.execute(_REFUSE_HELD, values)
+        if round_.imported:
+            await db.execute(_ADD_PROFILES, values)
+            for statement in _CHANGE_KNOWN if round_.some_known_change else ():
+                await db.execute(statement, values)
+            await db.execute(_ADD_NAMES_AND_CONSENTS, values)
+        imported, unchanged = imported + round_.imported, unchanged + round_.unchanged
+        refused += round_.refused
+        waiting = len(lines) - imported - unchanged - refused
+        if waiting:
+            await db.execute(_GO_ON)
+            await db.execute(text("delete from decided_customers"))
+    return Stored(imported, unchanged, refused)
+
+
+_NULL = "\\N"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _plain(value: str) -> str:
+    """As COPY's text format wants it."""
+    return value if value.isalnum() else value.translate(_ESCAPES)
+
+
+def _maybe(value: str | None) -> str:
+    return _NULL if value is None else _plain(value)
+
+
+async def _copy(db: AsyncSession, table: str, rows: Iterable[str]) -> None:
+    connection = await (await db.connection()).get_raw_connection()
+    driver = cast("psycopg.AsyncConnection[tuple[object, ...]]", connection.driver_connection)
+    async with driver.cursor() as cursor, cursor.copy(f"copy {table} from stdin") as copy:
+        await copy.write("".join(rows).encode())
