@@ -5,7 +5,7 @@ asked, and into index look-ups where few are. None of them is ever null, and eve
 workspace comes from the wall, so all this works only in a transaction of `sessions(workspace_id)`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -38,21 +38,54 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid
 from domain.messages import MessageState
-from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
+from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds, parse
 from domain.values import COMPARE, NUMBER, Scalar, Value, as_number
 from models.base import Json
-from models.flows import Enrollment
+from models.campaigns import Campaign
+from models.flows import Flow
 from models.messages import Message as Line
 from models.orders import OrderRollup
 from models.profiles import Profile
+from models.queries import rows
+from models.segments import Segment
+from models.workspaces import Workspace
 
 T = TypeVar("T")
 Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
 
 COUNT_FOR = 1_500  # Milliseconds; a count that takes longer is sampled instead.
 SAMPLE = 50_000  # About so many profiles are looked at in a sample.
+
+
+async def create(db: AsyncSession, workspace_id: UUID, name: str, rule: Json) -> Segment:
+    segment = Segment(workspace_id=workspace_id, name=name, rule=rule)
+    db.add(segment)
+    await db.flush()
+    await db.refresh(segment)
+    return segment
+
+
+async def change(db: AsyncSession, segment_id: UUID, values: Mapping[str, Any]) -> Segment:
+    """Write these columns. Raises `NotFound`."""
+    segment = await rows.get(db, Segment, segment_id, lock=True)
+    for column, value in {**values, "updated_at": func.now()}.items():
+        setattr(segment, column, value)
+    await db.flush()
+    await db.refresh(segment)
+    return segment
+
+
+async def delete(db: AsyncSession, segment_id: UUID) -> None:
+    """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
+    segment = await rows.get(db, Segment, segment_id, lock=True)
+    if user := await db.scalar(select(Campaign.name).where(Campaign.segment_id == segment_id).limit(1)):
+        raise Conflict(f'The campaign "{user}" uses this segment; change or delete the campaign first.')
+    begins = Flow.definition["trigger"]["segment_id"].astext == str(segment_id)
+    if user := await db.scalar(select(Flow.name).where(begins).limit(1)):
+        raise Conflict(f'The flow "{user}" begins with this segment; change or delete the flow first.')
+    await db.delete(segment)
 
 
 def where(
@@ -62,15 +95,15 @@ def where(
     now: datetime,
     time_zone: str,
     currency: str,
-    enrollment: type[Enrollment] | None = None,
+    enrollment: Column[UUID] | None = None,
     attributes: Column[Json] | None = None,
 ) -> ColumnElement[bool]:
     """The condition that is true for the profiles whom the rule picks, and false for all others.
 
     `profile_id` is a column of the statement that asks; `attributes` is its profile's, if that statement
     reads `profiles` anyway. `now`, `time_zone` and `currency` are as in `domain.segments.holds`.
-    `enrollment` (the table or an alias in the statement) is the journey that a message condition asks
-    about; without one such a condition raises `Invalid`.
+    `enrollment` is the id of the profile's journey that a message condition asks about; without one such
+    a condition raises `Invalid`.
     """
 
     def met(part: Rule) -> ColumnElement[bool]:
@@ -87,28 +120,44 @@ def where(
                 never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
                 return _orders(part, profile_id, time_zone, part.currency or currency, never)
             case Message():
-                return _message(part, enrollment)
+                return _message(part, profile_id, enrollment)
             case _:
                 assert_never(part)
 
     return met(rule)
 
 
+def audience(rule: Rule, workspace: Workspace, now: datetime) -> ColumnElement[bool]:
+    """The condition on `profiles` for whom the rule picks now. Merged and erased profiles are nobody."""
+    return _picked(Profile, rule, now, workspace.time_zone, workspace.currency)
+
+
 def members(rule: Rule, *, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
     """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
-    return _members(Profile, rule, now, time_zone, currency)
+    return select(Profile.id).where(_picked(Profile, rule, now, time_zone, currency))
 
 
-def _members(person: type[Profile], rule: Rule, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
-    picked = where(
-        rule,
-        profile_id=person.id,
-        attributes=person.attributes,
-        now=now,
-        time_zone=time_zone,
-        currency=currency,
+async def members_of(db: AsyncSession, segment_id: UUID, workspace: Workspace, now: datetime) -> Select[UUID]:
+    """The ids of the profiles whom a segment picks now. Raises `NotFound`."""
+    segment = await rows.get(db, Segment, segment_id)
+    return select(Profile.id).where(audience(parse(segment.rule), workspace, now))
+
+
+def _picked(
+    person: type[Profile], rule: Rule, now: datetime, time_zone: str, currency: str
+) -> ColumnElement[bool]:
+    return and_(
+        person.merged_into.is_(None),
+        person.erased_at.is_(None),
+        where(
+            rule,
+            profile_id=person.id,
+            attributes=person.attributes,
+            now=now,
+            time_zone=time_zone,
+            currency=currency,
+        ),
     )
-    return select(person.id).where(person.merged_into.is_(None), person.erased_at.is_(None), picked)
 
 
 @dataclass(frozen=True)
@@ -133,8 +182,8 @@ async def estimate(
     attempt = await connection.begin_nested()
     try:
         await connection.execute(select(func.set_config("statement_timeout", str(count_for), True)))
-        everybody = _members(Profile, rule, now, time_zone, currency)
-        return Estimate(await _count(connection, everybody), exact=True)
+        picked = _picked(Profile, rule, now, time_zone, currency)
+        return Estimate(await _count(connection, Profile, picked), exact=True)
     except OperationalError as error:
         if not isinstance(error.orig, QueryCanceled):
             raise
@@ -142,12 +191,12 @@ async def estimate(
         await attempt.rollback()  # The limit goes with the savepoint that it was set in.
     share = float(await connection.scalar(_SHARE))
     some = aliased(Profile, tablesample(Profile, func.system(share)))
-    found = await _count(connection, _members(some, rule, now, time_zone, currency))
+    found = await _count(connection, some, _picked(some, rule, now, time_zone, currency))
     return Estimate(round(found * 100 / share), exact=False)
 
 
-async def _count(connection: AsyncConnection, ids: Select[UUID]) -> int:
-    return (await connection.execute(select(func.count()).select_from(ids.subquery()))).scalar_one()
+async def _count(connection: AsyncConnection, person: type[Profile], picked: ColumnElement[bool]) -> int:
+    return (await connection.execute(select(func.count()).select_from(person).where(picked))).scalar_one()
 
 
 # Percent of the table's pages. A table that nobody analysed yet has no number of rows.
@@ -252,9 +301,11 @@ def _orders(
     return _exists(rollup, *theirs, compared)
 
 
-def _message(condition: Message, journey: type[Enrollment] | None) -> ColumnElement[bool]:
-    """By the key of the ledger's decisions, so that it is one look-up for each member."""
-    if journey is None:
+def _message(
+    condition: Message, profile_id: Column[UUID], enrollment: Column[UUID] | None
+) -> ColumnElement[bool]:
+    """By the profile, then the occasion: the ledger's key of decisions begins so."""
+    if enrollment is None:
         raise Invalid("Only a branch of a flow can ask about a message of its own journey.")
     line = aliased(Line)
     done = {
@@ -263,12 +314,7 @@ def _message(condition: Message, journey: type[Enrollment] | None) -> ColumnElem
         "clicked": line.clicked_at.is_not(None),
     }[condition.did]
     return _exists(
-        line,
-        line.profile_id == journey.profile_id,
-        line.source_id == journey.flow_id,
-        line.step == condition.step,
-        line.occasion == journey.id,
-        done,
+        line, line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step, done
     )
 
 
