@@ -10,12 +10,12 @@ from activities.slices import Timing, heartbeating
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.clock import Clock
 from domain.messages import SourceKind
+from domain.segments import parse
 from models.base import Sessions
-from models.queries import campaigns, ledger, messages, rows, segments, workspaces
 from models.campaigns import Campaign
+from models.queries import campaigns, ledger, messages, rows, segments, workspaces
 from models.queries.ledger import Queue
 from models.segments import Segment
-from domain.segments import parse
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CampaignActivities:
         async with self.sessions(campaign.workspace_id) as db:
             begun = await campaigns.begin(db, campaign.campaign_id, self.clock.now())
             row = begun or await rows.get(db, Campaign, campaign.campaign_id)
-            started = begun is not None or row.state in UNDER_WAY and row.queued is None
+            started = begun is not None or (row.state in UNDER_WAY and row.queued is None)
             return Begun(started, CampaignState(row.state), row.name, self.slices)
 
     @activity.defn(name="freeze_audience")
@@ -77,8 +77,10 @@ class CampaignActivities:
             row = await rows.get(db, Campaign, campaign.campaign_id)
             segment = await rows.get(db, Segment, row.segment_id)
             workspace = await workspaces.get(db, campaign.workspace_id)
-            rule = parse(segment.rule)
-            return await campaigns.freeze(db, row, segments.audience(rule, workspace, now), now)
+            members = segments.members(
+                parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
+            )
+            return await campaigns.freeze(db, campaign.campaign_id, members, now)
 
     @activity.defn(name="pause_campaign")
     async def pause(self, campaign: CampaignRef) -> bool:

@@ -9,16 +9,18 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, not_
 from temporalio import activity
 
+import models.flows
 from activities.slices import Bell, Hourglass, Slice, Timing, heartbeating, rest
 from domain.clock import Clock
 from domain.flows import START, Branch, Flow, FlowState, Send, next_step
 from domain.messages import SourceKind, Work
-import models.flows
+from domain.segments import parse
 from models.base import Json, Sessions
 from models.flows import Enrollment
 from models.queries import enrollments, flows, ledger, pokes, rows, segments, workspaces
 from models.queries.enrollments import Item, Move, Place
 from models.queries.ledger import Queue
+from models.segments import Segment
 
 GROUP = 2000  # Members a statement.
 
@@ -59,7 +61,10 @@ class FlowActivities:
             entered = 0
             if graph.trigger.kind == "segment":
                 workspace = await workspaces.get(db, flow.workspace_id)
-                members = await segments.members_of(db, graph.trigger.segment_id, workspace, now)
+                segment = await rows.get(db, Segment, graph.trigger.segment_id)
+                members = segments.members(
+                    parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
+                )
                 entered = await enrollments.enter_all(db, row, members, now)
             return Published(version.number, entered, row.name, FlowState(row.state), self.slices)
 
@@ -134,9 +139,7 @@ class FlowActivities:
         for to, why, condition in await self._ways(flow, graph, item.step):
             step = graph.steps[to] if to else None
             template = UUID(templates[to]) if isinstance(step, Send) and to else None
-            move = Move(
-                flow.workspace_id, flow.flow_id, item.version_id, item.step, to, step, template, why
-            )
+            move = Move(flow.workspace_id, flow.flow_id, item.version_id, item.step, to, step, template, why)
             group = GROUP
             while group == GROUP and not glass.over:
                 async with self.sessions(flow.workspace_id) as db:
@@ -165,7 +168,7 @@ class FlowActivities:
             now=self.clock.now(),
             time_zone=workspace.time_zone,
             currency=workspace.currency,
-            enrollment=Enrollment.id,
+            enrollment=Enrollment,
         )
         return [
             (next_step(step, True), "the condition was met", met),
@@ -189,9 +192,7 @@ class FlowActivities:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)
         done.next_due_at = min((item.next_due_at for item in agenda), default=None)
         done.agenda = ", ".join(f"{item.step}: {item.due:,} due" for item in agenda if item.due)
-        done.places = "\n".join(
-            f"| {place.step} | {place.members:,} | {_until(place)} |" for place in places
-        )
+        done.places = "\n".join(f"| {place.step} | {place.members:,} | {_until(place)} |" for place in places)
 
     async def _change(self, flow: FlowRef, origins: tuple[FlowState, ...], to: FlowState) -> bool:
         """Whether the flow is in the state now: asking twice is answered alike."""

@@ -17,6 +17,7 @@ from models.workspaces import Workspace
 
 KEPT = 200  # Compiled templates in memory.
 
+
 @dataclass(frozen=True)
 class Writer:
     """Writes one template version's mails: the values of the holes first, then the letter around them."""
@@ -26,6 +27,8 @@ class Writer:
 
     def holes(self, message: Claimed) -> tuple[str, ...]:
         """The values of the holes for this person. Raises `TemplateError`, which skips this one message."""
+        if message.holes is not None:
+            return tuple(message.holes)
         return templates.render(self.compiled, {**message.attributes, "email": message.address})
 
 

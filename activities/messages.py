@@ -221,9 +221,7 @@ class MessageActivities:
         while True:
             try:
                 async with self.sessions(queue.workspace_id) as db:
-                    states = await ledger.settle(
-                        db, queue, attempt.id, settled, now, self._reconcile_at(now)
-                    )
+                    states = await ledger.settle(db, queue, attempt.id, settled, now, self._reconcile_at(now))
                     unsent = (MessageState.QUEUED, MessageState.FAILED)
                     await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
                     closed = [i for i, state in states.items() if state is not MessageState.QUEUED]

@@ -1,13 +1,13 @@
 """What every table shares: ids, times, names of constraints, and the wall between workspaces."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import Double, MetaData, Numeric, Text, func, text
+from sqlalchemy import CursorResult, Double, Executable, MetaData, Numeric, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -116,6 +116,13 @@ _ENTER = text("select set_config('app.workspace', :workspace, true)")
 async def enter(db: AsyncSession, workspace_id: UUID) -> None:
     """From here to the end of the transaction, only this workspace's rows exist."""
     await db.execute(_ENTER, {"workspace": str(workspace_id)})
+
+
+async def changed(db: AsyncSession, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+    """Execute a statement that writes, and return how many rows it touched."""
+    result = await db.execute(statement, values)
+    assert isinstance(result, CursorResult)
+    return result.rowcount
 
 
 def _pool(url: str, size: int) -> AsyncEngine:

@@ -1,8 +1,8 @@
 """A campaign at work: begin, freeze the audience, send slice after slice, close the books."""
 
 import asyncio
-from contextlib import suppress
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -133,7 +133,9 @@ class CampaignWorkflow:
         """Slice after slice while the ledger has something open and the campaign may send."""
         while self.now.open and not self.leaving:
             if self.now.state is CampaignState.PAUSED:
-                await workflow.wait_condition(lambda: self.now.state is not CampaignState.PAUSED or self.leaving)
+                await workflow.wait_condition(
+                    lambda: self.now.state is not CampaignState.PAUSED or self.leaving
+                )
                 continue
             slices = self.now.slices if self.now.open > SMALL else 1
             done = await asyncio.gather(*(self.slice() for _ in range(slices)))

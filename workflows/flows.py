@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.flows import FlowState
     from domain.messages import SourceKind, Work
     from models.queries.ledger import Queue
+    from models.queries.pokes import Poked
     from workflows.temporal import ERRAND, SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
 
 Ref = TypeVar("Ref")
@@ -123,7 +124,7 @@ class FlowWorkflow:
         return not self.leaving
 
     async def sleep_until(self, when: datetime | None, work: Work) -> None:
-        left = when and max(when - workflow.now(), timedelta(0))
+        left = max(when - workflow.now(), timedelta(0)) if when else None
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: work in self.poked or self.leaving,
@@ -218,4 +219,20 @@ async def publish(client: Client, workspace_id: UUID, flow_id: UUID, name: str, 
     )
     return await client.execute_update_with_start_workflow(
         FlowWorkflow.publish, start_workflow_operation=start
+    )
+
+
+async def wake(client: Client, poked: Poked) -> None:
+    """Tell the flow's workflow that something is due. If somebody ended it by hand, it starts again."""
+    await client.start_workflow(
+        FlowWorkflow.run,
+        FlowRun(poked.workspace_id, poked.queue_id, Standing(FlowState.LIVE, poked.name or "")),
+        id=workflow_id("flow", poked.queue_id, poked.slug or ""),
+        task_queue=TASK_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=search_attributes(poked.workspace_id, "flow", poked.name or "", FlowState.LIVE),
+        static_summary=f"Flow: {poked.name}"[:200],
+        priority=fair(poked.workspace_id),
+        start_signal="poke",
+        start_signal_args=[poked.work],
     )

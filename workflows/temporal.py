@@ -5,7 +5,13 @@ from typing import TypedDict
 from uuid import UUID
 
 from temporalio.client import Client
-from temporalio.common import Priority, RetryPolicy, SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import (
+    Priority,
+    RetryPolicy,
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+)
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 
@@ -33,7 +39,11 @@ REFUSALS = ["Invalid", "Refused", "NotFound", "Conflict"]
 SLICE = Manner(
     start_to_close_timeout=timedelta(minutes=10),
     heartbeat_timeout=timedelta(seconds=5),
-    retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), non_retryable_error_types=REFUSALS),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=500),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=REFUSALS,
+    ),
 )
 
 
@@ -45,7 +55,11 @@ class Errand(TypedDict):
 # One short transaction.
 ERRAND = Errand(
     start_to_close_timeout=timedelta(seconds=30),
-    retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10), non_retryable_error_types=REFUSALS),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=200),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=REFUSALS,
+    ),
 )
 
 

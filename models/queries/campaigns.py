@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.campaigns import STARTABLE, CampaignState
 from domain.errors import Conflict
 from domain.messages import MessageState, SourceKind
+from models.base import changed
 from models.campaigns import Campaign
 from models.messages import Message
 from models.profiles import Profile
@@ -93,30 +94,31 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
     return (await db.scalars(begun)).one_or_none()
 
 
-async def freeze(db: AsyncSession, campaign: Campaign, audience: ColumnElement[bool], now: datetime) -> int:
-    """Queue a message for everyone in the audience, and return how many the ledger holds for it.
+async def freeze(db: AsyncSession, campaign_id: UUID, members: Select[UUID], now: datetime) -> int:
+    """Queue a message for each of the members (ids), and return how many the ledger holds.
 
     The count and the lines are committed together, so running it again adds nobody.
     """
-    campaign = await rows.get(db, Campaign, campaign.id, lock=True)
+    campaign = await rows.get(db, Campaign, campaign_id, lock=True)
     if campaign.queued is not None:
         return campaign.queued
+    audience = members.subquery()
     lines = select(
-        Profile.workspace_id,
+        literal(campaign.workspace_id),
         literal(campaign.id),
         literal(campaign.id),
         literal(SourceKind.CAMPAIGN.value),
         literal("send"),
-        Profile.id,
+        audience.c[0],
         literal(campaign.id),
         literal("email"),
         literal(campaign.message_class),
         literal(campaign.template_version_id),
         literal(MessageState.QUEUED.value),
         literal(now),
-    ).where(audience)
-    result = await db.execute(insert(Message).from_select(_LINE, lines, include_defaults=False))
-    campaign.queued, campaign.frozen_at = result.rowcount, now
+    )
+    written = insert(Message).from_select(_LINE, lines, include_defaults=False)
+    campaign.queued, campaign.frozen_at = await changed(db, written), now
     return campaign.queued
 
 
@@ -149,4 +151,4 @@ async def move(
         .where(Campaign.id == campaign_id, Campaign.state.in_(origins))
         .values(state=to, updated_at=func.now(), **values)
     )
-    return bool((await db.execute(moved)).rowcount)
+    return bool(await changed(db, moved))

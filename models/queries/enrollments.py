@@ -5,7 +5,7 @@ Moving on means arriving at the next step, which says when the member is due aga
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,7 +13,6 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Select,
-    and_,
     cast,
     exists,
     func,
@@ -28,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
 from domain.messages import MessageClass, MessageState, SourceKind, Work
+from models.base import changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
 from models.queries import pokes
@@ -94,7 +94,7 @@ async def enroll(
         for profile, entry, properties in entries
     ]
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
-    entered = (await db.execute(_ENROLL, values)).rowcount
+    entered = await changed(db, _ENROLL, values)
     if entered:
         await pokes.poke(db, flow_id, Work.ADVANCE)
     return entered
@@ -107,7 +107,7 @@ async def enter_by_orders(
     await db.execute(_ENTER_BY_ORDERS, {"workspace": workspace_id, "orders": list(order_ids), "now": now})
 
 
-async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[tuple[UUID]], now: datetime) -> int:
+async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:
     """Let everyone whom the select names enter the flow's present version, once."""
     members = profile_ids.subquery()
     entries = select(
@@ -121,8 +121,7 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[tuple[UUID
         literal(now),
     )
     columns = ["workspace_id", "flow_id", "version_id", "profile_id", "entry", "step", "due_at", "entered_at"]
-    result = await db.execute(insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
-    return result.rowcount
+    return await changed(db, insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
 
 
 _FREE = text(
@@ -140,7 +139,7 @@ _FREE = text(
 async def free(db: AsyncSession, workspace_id: UUID, message_ids: Sequence[UUID], now: datetime) -> int:
     """The members who waited for these messages, now closed, are due. Returns how many."""
     values = {"workspace": workspace_id, "messages": list(message_ids), "now": now}
-    return (await db.execute(_FREE, values)).rowcount
+    return await changed(db, _FREE, values)
 
 
 class Item(NamedTuple):
@@ -239,7 +238,7 @@ async def advance(
         )
     )
     if not isinstance(move.step, Send):
-        return (await db.execute(moving)).rowcount
+        return await changed(db, moving)
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
     lines = select(
         literal(move.workspace_id),
@@ -256,8 +255,7 @@ async def advance(
         literal(MessageState.QUEUED.value),
         literal(now),
     )
-    result = await db.execute(insert(Message).from_select(_LINE, lines, include_defaults=False))
-    return result.rowcount
+    return await changed(db, insert(Message).from_select(_LINE, lines, include_defaults=False))
 
 
 _LINE = [
@@ -338,4 +336,4 @@ _END_ALL = text(
 
 async def end_all(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> int:
     """End up to 20,000 journeys of an archived flow. Call until it returns 0."""
-    return (await db.execute(_END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})).rowcount
+    return await changed(db, _END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})

@@ -1,18 +1,20 @@
 """Flows as they are edited, and how people go through them."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, Invalid
 from domain.flows import Flow as Graph
-from domain.flows import FlowState, SegmentTrigger, Send
+from domain.flows import FlowState, SegmentTrigger, Send, check
+from models.base import changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.queries import rows
 from models.segments import Segment
-from models.templates import Template
+from models.templates import Template, TemplateVersion
 
 
 async def create(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Flow:
@@ -86,3 +88,59 @@ _PASSED = text(
 async def passed(db: AsyncSession, flow_id: UUID) -> dict[str, int]:
     """How often each step was passed."""
     return {row.step: row.times for row in await db.execute(_PASSED, {"flow": flow_id})}
+
+
+async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, Graph]:
+    """Make a version of the flow as it was last edited, with its templates' newest versions pinned.
+
+    A draft goes live; a paused flow stays paused. Raises `Conflict` when it is archived and `Invalid`
+    when a template is gone.
+    """
+    flow = await rows.get(db, Flow, flow_id, lock=True)
+    if flow.state == FlowState.ARCHIVED:
+        raise Conflict("This flow is archived; make a new one from its definition.")
+    graph = Graph.model_validate(flow.definition)
+    check(graph)
+    pinned: dict[str, str] = {}
+    for name, step in graph.steps.items():
+        if isinstance(step, Send):
+            version_id = await db.scalar(
+                select(TemplateVersion.id)
+                .where(TemplateVersion.template_id == step.template_id)
+                .order_by(TemplateVersion.number.desc())
+                .limit(1)
+            )
+            if version_id is None:
+                raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")
+            pinned[name] = str(version_id)
+    newest = await db.scalar(select(func.max(FlowVersion.number)).where(FlowVersion.flow_id == flow_id))
+    version = FlowVersion(
+        workspace_id=flow.workspace_id,
+        flow_id=flow_id,
+        number=(newest or 0) + 1,
+        definition=flow.definition,
+        templates=pinned,
+    )
+    db.add(version)
+    await db.flush()
+    flow.version_id, flow.updated_at = version.id, func.now()
+    if flow.state == FlowState.DRAFT:
+        flow.state = FlowState.LIVE
+    await db.flush()
+    await db.refresh(flow)
+    return flow, version, graph
+
+
+async def published(db: AsyncSession, flow_id: UUID) -> Sequence[FlowVersion]:
+    """Every version of the flow: members go on in the one that they entered."""
+    return (await db.scalars(select(FlowVersion).where(FlowVersion.flow_id == flow_id))).all()
+
+
+async def move(db: AsyncSession, flow_id: UUID, origins: Collection[FlowState], to: FlowState) -> bool:
+    """Move the flow from one of these states to another. False when it is in none of them."""
+    moved = (
+        update(Flow)
+        .where(Flow.id == flow_id, Flow.state.in_(origins))
+        .values(state=to, updated_at=func.now())
+    )
+    return bool(await changed(db, moved))

@@ -17,6 +17,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import MessageState, SourceKind
+from models.base import changed
 
 # A message that was refused this often before acceptance is given up.
 MOST_ATTEMPTS = 10
@@ -50,6 +51,7 @@ class Claimed(NamedTuple):
     template_version_id: UUID
     attributes: Mapping[str, Any]
     tracked: bool
+    holes: list[str] | None  # Filled when the message was queued, for those who have no profile.
 
 
 class Claim(NamedTuple):
@@ -196,14 +198,14 @@ decided as (
     from verdict v
     where m.workspace_id = :workspace and m.id = v.id
     returning m.id, m.state, m.occasion, m.step, m.address, m.template_version_id, m.tracked,
-        case when m.state = 'claimed' then v.attributes end as attributes
+        case when m.state = 'claimed' then v.attributes end as attributes, m.holes
 ),
 leased as (
     insert into leases (workspace_id, id, queue_id, message_ids, until)
     select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
     from decided where state = 'claimed' having count(*) > 0
 )
-select d.id, d.due_at, x.state, x.occasion, x.step, x.address, x.template_version_id, x.attributes, x.tracked
+select d.id, d.due_at, x.state, x.occasion, x.step, x.address, x.template_version_id, x.attributes, x.tracked, x.holes
 from due d left join decided x on x.id = d.id
 """
 
@@ -257,6 +259,7 @@ async def claim(
                     row.template_version_id,
                     row.attributes or {},
                     row.tracked,
+                    row.holes,
                 )
             )
         elif row.state == MessageState.SKIPPED:
@@ -518,7 +521,7 @@ _CANCEL = text(
 async def cancel(db: AsyncSession, queue: Queue, now: datetime) -> int:
     """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
     values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
-    return (await db.execute(_CANCEL, values)).rowcount
+    return await changed(db, _CANCEL, values)
 
 
 _AHEAD = text(

@@ -9,10 +9,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind
+from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
 from models.campaigns import Campaign
 from models.messages import Message, MessageEvent
 from models.profiles import Profile
+from models.queries import pokes
 
 NOT_A_TEST = Message.message_class != MessageClass.TEST
 
@@ -154,5 +155,5 @@ async def queue_tests(
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, rows))
-    await db.execute(select(func.poke(campaign.workspace_id, SourceKind.OUTBOX)))
+    await pokes.poke(db, campaign.workspace_id, Work.SEND)
     return ids

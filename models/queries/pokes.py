@@ -12,6 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import Work
+from models.base import changed
 
 
 class Poked(NamedTuple):
@@ -103,4 +104,4 @@ _OVERDUE = text(
 async def sweep(db: AsyncSession, late: datetime) -> int:
     """Poke every flow and outbox that has held something due since before `late`: so a lost poke costs a
     minute and not for ever. Returns how many were found."""
-    return (await db.execute(_OVERDUE, {"late": late})).rowcount
+    return await changed(db, _OVERDUE, {"late": late})

@@ -1,0 +1,128 @@
+"""Builds and runs the worker: what its activities need is given to them here."""
+
+import asyncio
+import signal
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.campaigns import CampaignActivities
+from activities.flows import FlowActivities
+from activities.letters import Letters
+from activities.messages import MessageActivities
+from activities.slices import Bell, Timing
+from activities.upkeep import UpkeepActivities
+from channels.contract import Channel
+from channels.smtp import SmtpChannel
+from domain.clock import Clock, SystemClock
+from domain.tokens import Tokens
+from models.base import Sessions
+from settings import Settings
+from workflows import upkeep
+from workflows.campaigns import CampaignWorkflow
+from workflows.flows import FlowWorkflow
+from workflows.outbox import OutboxWorkflow
+from workflows.poker import poke_forever
+from workflows.temporal import TASK_QUEUE, connect
+from workflows.upkeep import UpkeepWorkflow
+
+WORKFLOWS = [CampaignWorkflow, FlowWorkflow, OutboxWorkflow, UpkeepWorkflow]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a worker is made of, apart from its connections."""
+
+    channel: Channel
+    clock: Clock
+    timing: Timing
+    slices: int
+
+
+def timing(settings: Settings) -> Timing:
+    return Timing(
+        slice=settings.slice_seconds,
+        linger=settings.linger_seconds,
+        lease=settings.lease_seconds,
+        reconcile_after=settings.reconcile_after_seconds,
+    )
+
+
+def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings: Settings) -> Worker:
+    """A worker for every workflow and activity."""
+    tokens = Tokens(settings.signing_key.encode())
+    letters = Letters(sessions, tokens, settings.public_url, parts.clock)
+    messages = MessageActivities(sessions, parts.channel, letters, bell, parts.clock, parts.timing)
+    campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
+    flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
+    chores = UpkeepActivities(sessions, parts.clock)
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            messages.send,
+            campaigns.begin,
+            campaigns.freeze,
+            campaigns.pause,
+            campaigns.resume,
+            campaigns.cancel,
+            campaigns.skip_unsent,
+            campaigns.complete,
+            campaigns.fail,
+            flows.publish,
+            flows.advance,
+            flows.pause,
+            flows.resume,
+            flows.archive,
+            flows.end_journeys,
+            chores.upkeep,
+        ],
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
+        ),
+        max_concurrent_activities=settings.worker_slots,
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=20, initial=5),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, maximum=10, initial=2),
+        graceful_shutdown_timeout=timedelta(seconds=30),
+    )
+
+
+async def serve(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then finish the batches in hand."""
+    client = await connect(settings.temporal_address, settings.temporal_namespace)
+    sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
+    bell = Bell(settings.database_url)
+    await bell.start()
+    parts = Parts(SmtpChannel(settings.smtp_url), SystemClock(), timing(settings), settings.send_slices)
+    worker = build(client, sessions, bell, parts, settings)
+    await upkeep.schedule(client)
+    poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url))
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with worker:
+            log.info("The worker is ready", task_queue=TASK_QUEUE)
+            await stop.wait()
+    finally:
+        poker.cancel()
+        with suppress(asyncio.CancelledError):
+            await poker
+        await parts.channel.close()
+        await bell.close()
+        await sessions.close()
+
+
+def main(settings: Settings) -> None:
+    """Run one worker process until it is told to stop."""
+    import uvloop
+
+    uvloop.run(serve(settings))

@@ -1,0 +1,64 @@
+"""The poker: it tells workflows of pokes that no slice under way has heard.
+
+One process of the installation pokes at a time (an advisory lock); it waits for NOTIFY, and looks every
+ten seconds in case one was lost. Each workflow costs a signal, so there are at most twenty a second.
+"""
+
+import asyncio
+
+import psycopg
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from models.base import Sessions
+from models.queries import pokes
+from workflows import flows, outbox
+
+LOCK = 0x9045  # The advisory lock's number.
+GRACE = 0.25  # Seconds that a slice under way has to take a poke.
+LOOK_EVERY = 10.0  # Seconds.
+SIGNALS = 20  # A second.
+
+log = structlog.get_logger()
+
+
+async def poke_forever(sessions: Sessions, client: Client, url: str) -> None:
+    """Poke until cancelled. `url` is the engine's, for the connection that holds the lock and listens."""
+    while True:
+        try:
+            await _poke_while_connected(sessions, client, url)
+        except (psycopg.Error, RPCError, OSError) as error:
+            log.warning("The poker lost its connection and tries again", error=str(error))
+            await asyncio.sleep(1)
+
+
+async def _poke_while_connected(sessions: Sessions, client: Client, url: str) -> None:
+    address = url.replace("postgresql+psycopg://", "postgresql://")
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        await connection.execute("listen campanile")
+        locked = await (await connection.execute("select pg_try_advisory_lock(%s)", [LOCK])).fetchone()
+        if locked != (True,):
+            await asyncio.sleep(LOOK_EVERY)
+            return
+        while True:
+            while await _signal_some(sessions, client):
+                pass
+            async for _ in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
+                await asyncio.sleep(GRACE)
+
+
+async def _signal_some(sessions: Sessions, client: Client) -> bool:
+    """Signal those who wait longest. Whether there were any."""
+    async with sessions.engine() as db:
+        waiting = await pokes.waiting(db, GRACE, SIGNALS)
+    for poke in waiting:
+        if poke.queue_id == poke.workspace_id:
+            await outbox.wake(client, poke.workspace_id)
+        else:
+            await flows.wake(client, poke)
+        await asyncio.sleep(1 / SIGNALS)
+    if waiting:
+        async with sessions.engine() as db:
+            await pokes.answered(db, waiting)
+    return bool(waiting)
