@@ -6,25 +6,34 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
-from api import tracking
 from api.deps import Stack, TemporalLink
 from api.docs import PROBLEMS, document
 from api.errors import handle
 from api.front import Front
-from api.routes import campaigns, flows, health, imports, profiles, segments, templates, workspace
+from api.routes import (
+    campaigns,
+    flows,
+    health,
+    messages,
+    previews,
+    profiles,
+    segments,
+    templates,
+    workspace,
+)
 from logs import configure_logging
 from models.base import Sessions
 from settings import Settings, read_settings
 
 PREFIX = "/api/v1"
-FEATURES = (segments, templates, campaigns, flows, profiles, imports, workspace)
+FEATURES = (segments, templates, campaigns, previews, flows, profiles, messages, workspace)
 
 
 def create_app() -> ASGIApp:
     """The server of one process, from its settings: the API, and the tracking paths beside it."""
     settings = read_settings()
     configure_logging(settings.log_level, "api")
-    return Front(build(settings), tracking.create_app())
+    return Front(build(settings))
 
 
 def build(settings: Settings) -> FastAPI:

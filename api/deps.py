@@ -13,7 +13,6 @@ from fastapi import Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
-from workflows.temporal import connect
 
 from api.errors import Unauthorized, Unavailable
 from domain.clock import Clock, SystemClock
@@ -21,6 +20,7 @@ from domain.errors import Invalid
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
+from workflows.temporal import connect
 
 CONNECT_TIMEOUT = 5.0  # Seconds that a request waits for a Temporal that is away.
 

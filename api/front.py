@@ -74,7 +74,7 @@ async def living(app: ASGIApp) -> AsyncIterator[None]:
     heard: asyncio.Queue[Message] = asyncio.Queue()
     await told.put({"type": "lifespan.startup"})
     scope: MutableMapping[str, Any] = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
-    running = asyncio.create_task(app(scope, told.get, heard.put))
+    running = asyncio.ensure_future(app(scope, told.get, heard.put))
     if (answer := await _next(heard, running)) and answer["type"] == "lifespan.startup.failed":
         raise RuntimeError(answer.get("message") or "The application could not start.")
     try:
@@ -84,7 +84,7 @@ async def living(app: ASGIApp) -> AsyncIterator[None]:
         await _next(heard, running)
 
 
-async def _next(heard: asyncio.Queue[Message], running: asyncio.Task[None]) -> Message | None:
+async def _next(heard: asyncio.Queue[Message], running: asyncio.Future[None]) -> Message | None:
     """What the application says next, or None when it has ended without a word (it knows no lifespan)."""
     answer = asyncio.create_task(heard.get())
     await asyncio.wait((answer, running), return_when=asyncio.FIRST_COMPLETED)

@@ -43,9 +43,9 @@ def absent() -> Any:
     """The default of a field that a change may leave out. Null is not the same, and is checked."""
 
 
-def example(value: dict[str, Any], **config: Any) -> ConfigDict:
-    """A model's configuration with an example for its readers."""
-    return ConfigDict(json_schema_extra={"example": value}, **config)
+def example(value: dict[str, Any]) -> ConfigDict:
+    """A model's configuration, beside what it inherits: an example for its readers."""
+    return ConfigDict(json_schema_extra={"example": value})
 
 
 @contextmanager

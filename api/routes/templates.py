@@ -36,7 +36,7 @@ class TemplateIn(In):
     text: str | None = Field(None, description="The plain part; made from the HTML when it is null.")
     preheader: str | None = Field(None, max_length=500, description="Shown beside the subject in the inbox.")
 
-    model_config = example(_CONTENT, extra="forbid")
+    model_config = example(_CONTENT)
 
 
 class TemplateChange(In):
@@ -48,13 +48,15 @@ class TemplateChange(In):
     text: str | None = None
     preheader: str | None = Field(None, max_length=500)
 
-    model_config = example({"subject": "New records for {{ first_name | default: 'you' }}"}, extra="forbid")
+    model_config = example({"subject": "New records for {{ first_name | default: 'you' }}"})
 
 
 class TemplateOut(Out):
     id: UUID
     name: str
-    version: int = Field(description="Counts the changes of the content, from 1. What was sent keeps its own.")
+    version: int = Field(
+        description="Counts the changes of the content, from 1. What was sent keeps its own."
+    )
     version_id: UUID
     subject: str
     html: str

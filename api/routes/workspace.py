@@ -7,7 +7,7 @@ from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from api.deps import Db, WorkspaceId
 from api.shapes import In, Name, Out, absent, example
@@ -27,9 +27,13 @@ def _zone(name: str) -> str:
 
 def _address(given: str) -> str:
     try:
-        return validate_email(given, check_deliverability=False, test_environment=True).normalized
+        found = validate_email(
+            given, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False
+        )
     except EmailNotValidError as error:
         raise ValueError(f"This is no email address: {error}") from error
+    assert found.ascii_email is not None, "Without SMTPUTF8 there is always an ASCII form."
+    return found.ascii_email  # As SMTP says it: an international domain in punycode.
 
 
 def _one_a_channel(caps: list[Cap]) -> list[Cap]:
@@ -61,7 +65,7 @@ class QuietHours(In):
     start: TimeOfDay = Field(alias="from")
     until: TimeOfDay
 
-    model_config = example({"from": "21:00", "until": "08:00"}, extra="forbid", serialize_by_alias=True)
+    model_config = example({"from": "21:00", "until": "08:00"}) | ConfigDict(serialize_by_alias=True)
 
     @model_validator(mode="after")
     def has_an_end(self) -> "QuietHours":
@@ -94,8 +98,7 @@ class WorkspaceChange(In):
             "time_zone": "America/New_York",
             "caps": [{"channel": "email", "limit": 3, "period": "week"}],
             "quiet_hours": {"from": "21:00", "until": "08:00"},
-        },
-        extra="forbid",
+        }
     )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
+from models.base import Base
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.profiles import Profile
@@ -34,3 +35,9 @@ async def page(db: AsyncSession, kind: type[Row], after: UUID | None, limit: int
     if after is not None:
         asked = asked.where(kind.id < after)
     return list(await db.scalars(asked))
+
+
+async def exists(db: AsyncSession, kind: type[Base], row_id: UUID) -> bool:
+    """Whether there is a row of this kind with this id."""
+    column = kind.__table__.c.id
+    return await db.scalar(select(column).where(column == row_id)) is not None

@@ -1,0 +1,74 @@
+"""Profiles to read: who they are, and what they allowed."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from api.deps import Db
+from api.shapes import Out, Page, example
+from domain.errors import NotFound
+from domain.profiles import ConsentState, IdentityKind, Purpose
+from models.queries import profiles_found
+from models.queries.profiles_found import Person
+
+router = APIRouter(prefix="/profiles", tags=["profiles"])
+
+
+class IdentityOut(Out):
+    kind: IdentityKind
+    value: str
+    is_primary: bool
+
+
+class ProfileOut(Out):
+    id: UUID
+    email: str | None
+    identities: list[IdentityOut]
+    attributes: dict[str, Any]
+    consents: dict[Purpose, ConsentState]
+    time_zone: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    model_config = example(
+        {
+            "id": "0199f1c2-a4b2-7e11-8c4d-5e6f7a8b9c0d",
+            "email": "ada@example.com",
+            "identities": [{"kind": "email", "value": "ada@example.com", "is_primary": True}],
+            "attributes": {"first_name": "Ada"},
+            "consents": {"email": "granted", "tracking": "granted"},
+            "time_zone": None,
+            "created_at": "2026-11-21T09:00:00Z",
+            "updated_at": "2026-11-21T09:00:00Z",
+        }
+    )
+
+
+@router.get("")
+async def find_profiles(
+    db: Db, email: Annotated[str, Query(min_length=3, max_length=320)]
+) -> Page[ProfileOut]:
+    """The profile with this email: one, or none."""
+    try:
+        return Page(items=[shown(await profiles_found.find(db, email))], next_cursor=None)
+    except NotFound:
+        return Page(items=[], next_cursor=None)
+
+
+@router.get("/{profile_id}")
+async def read_profile(profile_id: UUID, db: Db) -> ProfileOut:
+    """One profile. The id of a merged one leads to the profile that it was merged into."""
+    return shown(await profiles_found.find(db, str(profile_id)))
+
+
+def shown(person: Person) -> ProfileOut:
+    return ProfileOut.model_validate(
+        {
+            **vars(person.profile),
+            "email": person.email,
+            "identities": [IdentityOut.model_validate(each) for each in person.identities],
+            "consents": person.consents,
+        }
+    )
