@@ -90,7 +90,7 @@ class Attribute(Node):
     op: Literal["is", "is not", ">", ">=", "<", "<=", "contains", "starts with", "in", "exists"]
     value: Value = Field(default=None, validate_default=True)
 
-    @field_validator("value", mode="plain", json_schema_input_type=Value)
+    @field_validator("value", mode="before")
     @classmethod
     def _fits(cls, value: Any, info: ValidationInfo) -> Value:
         match info.data.get("op"):
@@ -151,7 +151,7 @@ class Orders(Node):
             raise ValueError(f'Compare "{info.data["measure"]}" by {allowed}.')
         return op
 
-    @field_validator("value", mode="plain", json_schema_input_type=str | int | float)
+    @field_validator("value", mode="before")
     @classmethod
     def _fits(cls, value: Any, info: ValidationInfo) -> str | int | float:
         match info.data.get("measure"):
