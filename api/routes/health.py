@@ -7,12 +7,13 @@ from typing import Literal
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from temporalio.service import RPCError
 
 from api.deps import Opened, Stack
 from api.errors import FieldError, Unavailable, problem
 from domain.errors import NotFound
+from domain.workspaces import DEFAULT_WORKSPACE
 from models.migrations.head import head
 from models.queries import readiness
 
@@ -70,8 +71,10 @@ async def mailbox(opened: Opened) -> RedirectResponse:
 async def _database(opened: Stack, newest: str | None) -> tuple[str, str | None]:
     """The part that is at fault (the database or its migrations), and what is wrong, if anything is."""
     try:
-        async with asyncio.timeout(PATIENCE), opened.sessions.engine() as db:
+        async with asyncio.timeout(PATIENCE), opened.sessions(DEFAULT_WORKSPACE) as db:
             found = await readiness.migrated_to(db)
+    except ProgrammingError:
+        return "migrations", "The database does not let us see its migrations: run `campanile migrate`."
     except (SQLAlchemyError, OSError, TimeoutError):
         return "database", "The database can't be reached: start it, or set DATABASE_URL to where it is."
     if found != newest:
@@ -82,9 +85,10 @@ async def _database(opened: Stack, newest: str | None) -> tuple[str, str | None]
 
 async def _temporal(opened: Stack) -> str | None:
     try:
-        client = await opened.temporal.client()
-        if await client.service_client.check_health(timeout=timedelta(seconds=PATIENCE)):
-            return None
-    except (RPCError, Unavailable):
+        async with asyncio.timeout(PATIENCE):
+            client = await opened.temporal.client()
+            if await client.service_client.check_health(timeout=timedelta(seconds=PATIENCE)):
+                return None
+    except (RPCError, Unavailable, TimeoutError):
         pass
     return "Temporal can't be reached: start it, or set TEMPORAL_ADDRESS to where it is."
