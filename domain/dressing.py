@@ -7,14 +7,13 @@ written anew, and then only if that neither lost nor moved anything of Liquid's.
 
 import html
 import re
-from html.parser import HTMLParser
 
 from css_inline import CSSInliner, InlineError
 from liquid.lex import compile_liquid_rules
 from liquid.token import TOKEN_CONTENT, TOKEN_OUTPUT
 
 from domain.holes import CLOSE, MARKS, OPEN, TOKEN
-from domain.links import TOKENS
+from domain.links import TOKENS, attribute
 
 _LIQUID = compile_liquid_rules()
 _INLINER = CSSInliner(
@@ -43,6 +42,8 @@ _OPTIONAL = {
     "dt",
     "option",
 }
+_VOID = {"br", "img", "hr", "meta", "link", "input", "col", "area", "wbr", "source", "!doctype"}
+_DEEPEST = 1500  # The inliner recurses in native code: some thousands would end the process.
 _FOR_HTML_ONLY = re.compile(r"\|\s*(escape|escape_once|newline_to_br|safe)\b\s*(?=[|}-])")
 
 UNSUBSCRIBE_HTML = (
@@ -97,6 +98,8 @@ def inlined(source: str) -> str:
     if "<style" not in source.lower():
         return source
     aside = Aside(source)
+    if _deepest(aside.text) > _DEEPEST:
+        return source
     wrapped: list[str] = []
     end = 0
     for token in TOKENS.finditer(aside.text):
@@ -116,6 +119,23 @@ def inlined(source: str) -> str:
         result = _DOCTYPE.sub(lambda _: doctype.group().strip(), result, count=1)
     kept = _order(aside.text, aside.controls) == _order(result, aside.controls)
     return aside.back(result) if kept else source
+
+
+def _deepest(markup: str) -> int:
+    """How deep elements may come to stand within each other: more than they do where tags are left open."""
+    void = set() if re.search("<(svg|math)", markup, re.IGNORECASE) else _VOID
+    within: list[str] = []
+    deepest = 0
+    for token in TOKENS.finditer(markup):
+        if not token["tag"] or not (name := _TAG_NAME.match(token["tag"])):
+            continue
+        if not token["tag"].startswith("</"):
+            if name[1].lower() not in void:
+                within.append(name[1].lower())
+                deepest = max(deepest, len(within))
+        elif within and within[-1] == name[1].lower():
+            within.pop()
+    return deepest
 
 
 def _numbers(text: str) -> set[int]:
@@ -192,68 +212,65 @@ def in_one_line(text: str) -> str:
 def as_text(source: str) -> str:
     """The Liquid source of a text part that says what this HTML says, its links written out."""
     aside = Aside(source)
-    reader = _Reader()
-    reader.feed(aside.text)
-    reader.close()
-    text = "".join(reader.said)
+    text = "".join(_Reader(aside.text).said)
     text = re.sub(r"[ \t]*\n[ \t]*", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     aside.units = [_FOR_HTML_ONLY.sub("", unit) for unit in aside.units]
     return aside.back(text) + "\n"
 
 
-class _Reader(HTMLParser):
-    """Reads HTML aloud. In the source's order, never a tree: Liquid's marks stay where they stood."""
+_PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "blockquote", "hr"})
+_LINES = frozenset({"div", "tr", "br", "section", "article", "header", "footer", "pre", "center"})
 
-    _SILENT = frozenset({"script", "style", "title", "template"})
-    _PARAGRAPHS = frozenset(
-        {"p", "h1", "h2", "h3", "h4", "h5", "h6", "table", "ul", "ol", "blockquote", "hr"}
-    )
-    _LINES = frozenset({"div", "tr", "br", "section", "article", "header", "footer", "pre", "center"})
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
+class _Reader:
+    """Reads HTML aloud, in the source's order and never as a tree: Liquid's marks stay where they stood."""
+
+    def __init__(self, markup: str) -> None:
         self.said: list[str] = []
-        self._silent = 0
-        self._link: str | None = None
+        self._link = ""
         self._link_begins = 0
+        end = 0
+        for token in TOKENS.finditer(markup):
+            self._text(markup[end : token.start()])
+            if token["tag"] and (name := _TAG_NAME.match(token["tag"])):
+                tag = name[1].lower()
+                if token["tag"].startswith("</"):
+                    self._ends(tag)
+                else:
+                    self._begins(tag, token["tag"])
+            end = token.end()
+        self._text(markup[end:])
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._break(tag)
-        given = dict(attrs)
-        if tag in self._SILENT:
-            self._silent += 1
-        elif tag == "li":
+    def _begins(self, name: str, tag: str) -> None:
+        self._break(name)
+        if name == "li":
             self.said.append("\n- ")
-        elif tag == "img" and (alt := (given.get("alt") or "").strip()):
-            self.said.append(alt)
-        elif tag == "a":
-            self._link, self._link_begins = (given.get("href") or "").strip(), len(self.said)
+        elif name == "img":
+            self._text(attribute(tag, "alt"))
+        elif name == "a":
+            self._link, self._link_begins = attribute(tag, "href"), len(self.said)
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._SILENT:
-            self._silent = max(0, self._silent - 1)
-        elif tag in ("td", "th"):
+    def _ends(self, name: str) -> None:
+        if name in ("td", "th"):
             self.said.append(" ")
-        elif tag == "a" and self._link:
+        elif name == "a" and self._link:
             text = "".join(self.said[self._link_begins :]).strip()
             address = self._link.removeprefix("mailto:").removeprefix("tel:")
             if not address.startswith("#") and address != text:
                 self.said.append(f" ({address})" if text else address)
-            self._link = None
-        self._break(tag)
+            self._link = ""
+        self._break(name)
 
-    def handle_data(self, data: str) -> None:
-        if self._silent:
-            return
-        text = re.sub(r"[ \t\r\n\f]+", " ", data)
+    def _text(self, markup: str) -> None:
+        text = re.sub(r"[ \t\r\n\f]+", " ", html.unescape(markup))
         if text.startswith(" ") and (not self.said or self.said[-1].endswith((" ", "\n"))):
             text = text[1:]
         if text:
             self.said.append(text)
 
-    def _break(self, tag: str) -> None:
-        if tag in self._PARAGRAPHS:
+    def _break(self, name: str) -> None:
+        if name in _PARAGRAPHS:
             self.said.append("\n\n")
-        elif tag in self._LINES:
+        elif name in _LINES:
             self.said.append("\n")

@@ -98,6 +98,8 @@ def parse(source: str, pointer: str, *, markup: bool) -> BoundTemplate:
         raise Invalid(f"Keep this part under {_LARGEST:,} characters; it has {len(source):,}.", pointer)
     if OPEN in source or CLOSE in source or TOKEN in source:
         raise Invalid("Take out U+10F000, U+10F001 and the word ~campanile-token~: we use them.", pointer)
+    if crowd := re.search(r"\{{4,}", source):  # Liquid's lexer would look to the end for each of them.
+        raise Invalid(f"{_line(source, crowd.start())}: take out {crowd[0][:8]}.", pointer)
     liquid = _HTML if markup else _TEXT
     try:
         template = liquid.from_string(source)

@@ -24,6 +24,18 @@ _HARMLESS = {"http", "https", "mailto", "tel", "sms"}
 _UNWANTED = re.compile("[\x00-\x20\x7f-\xa0]+")
 
 
+def attribute(tag: str, name: str) -> str:
+    """The unescaped value of an attribute of a start tag; empty when there is none."""
+    for found in _ATTRIBUTE.finditer(tag, 2):
+        if found[1].lower() == name and found[2] is not None:
+            return html.unescape(_bare(found[2])).strip()
+    return ""
+
+
+def _bare(quoted: str) -> str:
+    return quoted[1:-1] if quoted[0] in "\"'" else quoted
+
+
 def anchors(markup: str) -> Iterator[tuple[int, int, str]]:
     """The followed links of a piece of HTML: where the quoted href begins and ends, and its URL, unescaped.
 
@@ -34,13 +46,12 @@ def anchors(markup: str) -> Iterator[tuple[int, int, str]]:
         tag = token["tag"]
         if not tag or not _ANCHOR.match(tag):
             continue
-        for attribute in _ATTRIBUTE.finditer(tag, 2):
-            if attribute[1].lower() != "href" or attribute[2] is None:
+        for found in _ATTRIBUTE.finditer(tag, 2):
+            if found[1].lower() != "href" or found[2] is None:
                 continue
-            quoted = attribute[2]
-            url = html.unescape(quoted[1:-1] if quoted[0] in "\"'" else quoted).strip()
+            url = html.unescape(_bare(found[2])).strip()
             if _FOLLOWED.match(url) and TOKEN not in url:
-                yield token.start() + attribute.start(2), token.start() + attribute.end(2), url
+                yield token.start() + found.start(2), token.start() + found.end(2), url
             break
 
 

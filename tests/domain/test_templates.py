@@ -3,6 +3,7 @@ import re
 from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -448,6 +449,35 @@ def test_whatever_is_written_either_compiles_or_is_refused_in_words(page: str) -
         return
     page = shown(made, {"a": "1", "x": "2", "e": "3", "f": "4"})[1]
     assert f"https://mail.example/u/{TOKEN}" in Outline(page).links
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<div>",
+        "<b>",
+        "<div></p></b>",
+        "<svg><tr>",
+        "<a <",
+        '<a "',
+        "<style>",
+        "<!--",
+        "</",
+        "<![",
+        "{{",
+        "&#",
+        "<b><div></b>",
+    ],
+)
+def test_nothing_that_is_written_ends_the_process_or_takes_for_ever(piece: str) -> None:
+    page = (piece * 190_000)[:190_000]
+
+    began = perf_counter()
+    for source in (page, "<style>p { color: red }</style>" + page):
+        with suppress(Invalid):
+            compiled(html=source)
+
+    assert perf_counter() - began < 20  # Seconds: what must not be is minutes.
 
 
 def test_the_compiled_form_depends_on_nothing_but_the_template() -> None:
