@@ -1,0 +1,243 @@
+"""People as the law and they themselves see them: found, asked, refused, and never written to again.
+
+Everything here works behind one workspace's wall. Whoever changes what is known of a person locks the
+profile's row first (`_person`), so that two changes at once come one after the other; then an address.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.errors import NotFound
+from domain.messages import Interaction
+from domain.profiles import (
+    OWN_WORD,
+    ConsentSource,
+    ConsentState,
+    IdentityKind,
+    Purpose,
+    SuppressionReason,
+    address_hash,
+    may_grant,
+    normal,
+)
+
+# The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
+HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
+
+EMAIL = "email"  # The one channel so far: the name of its purpose and of its kind of identity, too.
+
+_FIND = text(
+    f"select profile_id from identities where workspace_id = {HERE} and kind = :kind and value = :value"
+)
+
+
+async def find(db: AsyncSession, kind: IdentityKind, value: str) -> UUID | None:
+    """The profile that goes by this name, in whatever way it is written. Never one that was merged."""
+    found: UUID | None = await db.scalar(_FIND, {"kind": kind.value, "value": normal(kind, value)})
+    return found
+
+
+_VARIABLES = text(
+    f"""
+    select p.attributes, i.value as email
+    from profiles asked
+    join profiles p on p.workspace_id = {HERE} and p.id = coalesce(asked.merged_into, asked.id)
+    left join identities i on i.workspace_id = {HERE} and i.profile_id = p.id
+        and i.kind = '{IdentityKind.EMAIL}' and i.is_primary
+    where asked.workspace_id = {HERE} and asked.id = :profile and p.erased_at is null
+    """
+)
+
+
+async def variables(db: AsyncSession, profile_id: UUID) -> dict[str, Any]:
+    """What a template may print about this person: the attributes, and `email` where there is one.
+
+    Raises NotFound, also for who was erased.
+    """
+    row = (await db.execute(_VARIABLES, {"profile": profile_id})).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no profile {profile_id}.")
+    return {**row.attributes, **({"email": row.email} if row.email else {})}
+
+
+_RESOLVE = text(
+    f"select coalesce(merged_into, id) from profiles where workspace_id = {HERE} and id = :profile"
+)
+_LOCK = text(
+    f"select merged_into from profiles where workspace_id = {HERE} and id = :profile for no key update"
+)
+
+
+async def person(db: AsyncSession, profile_id: UUID) -> UUID:
+    """Who this profile is by now, locked against other changes to the same person. Raises NotFound."""
+    while True:
+        found: UUID | None = await db.scalar(_RESOLVE, {"profile": profile_id})
+        if found is None:
+            raise NotFound(f"There is no profile {profile_id}.")
+        # While we waited for the lock, it may have been merged: then there is another to lock.
+        if await db.scalar(_LOCK, {"profile": found}) is None:
+            return found
+
+
+_CONSENT = text(
+    f"""
+    select state, source from consents
+    where workspace_id = {HERE} and profile_id = :profile and purpose = :purpose and ended_at is null
+    """
+)
+_END_CONSENT = text(
+    f"""
+    update consents set ended_at = :now
+    where workspace_id = {HERE} and profile_id = :profile and purpose = :purpose and ended_at is null
+    """
+)
+_ADD_CONSENT = text(
+    f"""
+    insert into consents (workspace_id, profile_id, purpose, state, source, at)
+    values ({HERE}, :profile, :purpose, :state, :source, :now)
+    """
+)
+_LIFT = text(
+    f"""
+    update suppressions s set ended_at = :now
+    from identities i
+    where s.workspace_id = {HERE} and s.channel = :channel and s.ended_at is null
+        and s.reason = '{SuppressionReason.UNSUBSCRIBED}'
+        and i.workspace_id = {HERE} and i.profile_id = :profile and i.kind = :channel
+        and s.address_hash = sha256(convert_to(i.value, 'UTF8'))
+    """
+)
+
+
+async def consent(
+    db: AsyncSession, profile_id: UUID, purpose: Purpose, state: ConsentState, source: str, now: datetime
+) -> bool:
+    """Write down what a person allows from now on. Returns whether that changed anything.
+
+    Saying what holds already changes nothing, unless the person now denies what others said was denied:
+    from then on only their own word counts (`domain.profiles.may_grant`). Their own yes to marketing also
+    ends the `unsubscribed` suppression of their addresses; all others stay, whatever anyone allows.
+    """
+    who = await person(db, profile_id)
+    values = {"profile": who, "purpose": purpose.value, "source": source, "now": now}
+    current = (await db.execute(_CONSENT, values)).one_or_none()
+    denied_by = current.source if current is not None and current.state == ConsentState.DENIED else None
+    if state is ConsentState.GRANTED and not may_grant(source, denied_by):
+        return False
+    if state is ConsentState.GRANTED and purpose is not Purpose.TRACKING and source in OWN_WORD:
+        await db.execute(_LIFT, {"profile": who, "channel": purpose.value, "now": now})
+    own_no = state is ConsentState.DENIED and source in OWN_WORD
+    if current is not None and current.state == state and not (own_no and current.source not in OWN_WORD):
+        return False
+    await db.execute(_END_CONSENT, values)
+    await db.execute(_ADD_CONSENT, {**values, "state": state.value})
+    return True
+
+
+_LOCK_ADDRESS = text("select pg_advisory_xact_lock(hashtextextended(encode(:hash, 'hex'), 0))")
+_SUPPRESSED = text(
+    f"""
+    select reason from suppressions
+    where workspace_id = {HERE} and channel = :channel and address_hash = :hash and ended_at is null
+    """
+)
+_END_SUPPRESSION = text(
+    f"""
+    update suppressions set ended_at = :now
+    where workspace_id = {HERE} and channel = :channel and address_hash = :hash and ended_at is null
+    """
+)
+_SUPPRESS = text(
+    f"""
+    insert into suppressions (workspace_id, channel, address_hash, address, reason, source, at)
+    values ({HERE}, :channel, :hash, :address, :reason, :source, :now)
+    """
+)
+
+
+async def suppress(
+    db: AsyncSession, channel: str, address: str, reason: SuppressionReason, source: str, now: datetime
+) -> bool:
+    """Never write to this address again. Returns whether that is news.
+
+    `unsubscribed` gives way to any other reason, and none gives way to it; the first of the others stays.
+    What gave way is kept with its end. An erased person's address is kept as its hash alone.
+    """
+    address = normal(IdentityKind(channel), address)
+    values = {"channel": channel, "hash": address_hash(address), "now": now}
+    await db.execute(_LOCK_ADDRESS, {"hash": values["hash"]})
+    current = await db.scalar(_SUPPRESSED, values)
+    if current is not None:
+        if current != SuppressionReason.UNSUBSCRIBED or reason is SuppressionReason.UNSUBSCRIBED:
+            return False
+        await db.execute(_END_SUPPRESSION, values)
+    kept = None if reason is SuppressionReason.ERASED else address
+    await db.execute(_SUPPRESS, {**values, "address": kept, "reason": reason.value, "source": source})
+    return True
+
+
+_OF_MESSAGE = text(
+    f"select profile_id, channel, address from messages where workspace_id = {HERE} and id = :message"
+)
+_NOTE_UNSUBSCRIBE = text(
+    f"""
+    insert into message_events (workspace_id, message_id, kind, at)
+    select {HERE}, :message, '{Interaction.UNSUBSCRIBED}', :now
+    where not exists (
+        select from message_events
+        where workspace_id = {HERE} and message_id = :message and kind = '{Interaction.UNSUBSCRIBED}'
+    )
+    """
+)
+
+
+async def unsubscribe(
+    db: AsyncSession, message_id: UUID, now: datetime, source: str = ConsentSource.ONE_CLICK
+) -> bool:
+    """Who got this message wants no more marketing on its channel. Returns whether that is news.
+
+    The address that got it is suppressed, and the person behind it, if we know one, has denied: other
+    addresses of theirs stay silent too. Raises NotFound when the message is gone.
+    """
+    message = (await db.execute(_OF_MESSAGE, {"message": message_id})).one_or_none()
+    if message is None:
+        raise NotFound(f"There is no message {message_id}.")
+    who = message.profile_id
+    if who is None and message.address is not None:  # To a bare address, which may be somebody's.
+        who = await find(db, IdentityKind(message.channel), message.address)
+    news = False
+    if who is not None:
+        news = await consent(db, who, Purpose(message.channel), ConsentState.DENIED, source, now)
+    if message.address is not None:
+        unsubscribed = SuppressionReason.UNSUBSCRIBED
+        news = await suppress(db, message.channel, message.address, unsubscribed, source, now) or news
+    # Two at once have come one after the other by now, behind the person's lock or the address's.
+    await db.execute(_NOTE_UNSUBSCRIBE, {"message": message_id, "now": now})
+    return news
+
+
+_PRIMARY = text(
+    f"""
+    select value from identities
+    where workspace_id = {HERE} and profile_id = :profile and kind = :channel and is_primary
+    """
+)
+
+
+async def unsubscribe_profile(
+    db: AsyncSession, profile_id: UUID, now: datetime, source: str, channel: str = EMAIL
+) -> bool:
+    """A person wants no more marketing on a channel, whatever made them say so. Returns whether that is news.
+
+    Raises NotFound.
+    """
+    who = await person(db, profile_id)
+    news = await consent(db, who, Purpose(channel), ConsentState.DENIED, source, now)
+    address = await db.scalar(_PRIMARY, {"profile": who, "channel": channel})
+    if address is not None:
+        news = await suppress(db, channel, address, SuppressionReason.UNSUBSCRIBED, source, now) or news
+    return news

@@ -1,0 +1,106 @@
+"""Erasing a person: what is left are counts, and the hash of an address that must not be written to."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.messages import MessageState
+from domain.profiles import IdentityKind, SuppressionReason
+from models.queries.profiles import EMAIL, HERE, person, suppress
+
+# The person, and everyone who was merged into them.
+_ALL_OF_THEM = (
+    f"(select id from profiles where workspace_id = {HERE} and (id = :profile or merged_into = :profile))"
+)
+
+_ADDRESSES = text(
+    f"""
+    select value from identities
+    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM} and kind = '{IdentityKind.EMAIL}'
+    order by value
+    """
+)
+_FORGET_ADDRESSES = text(
+    f"update suppressions set address = null where workspace_id = {HERE} and address = any(:addresses)"
+)
+_FORGET_NAMES = text(f"delete from identities where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
+_FORGET_PERSON = text(
+    f"""
+    update profiles set attributes = '{{}}', time_zone = null, erased_at = :now, updated_at = :now
+    where workspace_id = {HERE} and (id = :profile or merged_into = :profile) and erased_at is null
+    """
+)
+_END_CONSENTS = text(
+    f"""
+    update consents set ended_at = :now
+    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM} and ended_at is null
+    """
+)
+_END_JOURNEYS = text(
+    f"""
+    update enrollments set properties = '{{}}', due_at = null, waiting_for = null,
+        outcome = case when ended_at is null then 'erased' else outcome end,
+        ended_at = coalesce(ended_at, :now)
+    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+    """
+)
+
+# A claimed message is let go, because its worker holds the values already and would write them down with
+# the mark; the next claim skips it. What a provider answered may quote the address, so what looks like one
+# is struck out. The index of messages to nobody we know is partial, and small.
+_FORGET_MESSAGES = text(
+    f"""
+    with theirs as materialized (
+        select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+        union
+        select id from messages
+        where workspace_id = {HERE} and profile_id is null and address = any(:addresses)
+    ),
+    locked as (
+        select m.id from messages m join theirs on theirs.id = m.id
+        where m.workspace_id = {HERE} order by m.id for no key update of m
+    )
+    update messages m set address = null, holes = null, detail = null,
+        reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
+        state = case m.state when '{MessageState.CLAIMED}' then '{MessageState.QUEUED}' else m.state end,
+        attempt = case m.state when '{MessageState.CLAIMED}' then null else m.attempt end
+    from locked
+    where m.workspace_id = {HERE} and m.id = locked.id
+    """
+)
+_FORGET_PROGRAMS = text(
+    f"""
+    update message_events e set user_agent = null
+    from messages m
+    where m.workspace_id = {HERE} and m.profile_id in {_ALL_OF_THEM}
+        and e.workspace_id = {HERE} and e.message_id = m.id and e.user_agent is not null
+    """
+)
+
+
+async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
+    """Forget a person: names, attributes, addresses, and what their messages said.
+
+    It takes the profiles that were merged into theirs along. What stays says nothing of who it was: orders
+    and their sums, the ledger's lines with their states, the history of consent. Their addresses stay
+    suppressed by their hash. Journeys end; a message not yet on its way is skipped at the claim, as `erased`.
+    Erasing again changes nothing. Raises NotFound.
+    """
+    who = await person(db, profile_id)
+    values = {"profile": who, "now": now}
+    addresses = list(await db.scalars(_ADDRESSES, values))
+    for address in addresses:
+        await suppress(db, EMAIL, address, SuppressionReason.ERASED, "erasure", now)
+    values["addresses"] = addresses
+    await db.execute(_FORGET_ADDRESSES, values)
+    for forget in (
+        _FORGET_NAMES,
+        _FORGET_PERSON,
+        _END_CONSENTS,
+        _END_JOURNEYS,
+        _FORGET_MESSAGES,
+        _FORGET_PROGRAMS,
+    ):
+        await db.execute(forget, values)

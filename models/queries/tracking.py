@@ -1,0 +1,141 @@
+"""What readers did with their mails, written down by the group; and what a link in a mail stands for.
+
+These run as the engine: a group holds arrivals of every workspace. Each arrival names its own, and its token
+was signed by us, so nothing here looks beyond the message that a reader really has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.messages import Interaction
+from domain.profiles import ConsentState, Purpose
+from domain.templates import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An open or a click that came in."""
+
+    workspace_id: UUID
+    message_id: UUID
+    kind: Interaction
+    at: datetime
+    link: int | None  # Which of the template version's links, from 0.
+    user_agent: str | None
+    id: UUID  # Given when it comes in, so that a group whose commit was not answered can be repeated.
+
+
+# Consent to tracking is read here, at the last moment. A click says that the mail was read, so it counts as
+# an open where pictures are off. Rows are not locked in an order of their own: who meets in a deadlock (two
+# processes, or a slice that settles) is told so by PostgreSQL, and the group is repeated.
+_RECORD = text(
+    f"""
+    with arrived as materialized (
+        select a.*, m.opened_at, m.clicked_at
+        from jsonb_to_recordset(cast(:arrivals as jsonb)) as a(workspace_id uuid, id uuid, message_id uuid,
+            kind text, at timestamptz, link int, user_agent text)
+        join messages m on m.workspace_id = a.workspace_id and m.id = a.message_id and m.tracked
+        join profiles p on p.workspace_id = m.workspace_id and p.id = m.profile_id
+        join consents c on c.workspace_id = m.workspace_id and c.profile_id = coalesce(p.merged_into, p.id)
+            and c.purpose = '{Purpose.TRACKING}' and c.ended_at is null and c.state = '{ConsentState.GRANTED}'
+    ),
+    noted as (
+        insert into message_events (workspace_id, id, message_id, kind, at, link, user_agent)
+        select workspace_id, id, message_id, kind, at, link, user_agent from arrived
+        on conflict (workspace_id, id) do nothing
+    ),
+    earlier as (
+        select workspace_id, message_id, min(at) as opened_at,
+            min(at) filter (where kind = '{Interaction.CLICKED}') as clicked_at
+        from arrived
+        group by workspace_id, message_id
+        having bool_or(opened_at is null or at < opened_at)
+            or bool_or(kind = '{Interaction.CLICKED}' and (clicked_at is null or at < clicked_at))
+    )
+    update messages m
+    set opened_at = least(m.opened_at, e.opened_at), clicked_at = least(m.clicked_at, e.clicked_at)
+    from earlier e
+    where m.workspace_id = e.workspace_id and m.id = e.message_id
+    """
+)
+
+
+async def record(db: AsyncSession, arrivals: Sequence[Arrival]) -> None:
+    """Write down opens and clicks. Those of a message that is gone, was sent untracked, or whose profile
+    doesn't allow tracking (any more) leave no trace. Doing it again with the same ids adds nothing."""
+    await db.execute(_RECORD, {"arrivals": orjson.dumps(arrivals).decode()})
+
+
+class Sent(NamedTuple):
+    """What a message's links are made of."""
+
+    template_version_id: UUID
+    holes: Sequence[str]  # Empty when they are no longer kept.
+
+
+_SENT = text(
+    """
+    select m.workspace_id, m.id, m.template_version_id, m.holes
+    from unnest(cast(:workspaces as uuid[]), cast(:messages as uuid[])) as asked(workspace_id, id)
+    join messages m on m.workspace_id = asked.workspace_id and m.id = asked.id
+    """
+)
+
+
+async def sent(db: AsyncSession, messages: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Sent]:
+    """What these messages, each (workspace, message), were made of. Those that are gone are left out."""
+    values = {"workspaces": [each[0] for each in messages], "messages": [each[1] for each in messages]}
+    rows = await db.execute(_SENT, values)
+    return {(row.workspace_id, row.id): Sent(row.template_version_id, tuple(row.holes or ())) for row in rows}
+
+
+class Version(NamedTuple):
+    """A template version, and what of its workspace it may print."""
+
+    template: Template
+    workspace_name: str
+    postal_address: str
+
+
+_VERSIONS = text(
+    """
+    select v.id, v.subject, v.html, v.text, v.preheader, w.name, coalesce(w.postal_address, '') as postal_address
+    from template_versions v join workspaces w on w.id = v.workspace_id
+    where (v.workspace_id, v.id) in (
+        select * from unnest(cast(:workspaces as uuid[]), cast(:versions as uuid[])))
+    """
+)
+
+
+async def versions(db: AsyncSession, wanted: Sequence[tuple[UUID, UUID]]) -> dict[UUID, Version]:
+    """These template versions, each (workspace, version), by their ids."""
+    values = {"workspaces": [each[0] for each in wanted], "versions": [each[1] for each in wanted]}
+    rows = await db.execute(_VERSIONS, values)
+    return {
+        row.id: Version(
+            Template(row.subject, row.html, row.text, row.preheader), row.name, row.postal_address
+        )
+        for row in rows
+    }
+
+
+_SENDER = text(
+    """
+    select coalesce(w.sender_name, w.name)
+    from messages m join workspaces w on w.id = m.workspace_id
+    where m.workspace_id = :workspace and m.id = :message
+    """
+)
+
+
+async def sender(db: AsyncSession, workspace_id: UUID, message_id: UUID) -> str | None:
+    """By which name the reader of this message knows who sent it; None when the message is gone."""
+    name: str | None = await db.scalar(_SENDER, {"workspace": workspace_id, "message": message_id})
+    return name
