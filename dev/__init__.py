@@ -1,0 +1,1 @@
+"""The embedded stack behind `make demo`, `make dev` and the tests."""

@@ -1,0 +1,163 @@
+"""A child process that is never left behind: it dies with us, and a later run clears up after an earlier one."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class StackError(Exception):
+    """A part of the embedded stack can't run; the message says what to do."""
+
+
+class Process:
+    """One program that runs beside us, with its output in `log`.
+
+    `death` is the signal that it gets when we die, whatever the reason. `note` is a file that remembers the
+    process, so that the next run can end it if it outlived us all the same. Start it from a thread that
+    lives as long as the process should.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        note: Path | None = None,
+        user: str = "",
+        death: signal.Signals = signal.SIGTERM,
+        environment: dict[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.command = [str(part) for part in command]
+        self.log, self.note = log, note
+        self.user, self.death = user, death
+        self.environment, self.folder = environment, folder
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(int(self.death)), str(os.getpid()), self.user]
+        with self.log.open("ab") as log:
+            self.child = subprocess.Popen(
+                launch + self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **(self.environment or {})},
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop our children in order.
+            )
+        if self.note:
+            remember(self.note, self.child.pid)
+
+    @property
+    def running(self) -> bool:
+        return self.child is not None and self.child.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """As of `subprocess`: negative for a signal, None while it runs or before it did."""
+        return self.child.poll() if self.child else None
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, patience: float = 15) -> None:
+        """Ask it to stop, and after `patience` seconds end it and what it started."""
+        if not self.child:
+            return
+        if self.running:
+            self.child.send_signal(how)
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(patience)
+        self.kill()
+        if self.note:
+            self.note.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End it and whatever it started at once, as a crash of the machine would."""
+        if self.child:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.wait()
+
+    def wait_until(self, ready: Callable[[], bool], patience: float = 30) -> None:
+        """Wait for `ready()`. Raises StackError when the process ends first or `patience` (s) runs out."""
+        deadline = time.monotonic() + patience
+        while not ready():
+            if not self.running:
+                raise StackError(f"{self.name} ended with code {self.exit_code}: {self.last_words()}")
+            if time.monotonic() > deadline:
+                raise StackError(f"{self.name} is not ready after {patience:.0f} s: {self.last_words()}")
+            time.sleep(0.02)
+
+    def last_words(self) -> str:
+        """The last line of its output and where the rest is."""
+        with suppress(OSError):
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+            if lines:
+                return f"{lines[-1].strip()[:300]} (see {self.log})"
+        return f"see {self.log}"
+
+
+def remember(note: Path, pid: int) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(json.dumps({"pid": pid, "started": started(pid)}))
+
+
+def remembered(note: Path) -> int | None:
+    """The pid in the note if that same process still runs; a pid that another has got since is not it."""
+    with suppress(OSError, ValueError, KeyError):
+        told = json.loads(note.read_text())
+        if told["started"] is not None and told["started"] == started(told["pid"]):
+            return int(told["pid"])
+    return None
+
+
+def end_remembered(note: Path, how: signal.Signals = signal.SIGTERM, patience: float = 10) -> bool:
+    """End what an earlier run left behind, with its session. True if there was anything."""
+    pid = remembered(note)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
+        deadline = time.monotonic() + patience
+        while remembered(note) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if remembered(note):
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+    note.unlink(missing_ok=True)
+    return pid is not None
+
+
+def started(pid: int) -> str | None:
+    """When the process began, in the kernel's ticks since boot (proc_pid_stat(5)); None if it is no more."""
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] == "Z" else fields[19]
+    return None
+
+
+def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
+    """`wanted` if nobody listens on it, else one that is free."""
+    for port in dict.fromkeys((wanted, 0)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError, OverflowError):
+                probe.bind((host, port))
+                return int(probe.getsockname()[1])
+    raise StackError(f"no port is free on {host}; end some programs and try again")
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
