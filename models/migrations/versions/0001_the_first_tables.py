@@ -529,6 +529,7 @@ def upgrade() -> None:
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("class", sa.Text(), nullable=False),
         sa.Column("template_version_id", sa.UUID(), nullable=False),
+        sa.Column("bare", sa.Text(), nullable=True),
         sa.Column("address", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
@@ -601,7 +602,7 @@ def upgrade() -> None:
     op.create_index(
         "uq_messages_bare",
         "messages",
-        ["workspace_id", "source_id", "occasion", "address", "resend"],
+        ["workspace_id", "source_id", "occasion", "bare", "resend"],
         unique=True,
         postgresql_where=sa.text("profile_id is null"),
     )
