@@ -115,6 +115,7 @@ class Talk:
 
     def forget(self) -> None:
         self.sender: str | None = None
+        self.announced: set[str] = set()  # The parameters of MAIL.
         self.recipients: list[str] = []
 
     async def run(self) -> None:
@@ -282,26 +283,27 @@ class Talk:
         if self.sender is not None:
             self.say("503 5.5.1 One sender is enough")
             return
-        if not path or not self.understood(path[1], path[2]):
+        announced = {one.upper() for one in path[2].decode("ascii", "replace").split()} if path else set()
+        if not path or not self.understood(announced) or not (path[1].isascii() or "SMTPUTF8" in announced):
             self.say("501 5.5.4 Not a sender")
             return
         said = await self.answer(Phase.MAIL, "250 2.1.0 Fine")
         if said.startswith("2"):
             self.sender = path[1].decode("utf-8", "replace")
+            self.announced = announced
             self.recipients = []
 
-    def understood(self, address: bytes, parameters: bytes) -> bool:
-        given = {one.partition(b"=")[0].upper().decode() for one in parameters.split()}
-        allowed = {"BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8"}
-        offered = {name for name, extension in allowed.items() if extension in self.server.extensions}
-        return given <= offered | {"SIZE"} and (address.isascii() or "SMTPUTF8" in given)
+    def understood(self, announced: set[str]) -> bool:
+        allowed = {"BODY=8BITMIME": "8BITMIME", "BODY=7BIT": "8BITMIME", "SMTPUTF8": "SMTPUTF8"}
+        offered = {word for word, extension in allowed.items() if extension in self.server.extensions}
+        return all(word in offered or word.startswith("SIZE=") for word in announced)
 
     async def rcpt(self, rest: bytes) -> None:
         path = PATH.fullmatch(rest)
         if self.sender is None:
             self.say("503 5.5.1 Who sends it?")
             return
-        if not path or not path[1]:
+        if not path or not path[1] or not (path[1].isascii() or "SMTPUTF8" in self.announced):
             self.say("501 5.1.3 Not a recipient")
             return
         recipient = path[1].decode("utf-8", "replace")
@@ -325,11 +327,14 @@ class Talk:
             raise Goodbye
         content = await self.content()
         mail = Mail(self.sender or "", tuple(self.recipients), content or b"")
+        surprising = not mail.content.isascii() and "BODY=8BITMIME" not in self.announced
         self.forget()
         if not valid:  # Only a fault made us ask for the content.
             self.say(NOBODY)
         elif content is None:
             self.say("552 5.3.4 Too large")
+        elif surprising and "8BITMIME" in self.server.extensions:
+            self.say("554 5.6.1 Announce 8-bit content with BODY=8BITMIME (RFC 6152)")
         else:
             await self.take(mail)
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from channels.smtp import SmtpChannel
+from channels.smtp_connection import Connection
 from channels.smtp_wire import Server, Timeouts
 from lab.smtp import Fault, Mail, Phase, SmtpLab, SmtpServer
 from tests.channels.smtp_support import (
@@ -72,6 +73,23 @@ async def test_a_connection_that_died_in_silence_is_replaced_when_it_does_not_an
         lab.fail(Fault(Phase.MAIL, hang=True, times=1))
         assert kinds(await channel.send(ALetter(), envelopes(2))) == [ACCEPTED] * 2
         assert lab.connections == 2
+
+
+async def test_a_connection_that_never_had_work_is_replaced_like_any_other() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        spare = Connection(channel, channel.server, channel.timeouts)
+        await spare.open(channel.tls)
+        channel.connections.add(spare)
+        spare.work()
+        lab.hang_up()
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+
+
+async def test_an_old_server_that_knows_no_ehlo_is_greeted_with_helo() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        lab.fail(Fault(Phase.HELLO, reply="502 5.5.1 What is that?", times=1))
+        assert kinds(await channel.send(ALetter(), envelopes(3))) == [ACCEPTED] * 3
+        assert not any(connection.pipelining for connection in channel.connections)
 
 
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
@@ -146,6 +164,19 @@ async def test_a_cancelled_send_does_not_cost_another_batch_its_answer() -> None
         assert kinds(await ours) == [ACCEPTED]
         assert kinds(await channel.send(ALetter(), [envelope(3)])) == [ACCEPTED]
         assert kept == ["ours@example.test", "p3@example.test"]
+
+
+async def test_a_cancelled_send_is_over_even_if_its_connection_was_dead() -> None:
+    async with SmtpLab() as lab, a_channel(lab, timeouts=Timeouts()) as channel:
+        await channel.send(ALetter(), envelopes(1))
+        lab.fail(Fault(Phase.MAIL, hang=True, times=1))
+        sending = asyncio.create_task(channel.send(ALetter(), envelopes(5)))
+        await until(lambda: not any(fault.times for fault in lab.orders.pending))
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        assert not channel.waiting
+        assert not channel.opening
+        assert len(lab.accepted) == 1
 
 
 async def test_closing_says_goodbye_and_tells_what_was_cut() -> None:

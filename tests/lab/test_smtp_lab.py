@@ -133,6 +133,7 @@ async def test_without_pipelining_commands_must_wait_for_their_answers() -> None
         ("MAIL FROM:<zoë@b.test>\r\n".encode(), b"501"),
         (b"MAIL FROM:<a@b.test>\r\nRCPT TO:<>\r\n", b"501"),
         (b"MAIL FROM:<a@b.test>\r\nRCPT TO:<c d@e.test>\r\n", b"501"),
+        ("MAIL FROM:<a@b.test>\r\nRCPT TO:<zoë@e.test>\r\n".encode(), b"501"),
         (b"SEND ME\r\n", b"502"),
     ],
 )
@@ -140,6 +141,15 @@ async def test_it_refuses_what_the_rfc_does_not_allow(commands: bytes, answer: b
     async with SmtpLab() as lab:
         heard = await talk(lab.port, b"EHLO me\r\n", commands, b"QUIT\r\n")
         assert heard.split(b"\r\n")[-3][:3] == answer
+
+
+async def test_8_bit_content_must_be_announced() -> None:
+    content = "Subject: Hi\r\n\r\nZoë\r\n.\r\n".encode()
+    async with SmtpLab() as lab:
+        for option, answer in ((b"", b"554 5.6.1"), (b" BODY=8BITMIME", b"250 2.0.0 Kept")):
+            group = b"MAIL FROM:<a@b.test>%b\r\nRCPT TO:<c@d.test>\r\nDATA\r\n" % option
+            heard = await talk(lab.port, b"EHLO me\r\n", b"NOOP\r\n", group, content, b"QUIT\r\n")
+            assert answer in heard
 
 
 async def test_a_hang_says_nothing_and_keeps_the_connection() -> None:
