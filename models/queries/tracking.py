@@ -106,7 +106,8 @@ class Version(NamedTuple):
 
 _VERSIONS = text(
     """
-    select v.id, v.subject, v.html, v.text, v.preheader, w.name, coalesce(w.postal_address, '') as postal_address
+    select v.id, v.subject, v.html, v.text, v.preheader, w.name,
+        coalesce(w.postal_address, '') as postal_address
     from template_versions v join workspaces w on w.id = v.workspace_id
     where (v.workspace_id, v.id) in (
         select * from unnest(cast(:workspaces as uuid[]), cast(:versions as uuid[])))

@@ -1,0 +1,243 @@
+"""The ASGI application of the tracking paths, mounted beside the API or alone in its own process."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uuid_utils.compat import uuid7
+
+from api.tracking import pages
+from api.tracking.reads import Click, Links, Reads
+from api.tracking.storage import Away, Storage
+from domain.clock import Clock, SystemClock
+from domain.errors import NotFound
+from domain.messages import Interaction
+from domain.profiles import ConsentSource
+from domain.tokens import LENGTH, Tokens
+from logs import configure_logging
+from models.base import Sessions
+from models.queries import profiles, tracking
+from models.queries.tracking import Arrival
+from settings import Settings, read_settings
+
+POOL = 4  # Connections a role: one that writes, one that looks links up, and some for unsubscribes.
+LARGEST_BODY = 65_536  # Bytes of a POST that are looked at.
+LONGEST_AGENT = 300  # Characters.
+
+_TOKEN = f"[A-Za-z0-9_-]{{{LENGTH}}}"
+_OPEN = re.compile(f"/o/({_TOKEN})").fullmatch
+_CLICK = re.compile(f"/c/({_TOKEN})/([0-9]{{1,4}})").fullmatch
+_UNSUBSCRIBE = re.compile(f"/u/({_TOKEN})").fullmatch
+_ONE_CLICK_PART = re.compile(
+    rb'name="?List-Unsubscribe"?\s*\r?\n(?:[^\r\n]+\r?\n)*\r?\nOne-Click\s*(?:\r?\n--|\Z)', re.IGNORECASE
+)
+
+_Headers = tuple[tuple[bytes, bytes], ...]
+_CAREFUL: _Headers = (
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),  # The token is in our address.
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-robots-tag", b"noindex"),
+)
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: _Headers
+    body: bytes
+
+
+def _answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+    return Answer(status, (*_CAREFUL, (b"content-length", str(len(body)).encode()), *headers), body)
+
+
+def _page(status: int, page: bytes, *headers: tuple[bytes, bytes]) -> Answer:
+    html = (b"content-type", b"text/html; charset=utf-8")
+    return _answer(status, page, html, (b"content-security-policy", pages.POLICY.encode()), *headers)
+
+
+PIXEL = _answer(
+    200,
+    bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"),
+    (b"content-type", b"image/gif"),
+)
+UNKNOWN = _page(404, pages.unknown())
+TRY_AGAIN = _page(503, pages.unavailable(), (b"retry-after", b"30"))
+
+
+def create_app() -> ASGIApp:
+    """The server of a process of its own: `granian --interface asgi --factory api.tracking:create_app`."""
+    settings = read_settings()
+    configure_logging(settings.log_level, "tracking")
+    return build(settings)
+
+
+def build(settings: Settings) -> "Tracking":
+    """The application alone, to be mounted. It opens connections when the first reader comes."""
+    return Tracking(
+        Sessions(settings.database_url, settings.engine_database_url, POOL),
+        Tokens(settings.signing_key.encode()),
+        settings.public_url,
+        SystemClock(),
+    )
+
+
+class Tracking:
+    """Answers readers. Closes `sessions` when its server stops."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        tokens: Tokens,
+        public_url: str,
+        clock: Clock,
+        *,
+        patience: float = 5.0,
+        room: int = 20_000,
+    ) -> None:
+        """`patience` is how many seconds the database may be away before something is lost, and `room` how
+        many opens and clicks may wait to be written down."""
+        self._sessions, self._tokens, self._clock = sessions, tokens, clock
+        self._storage = Storage(patience)
+        self._reads = Reads(sessions, self._storage, room=room)
+        self._links = Links(sessions, self._storage, public_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            status, headers, body = await self._respond(scope, receive)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            body = b"" if scope["method"] == "HEAD" else body
+            await send({"type": "http.response.body", "body": body})
+
+    async def close(self) -> None:
+        """Write down what has come in, and close the connections."""
+        await self._links.close()
+        await self._reads.close()
+        await self._sessions.close()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Answer:
+        path, method = scope["path"], scope["method"]
+        posts = path.startswith("/u/")
+        if method not in ("GET", "HEAD") and not (posts and method == "POST"):
+            allowed = b"GET, HEAD, POST" if posts else b"GET, HEAD"
+            return _page(405, pages.not_that_way(), (b"allow", allowed))
+        if path.startswith("/o/"):
+            return await self._open(scope)
+        if (found := _CLICK(path)) and (message := self._tokens.read(found[1])):
+            return await self._click(scope, Click(*message, int(found[2])))
+        if (found := _UNSUBSCRIBE(path)) and (message := self._tokens.read(found[1])):
+            if method == "POST":
+                return await self._unsubscribe(scope, receive, *message)
+            return await self._ask(*message)
+        return UNKNOWN
+
+    async def _open(self, scope: Scope) -> Answer:
+        """A picture in any case: a mail must not look broken because of us."""
+        found = _OPEN(scope["path"])
+        message = found and self._tokens.read(found[1])
+        if message and scope["method"] == "GET":
+            await self._reads.note(self._arrival(scope, *message, Interaction.OPENED))
+        return PIXEL
+
+    async def _click(self, scope: Scope, click: Click) -> Answer:
+        counts = scope["method"] == "GET"
+        arrival = self._arrival(
+            scope, click.workspace_id, click.message_id, Interaction.CLICKED, click.number
+        )
+        try:
+            target = await self._links.target(click)
+        except Away as error:
+            target = self._links.remembered(click)
+            if target is None:
+                return TRY_AGAIN
+            if counts:
+                self._reads.lost(arrival, str(error))
+        else:
+            if target is None:
+                return UNKNOWN
+            if counts:
+                await self._reads.note(arrival)
+        return _answer(302, b"", (b"location", target.encode("ascii")))
+
+    async def _ask(self, workspace_id: UUID, message_id: UUID) -> Answer:
+        try:
+            sender = await self._sender(workspace_id, message_id)
+        except Away:
+            return _page(200, pages.asking(None))
+        return UNKNOWN if sender is None else _page(200, pages.asking(sender))
+
+    async def _unsubscribe(
+        self, scope: Scope, receive: Receive, workspace_id: UUID, message_id: UUID
+    ) -> Answer:
+        """RFC 8058, section 3.2: no cookies, no redirect, no question; the POST's token says it all."""
+        one_click = is_one_click(_header(scope["headers"], b"content-type"), await _body(receive))
+        source = ConsentSource.ONE_CLICK if one_click else ConsentSource.UNSUBSCRIBE_PAGE
+        now = self._clock.now()
+
+        async def write() -> None:
+            async with self._sessions(workspace_id) as db:
+                await profiles.unsubscribe(db, message_id, now, source)
+
+        try:
+            await self._storage.do(write)
+        except NotFound:
+            return UNKNOWN
+        except Away:
+            return TRY_AGAIN
+        return _page(200, pages.unsubscribed())
+
+    async def _sender(self, workspace_id: UUID, message_id: UUID) -> str | None:
+        async def look_up() -> str | None:
+            async with self._sessions.engine() as db:
+                return await tracking.sender(db, workspace_id, message_id)
+
+        return await self._storage.do(look_up)
+
+    def _arrival(
+        self, scope: Scope, workspace_id: UUID, message_id: UUID, kind: Interaction, link: int | None = None
+    ) -> Arrival:
+        agent = _header(scope["headers"], b"user-agent").decode("utf-8", "replace").replace("\0", "")
+        return Arrival(
+            workspace_id, message_id, kind, self._clock.now(), link, agent[:LONGEST_AGENT] or None, uuid7()
+        )
+
+
+def is_one_click(content_type: bytes, body: bytes) -> bool:
+    """Whether a mail program asks (RFC 8058): List-Unsubscribe=One-Click, as form data of either kind."""
+    if content_type.lower().startswith(b"multipart/form-data"):
+        return _ONE_CLICK_PART.search(body) is not None
+    try:
+        pairs = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=20)
+    except ValueError:
+        return False
+    return any(name.lower() == "list-unsubscribe" and said.lower() == "one-click" for name, said in pairs)
+
+
+async def _body(receive: Receive) -> bytes:
+    """The beginning of what was posted. Who hangs up in the middle has said enough to be heard."""
+    body = b""
+    while len(body) < LARGEST_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
+    for key, value in headers:
+        if key == name:
+            return value
+    return b""
