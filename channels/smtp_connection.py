@@ -14,7 +14,7 @@ and one is *opened* (only its envelope was written: a cut makes it a retry). Eve
 import asyncio
 import ssl
 from collections import deque
-from enum import Enum, auto
+from collections.abc import Callable
 from typing import Protocol
 
 from channels.contract import Outcome
@@ -52,18 +52,8 @@ class Desk(Protocol):
         ...
 
 
-class Step(Enum):
-    """What an awaited reply answers."""
+Answer = Callable[[bytes], None]  # What to do with the reply that is awaited.
 
-    RESET = auto()
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    DOT = auto()
-    EMPTY = auto()  # The final dot after no content at all: see `data_answered`.
-
-
-OPENING: tuple[Step, ...] = (Step.MAIL, Step.RCPT, Step.DATA)
 NOT_NOW = b"421"  # "Closing the transmission channel", whatever was asked (RFC 5321 §3.8).
 YES = b"2"[0]
 
@@ -79,11 +69,12 @@ class Connection(Wire):
         self.rested = False
         self.stale = False  # Taken up after a rest and silent since: the server may have left long ago.
 
-        self.sent: Work | None = None
+        self.sent: Work | None = None  # While it is set, the first reply awaited is its own.
         self.opened: Work | None = None
         self.poured = 0  # Bytes of the opened message's content that are written, when it is large.
-        self.awaited: deque[Step] = deque()
-        self.unwritten: deque[tuple[Step, bytes]] = deque()  # Without PIPELINING: one command at a time.
+        self.answers: tuple[Answer, ...] = (self.mail_answered, self.rcpt_answered, self.data_answered)
+        self.awaited: deque[Answer] = deque()
+        self.unwritten: deque[tuple[Answer, bytes]] = deque()  # Without PIPELINING: one command at a time.
         self.refusal: Reply | None = None  # The first no to the opened message.
         self.recipient_taken = False
         self.must_reset = False
@@ -127,12 +118,13 @@ class Connection(Wire):
     def write(self, data: bytes) -> None:
         if data and self.transport:
             self.transport.write(data)
-        waits = self.timeouts
-        if self.awaited:
-            self.due_in(waits.content if self.awaited[0] is Step.DOT else waits.command)
+        if self.sent:
+            self.due_in(self.timeouts.content)
+        elif self.awaited:
+            self.due_in(self.timeouts.command)
         else:
             self.rested = True
-            self.due_in(waits.idle)
+            self.due_in(self.timeouts.idle)
 
     def begin(self) -> bytes:
         """Open the next message, if there is one: gives what to write for it."""
@@ -141,19 +133,19 @@ class Connection(Wire):
             return b""
         self.poured = 0
         self.recipient_taken = False
-        steps, commands = OPENING, work.commands
+        answers, commands = self.answers, work.commands
         if self.must_reset:
             self.must_reset = False
-            steps, commands = (Step.RESET, *steps), b"RSET\r\n" + commands
+            answers, commands = (self.reset_answered, *answers), b"RSET\r\n" + commands
         if self.pipelining:
-            self.awaited.extend(steps)
+            self.awaited.extend(answers)
             return commands
-        self.unwritten.extend(zip(steps, commands.splitlines(keepends=True), strict=True))
+        self.unwritten.extend(zip(answers, commands.splitlines(keepends=True), strict=True))
         return self.next_command()
 
     def next_command(self) -> bytes:
-        step, command = self.unwritten.popleft()
-        self.awaited.append(step)
+        answer, command = self.unwritten.popleft()
+        self.awaited.append(answer)
         return command
 
     def pour(self) -> None:
@@ -171,7 +163,7 @@ class Connection(Wire):
         if self.clogged:
             return
         self.sent, self.opened = work, None
-        self.awaited.append(Step.DOT)
+        self.awaited.append(self.dot_answered)
         rest = work.content[self.poured :] if self.poured else work.content
         self.write(rest + self.begin() if self.pipelining else rest)
 
@@ -189,21 +181,7 @@ class Connection(Wire):
             self.heard_unasked(self.reply(line))
             return
         self.stale = False
-        step = self.awaited.popleft()
-        match step:
-            case Step.DOT:
-                self.dot_answered(line)
-            case Step.MAIL | Step.RCPT:
-                self.command_answered(step, line)
-            case Step.DATA:
-                self.data_answered(line)
-            case Step.RESET:
-                if line[0] != YES:
-                    self.cut(f"{self.server} will not start over: {self.reply(line)}")
-                elif not self.pipelining:
-                    self.write(self.next_command())
-            case Step.EMPTY:
-                self.refuse()
+        self.awaited.popleft()(line)
 
     def reply(self, line: bytes) -> Reply:
         return Reply.of([*self.earlier, line])
@@ -227,22 +205,34 @@ class Connection(Wire):
             work.settle(refused(self.reply(line)))
         else:
             work.settle(unknown(f"{self.server} answered the message with: {self.reply(line)}"))
-        if self.awaited:
-            self.write(b"")
-        else:
-            self.write(self.begin())
+        self.write(b"" if self.awaited else self.begin())
 
-    def command_answered(self, step: Step, line: bytes) -> None:
-        if line[0] == YES:
-            self.recipient_taken = step is Step.RCPT
-        elif self.refusal is None:
+    def reset_answered(self, line: bytes) -> None:
+        if line[0] != YES:
+            self.cut(f"{self.server} will not start over: {self.reply(line)}")
+        elif not self.pipelining:
+            self.write(self.next_command())
+
+    def mail_answered(self, line: bytes) -> None:
+        if line[0] != YES:
             self.refusal = self.reply(line)
         if not self.pipelining:
-            if self.refusal:
-                self.unwritten.clear()
-                self.refuse()
-            else:
-                self.write(self.next_command())
+            self.go_on()
+
+    def rcpt_answered(self, line: bytes) -> None:
+        self.recipient_taken = line[0] == YES
+        if not self.recipient_taken and self.refusal is None:
+            self.refusal = self.reply(line)
+        if not self.pipelining:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Without PIPELINING, a no saves us the rest."""
+        if self.refusal:
+            self.unwritten.clear()
+            self.refuse()
+        else:
+            self.write(self.next_command())
 
     def data_answered(self, line: bytes) -> None:
         """RFC 2920 §3.1: a server may answer 354 although it refused the recipient. Then a lone dot ends
@@ -257,8 +247,12 @@ class Connection(Wire):
         elif self.recipient_taken:
             self.leave(self.refusal)
         else:
-            self.awaited.append(Step.EMPTY)
+            self.awaited.append(self.lone_dot_answered)
             self.write(b".\r\n")
+
+    def lone_dot_answered(self, line: bytes) -> None:
+        """Whatever it is: the message was refused before."""
+        self.refuse()
 
     def refuse(self) -> None:
         work, refusal = self.opened, self.refusal
@@ -273,7 +267,7 @@ class Connection(Wire):
 
     def leave(self, reply: Reply) -> None:
         """Hang up because of this answer, which is about the message at hand."""
-        if self.sent and self.awaited and self.awaited[0] is Step.DOT:
+        if self.sent:
             self.sent.settle(refused(reply))
             self.sent = None
         elif self.opened and not self.stale:
