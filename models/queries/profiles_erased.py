@@ -56,13 +56,13 @@ _FORGET_MESSAGES = text(
         select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
         union
         select id from messages
-        where workspace_id = {HERE} and profile_id is null and address = any(:addresses)
+        where workspace_id = {HERE} and profile_id is null and bare = any(:addresses)
     ),
     locked as (
         select m.id from messages m join theirs on theirs.id = m.id
         where m.workspace_id = {HERE} order by m.id for no key update of m
     )
-    update messages m set address = null, holes = null, detail = null,
+    update messages m set address = null, bare = null, holes = null, detail = null,
         reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
         state = case m.state when '{MessageState.CLAIMED}' then '{MessageState.QUEUED}' else m.state end,
         attempt = case m.state when '{MessageState.CLAIMED}' then null else m.attempt end
