@@ -4,12 +4,14 @@ import asyncio
 
 import pytest
 
+from channels.contract import OutcomeKind
 from channels.smtp import SmtpChannel
 from channels.smtp_connection import Connection
 from channels.smtp_wire import Server, Timeouts
 from lab.smtp import Fault, Mail, Phase, SmtpLab, SmtpServer
 from tests.channels.smtp_support import (
     ACCEPTED,
+    REJECTED,
     RETRY,
     UNKNOWN,
     ALetter,
@@ -90,6 +92,43 @@ async def test_an_old_server_that_knows_no_ehlo_is_greeted_with_helo() -> None:
         lab.fail(Fault(Phase.HELLO, reply="502 5.5.1 What is that?", times=1))
         assert kinds(await channel.send(ALetter(), envelopes(3))) == [ACCEPTED] * 3
         assert not any(connection.pipelining for connection in channel.connections)
+
+
+async def test_once_a_kept_connection_has_answered_a_cut_is_a_cut() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        await channel.send(ALetter(), envelopes(1))
+        lab.fail(Fault(Phase.RCPT, cut=True, times=1))
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [RETRY]
+
+
+@pytest.mark.parametrize(
+    ("at", "timeouts", "kind"),
+    [
+        (Phase.DOT, Timeouts(content=0.05), UNKNOWN),
+        (Phase.RCPT, Timeouts(command=0.05), RETRY),
+        (Phase.HELLO, Timeouts(greeting=0.05), RETRY),
+    ],
+)
+async def test_each_phase_has_its_own_patience(at: Phase, timeouts: Timeouts, kind: OutcomeKind) -> None:
+    async with SmtpLab() as lab, a_channel(lab, timeouts=timeouts) as channel:
+        lab.fail(Fault(at, hang=True))
+        async with asyncio.timeout(2):  # The other patiences are ten seconds and more.
+            assert kinds(await channel.send(ALetter(), envelopes(1))) == [kind]
+
+
+async def test_a_server_that_will_not_start_over_is_left() -> None:
+    async def sulk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 Fine\r\n550 5.1.1 Nobody\r\n554 5.5.1 No recipients\r\n")
+        await reader.readuntil(b"RSET\r\n")
+        writer.write(b"502 5.5.1 What is that?\r\n503 5.5.1 Nested\r\n250 Fine\r\n354 Go on\r\n")
+        await reader.read()
+
+    async with a_server_that(sulk) as port, a_channel(port) as channel:
+        outcomes = await channel.send(ALetter(), envelopes(2))
+        assert kinds(outcomes) == [REJECTED, RETRY]
+        assert "will not start over" in (outcomes[1].reason or "")
 
 
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
