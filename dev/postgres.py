@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from dev.places import database_home
-from dev.process import Process, StackError, end_remembered, free_port
+from dev.process import Lock, Process, StackError, end_remembered, free_port
 
 SYSTEM_USER = "campanile"
 SUPERUSER, OWNER, APP, ENGINE = "postgres", "campanile_owner", "campanile_app", "campanile_engine"
@@ -72,17 +72,27 @@ class Postgres:
         self.note = self.home / f"{name}.process.json"
         self.secret = self.home / f"{name}.password"
         self.process: Process | None = None
+        self.lock = Lock(self.home / f"{name}.lock")
 
     def start(self) -> None:
-        """Start it, with the roles and without a wait if it has run before. About 1 s the first time."""
+        """Start it with its roles, or start it again on the same port. About 1 s the first time.
+
+        Raises StackError when another process has these data open.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        if not self.lock.take():
+            raise StackError(f"another process runs the database {self.data}: stop it first")
         self.prepare()
         end_remembered(self.note, signal.SIGINT)
         self.port = free_port(self.port)
         options = {**CONFIGURATION, **({} if self.durable else FAST), "port": str(self.port)}
         self.process = Process(
             "PostgreSQL",
-            [self.programs / "postgres", "-D", self.data]
-            + [f"--{name}={value}" for name, value in options.items()],
+            [
+                str(self.programs / "postgres"),
+                *("-D", str(self.data)),
+                *(f"--{name}={value}" for name, value in options.items()),
+            ],
             log=self.log,
             note=self.note,
             user=self.user,
@@ -96,6 +106,7 @@ class Postgres:
     def stop(self) -> None:
         if self.process:
             self.process.stop(signal.SIGINT)
+        self.lock.release()
 
     def kill(self) -> None:
         """End it as a crash would. `start` recovers what was committed."""
@@ -147,7 +158,6 @@ class Postgres:
         """Programs, system user and data folder, as far as they are missing."""
         if self.user:
             make_system_user()
-        self.home.mkdir(parents=True, exist_ok=True)
         self.programs = self.reachable_programs()
         if not (self.data / "PG_VERSION").exists():
             self.initialise()

@@ -1,5 +1,6 @@
-"""A child process that is never left behind: it dies with us, and a later run clears up after an earlier one."""
+"""A child process that is never left behind: it dies with us, and a later run clears up."""
 
+import fcntl
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 LAUNCH = Path(__file__).with_name("launch.py")
 
@@ -106,6 +108,33 @@ class Process:
             if lines:
                 return f"{lines[-1].strip()[:300]} (see {self.log})"
         return f"see {self.log}"
+
+
+class Lock:
+    """A file that one process holds at a time; the kernel lets go of it when that process ends, however."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file: IO[str] | None = None
+
+    def take(self) -> bool:
+        """False when another process holds it. Taking what is ours already is no news."""
+        if self.file:
+            return True
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self.file = file
+        return True
+
+    def release(self) -> None:
+        if self.file:
+            self.file.close()
+            self.file = None
 
 
 def remember(note: Path, pid: int) -> None:

@@ -106,5 +106,3 @@ class Temporal:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
-
-

@@ -15,12 +15,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache as remember
 from pathlib import Path
 
 from dev.places import ROOT, cache
 from dev.process import StackError
+from logs import leave
 
 OLDEST_SERVER = (1, 29, 1)  # The first with worker versioning, fairness and the pollers that we use.
 CLI = "v1.5.1"  # The newest that `go install` builds: later ones carry a replace directive.
@@ -56,7 +58,9 @@ def serves(candidate: Path) -> bool:
     if not os.access(candidate, os.X_OK):
         return False
     try:
-        told = subprocess.run([candidate, "--version"], capture_output=True, text=True, timeout=20, check=True)
+        told = subprocess.run(
+            [candidate, "--version"], capture_output=True, text=True, timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return False
     version = re.search(r"Server (\d+)\.(\d+)\.(\d+)", told.stdout)
@@ -75,11 +79,9 @@ def download(folder: Path, say: Say) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     # In a process of its own, because one that used the SDK may abort when it exits.
-    command = [sys.executable, "-m", "dev.temporal_program", "download", folder]
-    try:
+    command = [sys.executable, "-m", "dev.temporal_program", "download", str(folder)]
+    with suppress(subprocess.SubprocessError):  # What counts is whether the program is there.
         subprocess.run(command, cwd=ROOT, timeout=180, check=True, capture_output=True)
-    except subprocess.SubprocessError:
-        pass  # What counts is whether the program is there.
     found = next((one for one in folder.glob("temporal*") if serves(one)), None)
     say(f"Temporal: downloaded to {found}." if found else "Temporal: the download did not work.")
     return found
@@ -101,7 +103,7 @@ def build(target: Path, say: Say) -> Path:
     say(f"Temporal: building {CLI} with {go}. This takes about {BUILD_SECONDS} s on two cores, once.")
     folder = target.with_suffix(".build")
     folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(folder), "GOFLAGS": "-trimpath"}
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(folder)}
     output = folder / "output"
     began = time.monotonic()
     with output.open("w") as log:
@@ -159,7 +161,7 @@ def fetch_go(say: Say) -> Path:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["download"]:
         asyncio.run(start_once(Path(sys.argv[2])))
-        os._exit(0)
+        leave(0)
     try:
         program()
     except StackError as problem:

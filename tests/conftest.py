@@ -1,0 +1,102 @@
+"""The stack of the tests: real PostgreSQL and a real Temporal server, started once for a run."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio.client import Client
+
+from dev.postgres import Postgres
+from dev.temporal import NAMESPACE, Temporal
+from domain.workspaces import DEFAULT_WORKSPACE
+from logs import leave
+from models.base import Sessions
+from tests.support import Database, GivenClock, a_clone, a_server, make_template
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A server of this run's own, with the migrated template."""
+    server = a_server()
+    try:
+        make_template(server)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[Database]:
+    """A migrated database of the test's own, for what needs real commits."""
+    clone = a_clone(postgres)
+    yield clone
+    postgres.drop_database(clone.name)
+
+
+@pytest.fixture
+async def sessions(database: Database) -> AsyncIterator[Sessions]:
+    """Transactions on `database`, as the application's roles."""
+    opened = Sessions(database.url, database.engine_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture(scope="session")
+def shared_database(postgres: Postgres) -> Iterator[Database]:
+    """A migrated database in which no test commits anything."""
+    clone = a_clone(postgres)
+    yield clone
+    postgres.drop_database(clone.name)
+
+
+@pytest.fixture(scope="session")
+async def shared_sessions(shared_database: Database) -> AsyncIterator[Sessions]:
+    opened = Sessions(shared_database.url, shared_database.engine_url, pool_size=2)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def db(shared_sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """A transaction in the default workspace that is rolled back. It is not in `database`."""
+    async with shared_sessions(DEFAULT_WORKSPACE) as transaction:
+        yield transaction
+        await transaction.rollback()
+
+
+@pytest.fixture(scope="session")
+def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
+    """A Temporal server for the run. A test that kills one starts its own `dev.temporal.Temporal`."""
+    server = Temporal(folder=tmp_path_factory.mktemp("temporal") / "logs")
+    server.start()
+    yield server
+    server.kill()  # It has nothing to keep.
+
+
+@pytest.fixture(scope="session")
+def temporal_address(temporal_server: Temporal) -> str:
+    return temporal_server.address
+
+
+@pytest.fixture(scope="session")
+async def temporal(temporal_address: str) -> Client:
+    return await Client.connect(temporal_address, namespace=NAMESPACE)
+
+
+@pytest.fixture
+def clock() -> GivenClock:
+    return GivenClock()
+
+
+EXIT = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[EXIT] = exitstatus
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave without the interpreter's own end, in which Temporal's SDK now and then aborts."""
+    if EXIT in config.stash:
+        leave(config.stash[EXIT])

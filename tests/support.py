@@ -1,0 +1,87 @@
+"""What tests in every folder begin with: databases, a given clock, waiting for what must come true."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from dev.migrations import migrate
+from dev.places import ROOT
+from dev.postgres import APP, ENGINE, OWNER, Postgres
+from dev.process import StackError
+
+TEMPLATE = "campanile_template"
+CLONES = count(1)
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database on the tests' server."""
+
+    name: str
+    url: str  # As the application's role.
+    engine_url: str
+    admin_url: str  # As the owner of the schema.
+
+
+class GivenClock:
+    """A `domain.clock.Clock` that stands still until it is moved."""
+
+    def __init__(self, now: datetime = datetime(2026, 3, 2, 12, tzinfo=UTC)) -> None:
+        self.time = now
+
+    def now(self) -> datetime:
+        return self.time
+
+    def move(self, by: timedelta) -> None:
+        self.time += by
+
+
+async def eventually(
+    holds: Callable[[], Awaitable[bool]], within: float = 10, every: float = 0.02, what: str = "it"
+) -> None:
+    """Wait until `holds()`. Fails, naming `what`, when that is not so within so many seconds."""
+    deadline = time.monotonic() + within
+    while not await holds():
+        assert time.monotonic() < deadline, f"{what} did not come true within {within:g} s"
+        await asyncio.sleep(every)
+
+
+def a_server() -> Postgres:
+    """The tests' PostgreSQL, kept between runs. Runs side by side get one each."""
+    for number in range(1, 17):
+        server = Postgres(f"tests-{number}", durable=False)
+        if server.lock.take():
+            server.start()
+            return server
+    raise StackError("sixteen test runs are under way in this clone: wait for one to end")
+
+
+def make_template(server: Postgres) -> None:
+    """A database at the newest migration that clones are made of; made anew when a model changed."""
+    for leftover in server.databases():
+        if leftover.startswith("test_"):
+            server.drop_database(leftover)
+    digest = hashlib.sha256()
+    for path in sorted([*ROOT.glob("models/**/*.py"), *ROOT.glob("domain/*.py")]):
+        digest.update(path.read_bytes())
+    with server.connect() as db:
+        made_of = db.execute(
+            "select shobj_description(oid, 'pg_database') from pg_database where datname = %s", [TEMPLATE]
+        ).fetchone()
+        if made_of == (digest.hexdigest(),):
+            return
+        server.drop_database(TEMPLATE)
+        server.create_database(TEMPLATE)
+        migrate(server.url(TEMPLATE, OWNER))
+        db.execute(f"comment on database {TEMPLATE} is '{digest.hexdigest()}'")
+
+
+def a_clone(server: Postgres) -> Database:
+    """A database of its own, at the newest migration, in about 0.1 s."""
+    name = f"test_{next(CLONES)}"
+    server.create_database(name, TEMPLATE)
+    return Database(name, server.url(name, APP), server.url(name, ENGINE), server.url(name, OWNER))
