@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
+from api import tracking
 from api.deps import Stack, TemporalLink
 from api.docs import PROBLEMS, document
 from api.errors import handle
@@ -33,7 +34,7 @@ def create_app() -> ASGIApp:
     """The server of one process, from its settings: the API, and the tracking paths beside it."""
     settings = read_settings()
     configure_logging(settings.log_level, "api")
-    return Front(build(settings))
+    return Front(build(settings), tracking.build(settings))
 
 
 def build(settings: Settings) -> FastAPI:

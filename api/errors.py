@@ -196,6 +196,10 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
             detail = "There is no such field; take it out."
         case "json_invalid":
             detail = f"The body is no valid JSON: {error['ctx']['error']}, at character {place[0]}."
+        case "model_attributes_type" | "dict_type" | "model_type":
+            detail = "Send a JSON object here."
+        case "string_unicode":
+            detail = "This holds half a character; send whole ones."
         case "union_tag_invalid" | "union_tag_not_found":
             detail = f"{error['msg']}.".replace("Input tag", "The kind").replace("using _tag() ", "")
         case _:
@@ -208,10 +212,12 @@ def _pointer(place: Sequence[str | int], error: dict[str, Any], body: Any) -> st
     """The JSON pointer of an error: pydantic's place without the names of union members within it."""
     if error["type"] == "json_invalid":
         return ""
-    missing = error["type"] == "missing"
-    inside = place[:-1] if missing else place
-    path = _path(body, list(inside), error.get("input"))
-    keys = (list(inside) if path is None else path) + ([place[-1]] if missing and place else [])
+    if error["type"] == "missing":
+        inside, last = list(place[:-1]), list(place[-1:])
+    else:
+        inside, last = list(place), []
+    path = _path(body, inside, error.get("input"))
+    keys = (_likely(body, inside) if path is None else path) + last
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 
@@ -220,9 +226,22 @@ def _path(value: Any, place: list[str | int], target: Any) -> list[str | int] | 
     if not place:
         return [] if value is target or value == target else None
     key, *rest = place
-    known = (isinstance(value, dict) and key in value) or (
-        isinstance(value, list) and isinstance(key, int) and key < len(value)
-    )
-    if known and (path := _path(value[key], rest, target)) is not None:
+    if _has(value, key) and (path := _path(value[key], rest, target)) is not None:
         return [key, *path]
     return _path(value, rest, target)
+
+
+def _likely(value: Any, place: Sequence[str | int]) -> list[str | int]:
+    """The same, when what was found at fault had been converted before and is no part of the body."""
+    path: list[str | int] = []
+    for key in place:
+        if _has(value, key):
+            path.append(key)
+            value = value[key]
+    return path
+
+
+def _has(value: Any, key: str | int) -> bool:
+    if isinstance(value, dict):
+        return key in value
+    return isinstance(value, list) and isinstance(key, int) and key < len(value)

@@ -14,7 +14,7 @@ from api.deps import Db, Opened, Pages, Temporal, Transactions, WorkspaceId
 from api.runs import ask, lacking
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from domain.errors import Conflict, Invalid, Refused
-from domain.flows import END, FlowState, check
+from domain.flows import END, START, FlowState, check, edges
 from domain.flows import Flow as Graph
 from domain.names import slug
 from models.base import Sessions
@@ -275,7 +275,7 @@ async def flow_stats(flow_id: UUID, workspace_id: WorkspaceId, db: Db) -> FlowSt
     passed = await flows.passed(db, flow_id)
     sent = await messages.by_step(db, flow_id)
     # Steps that are gone from the definition still have their past.
-    steps = dict.fromkeys(["start", *flow.definition["steps"], *places, *passed, *sent])
+    steps = dict.fromkeys([*walked(Graph.model_validate(flow.definition)), *places, *passed, *sent])
     return FlowStats(
         state=FlowState(flow.state),
         entered=sum(outcomes.values()),
@@ -294,6 +294,20 @@ async def flow_stats(flow_id: UUID, workspace_id: WorkspaceId, db: Db) -> FlowSt
             if step != END
         ],
     )
+
+
+def walked(graph: Graph) -> list[str]:
+    """The entrance and the steps as one comes to them, those that nobody comes to at the end."""
+    following: dict[str, list[str]] = {}
+    for origin, _, to in edges(graph):
+        following.setdefault(origin, []).append(to)
+    order = {START: None}
+    ahead = [START]
+    for step in ahead:
+        new = [to for to in following.get(step, ()) if to not in order]
+        order |= dict.fromkeys(new)
+        ahead += new
+    return list(order | dict.fromkeys(graph.steps))
 
 
 async def _check(db: AsyncSession, graph: Graph) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import cast, func, select
+from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,7 +44,7 @@ async def page(
     versions = await db.scalars(
         select(TemplateVersion)
         .where(TemplateVersion.template_id.in_([template.id for template in found]))
-        .distinct(TemplateVersion.template_id)
+        .ext(distinct_on(TemplateVersion.template_id))
         .order_by(TemplateVersion.template_id, TemplateVersion.number.desc())
     )
     of = {version.template_id: version for version in versions}
@@ -71,7 +72,7 @@ async def delete(db: AsyncSession, template_id: UUID) -> None:
         raise Conflict(f'The campaign "{user}" uses this template; change or delete the campaign first.')
     uses = func.jsonb_path_exists(
         Flow.definition,
-        "$.steps.*.template_id ? (@ == $id)",
+        cast("$.steps.*.template_id ? (@ == $id)", JSONPATH),
         func.jsonb_build_object("id", str(template_id)),
     )
     if user := await db.scalar(select(Flow.name).where(uses).limit(1)):

@@ -1,0 +1,213 @@
+"""How the API speaks, whatever it is asked about."""
+
+from uuid import uuid4
+
+import pytest
+from httpx2 import AsyncClient
+
+from models.base import Sessions
+from models.segments import Segment
+from models.workspaces import Workspace
+from tests.api.support import V1, a_segment, a_template, refusal
+
+
+async def test_health_answers_without_a_key(api: AsyncClient) -> None:
+    response = await api.get("/health", headers={"Authorization": ""})
+
+    assert response.json() == {"status": "up"}
+
+
+async def test_ready_is_ready_when_everything_is_there(api: AsyncClient) -> None:
+    response = await api.get("/ready")
+
+    assert response.status_code == 200, response.text
+    assert response.json()["status"] == "ready"
+
+
+async def test_ready_says_which_part_is_away_and_how_to_mend_it(lonely_api: AsyncClient) -> None:
+    problem = refusal(await lonely_api.get("/ready"), 503)
+
+    assert [error["pointer"] for error in problem["errors"]] == ["/temporal"]
+    assert "TEMPORAL_ADDRESS" in problem["detail"]
+
+
+@pytest.mark.parametrize("key", ["", "Bearer wrong", "Basic dTpw"])
+async def test_nobody_gets_in_without_the_key(api: AsyncClient, key: str) -> None:
+    response = await api.get(f"{V1}/segments", headers={"Authorization": key})
+
+    refusal(response, 401)
+    assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_an_unknown_address_is_a_problem(api: AsyncClient) -> None:
+    assert "/docs" in refusal(await api.get(f"{V1}/nowhere"), 404)["detail"]
+
+
+async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(api: AsyncClient) -> None:
+    response = await api.put(f"{V1}/segments/{'0' * 32}", json={})
+
+    refusal(response, 405)
+    assert response.headers["allow"]
+
+
+async def test_a_request_id_comes_back_and_a_strange_one_is_replaced(api: AsyncClient) -> None:
+    kept = await api.get("/health", headers={"X-Request-Id": "order-42"})
+    replaced = await api.get("/health", headers={"X-Request-Id": 'evil"\t{}'})
+
+    assert kept.headers["x-request-id"] == "order-42"
+    assert replaced.headers["x-request-id"] not in ("", 'evil"\t{}')
+
+
+async def test_browsers_are_told_to_be_careful(api: AsyncClient) -> None:
+    headers = (await api.get(f"{V1}/workspace")).headers
+
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["cache-control"] == "no-store"
+
+
+async def test_a_missing_field_is_pointed_at(api: AsyncClient) -> None:
+    problem = refusal(await api.post(f"{V1}/segments", json={"rule": {"all": []}}), 422)
+
+    assert problem["errors"] == [{"pointer": "/name", "in": "body", "detail": "This field is required."}]
+
+
+async def test_a_field_that_nobody_knows_is_pointed_at(api: AsyncClient) -> None:
+    body = {"name": "x", "rule": {"all": []}, "colour": "red"}
+
+    problem = refusal(await api.post(f"{V1}/segments", json=body), 422)
+
+    assert problem["errors"][0]["pointer"] == "/colour"
+
+
+async def test_a_fault_deep_in_a_rule_is_pointed_at(api: AsyncClient) -> None:
+    rule = {"all": [{"not": {"any": [{"kind": "orders", "measure": "sum", "op": ">", "value": 1}]}}]}
+
+    problem = refusal(await api.post(f"{V1}/segments/estimate", json={"rule": rule}), 422)
+
+    assert problem["errors"][0]["pointer"] == "/rule/all/0/not/any/0/measure"
+
+
+async def test_a_fault_deep_in_a_flow_is_pointed_at(api: AsyncClient) -> None:
+    step = {
+        "kind": "branch",
+        "condition": {"not": {"not": {"kind": "message", "did": "sang", "step": "a"}}},
+        "then": None,
+    }
+    definition = {"trigger": {"kind": "api"}, "first": "b", "steps": {"b": step}}
+
+    problem = refusal(await api.post(f"{V1}/flows", json={"name": "x", "definition": definition}), 422)
+
+    assert problem["errors"][0]["pointer"] == "/definition/steps/b/condition/not/not/did"
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"{", "JSON"),
+        (b"", "body"),
+        (b"[]", "object"),
+        (b'{"name": "\\u0000", "rule": {"all": []}}', "stored"),
+        (b'{"name": "\\ud800", "rule": {"all": []}}', "character"),
+        (b'{"name": "deep", "rule": ' + b'{"not":' * 5000 + b"1" + b"}" * 5000 + b"}", "deep"),
+    ],
+)
+async def test_what_is_no_body_is_refused_in_words(api: AsyncClient, body: bytes, word: str) -> None:
+    response = await api.post(f"{V1}/segments", content=body, headers={"Content-Type": "application/json"})
+
+    assert word in refusal(response, 422)["detail"]
+
+
+async def test_a_body_that_is_too_large_is_refused(api: AsyncClient) -> None:
+    body = {"name": "x", "subject": "x", "html": "x" * 2_500_000}
+
+    refusal(await api.post(f"{V1}/templates", json=body), 413)
+
+
+@pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "AZ8cLKSwfB6NLzpLXG1-jw==", ""])
+async def test_a_cursor_that_is_none_of_ours_is_refused_by_name(api: AsyncClient, cursor: str) -> None:
+    problem = refusal(await api.get(f"{V1}/segments", params={"cursor": cursor}), 422)
+
+    assert problem["errors"][0]["pointer"] == "/cursor"
+    assert problem["errors"][0]["in"] == "query"
+
+
+@pytest.mark.parametrize("limit", ["0", "501", "many"])
+async def test_a_limit_out_of_bounds_is_refused_by_name(api: AsyncClient, limit: str) -> None:
+    problem = refusal(await api.get(f"{V1}/segments", params={"limit": limit}), 422)
+
+    assert problem["errors"][0]["pointer"] == "/limit"
+
+
+async def test_a_list_is_walked_page_by_page_without_loss_or_repetition(api: AsyncClient) -> None:
+    made = [await a_segment(api) for _ in range(5)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = (await api.get(f"{V1}/segments", params=params)).json()
+        seen += [item["id"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["segments", "templates", "campaigns", "flows", "profiles", "campaigns/{}/stats", "flows/{}/stats"],
+)
+async def test_what_nobody_has_is_not_found(api: AsyncClient, path: str) -> None:
+    nobody = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
+    path = path.format(nobody) if "{}" in path else f"{path}/{nobody}"
+
+    refusal(await api.get(f"{V1}/{path}"), 404)
+
+
+async def test_another_workspaces_things_are_not_there(api: AsyncClient, sessions: Sessions) -> None:
+    other = uuid4()
+    async with sessions(other) as db:
+        db.add(Workspace(id=other, name="Other"))
+        await db.flush()
+        segment = Segment(workspace_id=other, name="Theirs", rule={"all": []})
+        db.add(segment)
+
+    refusal(await api.get(f"{V1}/segments/{segment.id}"), 404)
+    assert (await api.get(f"{V1}/segments")).json()["items"] == []
+
+
+async def test_every_operation_is_described_with_an_example(api: AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    lacking = []
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description") or operation.get("summary"), path
+            bodies = [operation["requestBody"]] if "requestBody" in operation else []
+            bodies += [each for code, each in operation["responses"].items() if code.startswith("2")]
+            for body in bodies:
+                schema = body.get("content", {}).get("application/json", {}).get("schema", {})
+                name = schema.get("$ref", "").rpartition("/")[2]
+                if name.startswith("Page_"):
+                    name = schemas[name]["properties"]["items"]["items"]["$ref"].rpartition("/")[2]
+                if name and "example" not in schemas[name]:
+                    lacking.append((method, path, name))
+    assert lacking == []
+
+
+async def test_the_docs_page_is_there(api: AsyncClient) -> None:
+    response = await api.get("/docs")
+
+    assert response.status_code == 200
+    assert "openapi.json" in response.text
+
+
+async def test_a_template_in_use_says_who_uses_it(api: AsyncClient) -> None:
+    template = await a_template(api)
+    segment = await a_segment(api)
+    body = {"name": "Autumn", "segment_id": segment, "template_id": template}
+    await api.post(f"{V1}/campaigns", json=body)
+
+    assert "Autumn" in refusal(await api.delete(f"{V1}/templates/{template}"), 409)["detail"]
+    assert "Autumn" in refusal(await api.delete(f"{V1}/segments/{segment}"), 409)["detail"]
