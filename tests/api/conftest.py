@@ -1,8 +1,10 @@
 """The API in this process, on a database of its own: what a program of a user's would see."""
 
 from collections.abc import AsyncIterator
+from functools import cache
 
 import pytest
+from fastapi import FastAPI
 from httpx2 import ASGITransport, AsyncClient
 from temporalio.client import Client
 
@@ -13,28 +15,40 @@ from models.base import Sessions
 from settings import Settings
 from tests.api.support import KEY
 
+SETTINGS = Settings(api_key=KEY, public_url="https://mail.records.example")
+
 
 @pytest.fixture
-async def api(sessions: Sessions, temporal: Client) -> AsyncIterator[AsyncClient]:
+async def api(sessions: Sessions, temporal_address: str, temporal: Client) -> AsyncIterator[AsyncClient]:
     """A client with the key, of an API whose Temporal is there but has no worker."""
-    link = TemporalLink(temporal.service_client.config.target_host, temporal.namespace)
-    async with served(sessions, link) as client:
+    async with served(sessions, TemporalLink(temporal_address, temporal.namespace)) as client:
+        yield client
+
+
+@pytest.fixture
+async def strict_api(shared_sessions: Sessions) -> AsyncIterator[AsyncClient]:
+    """An API that is asked only for what it refuses, so that the database stays as it is."""
+    async with served(shared_sessions, TemporalLink("127.0.0.1:9", "default")) as client:
         yield client
 
 
 @pytest.fixture
 async def lonely_api(sessions: Sessions) -> AsyncIterator[AsyncClient]:
-    """The same, with nothing where Temporal should be."""
+    """An API with nothing where Temporal should be."""
     async with served(sessions, TemporalLink("127.0.0.1:9", "default")) as client:
         yield client
 
 
 def served(sessions: Sessions, link: TemporalLink) -> AsyncClient:
-    settings = Settings(api_key=KEY, public_url="https://mail.records.example")
-    app = build(settings)
-    app.state.stack = Stack(settings, sessions, link)
+    app = the_app()
+    app.state.stack = Stack(SETTINGS, sessions, link)
     return AsyncClient(
         transport=ASGITransport(app=Front(app)),
         base_url="http://campanile",
         headers={"Authorization": f"Bearer {KEY}"},
     )
+
+
+@cache
+def the_app() -> FastAPI:
+    return build(SETTINGS)

@@ -11,8 +11,8 @@ from models.workspaces import Workspace
 from tests.api.support import V1, a_segment, a_template, refusal
 
 
-async def test_health_answers_without_a_key(api: AsyncClient) -> None:
-    response = await api.get("/health", headers={"Authorization": ""})
+async def test_health_answers_without_a_key(strict_api: AsyncClient) -> None:
+    response = await strict_api.get("/health", headers={"Authorization": ""})
 
     assert response.json() == {"status": "up"}
 
@@ -32,63 +32,63 @@ async def test_ready_says_which_part_is_away_and_how_to_mend_it(lonely_api: Asyn
 
 
 @pytest.mark.parametrize("key", ["", "Bearer wrong", "Basic dTpw"])
-async def test_nobody_gets_in_without_the_key(api: AsyncClient, key: str) -> None:
-    response = await api.get(f"{V1}/segments", headers={"Authorization": key})
+async def test_nobody_gets_in_without_the_key(strict_api: AsyncClient, key: str) -> None:
+    response = await strict_api.get(f"{V1}/segments", headers={"Authorization": key})
 
     refusal(response, 401)
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_an_unknown_address_is_a_problem(api: AsyncClient) -> None:
-    assert "/docs" in refusal(await api.get(f"{V1}/nowhere"), 404)["detail"]
+async def test_an_unknown_address_is_a_problem(strict_api: AsyncClient) -> None:
+    assert "/docs" in refusal(await strict_api.get(f"{V1}/nowhere"), 404)["detail"]
 
 
-async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(api: AsyncClient) -> None:
-    response = await api.put(f"{V1}/segments/{'0' * 32}", json={})
+async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(strict_api: AsyncClient) -> None:
+    response = await strict_api.put(f"{V1}/segments/{'0' * 32}", json={})
 
     refusal(response, 405)
     assert response.headers["allow"]
 
 
-async def test_a_request_id_comes_back_and_a_strange_one_is_replaced(api: AsyncClient) -> None:
-    kept = await api.get("/health", headers={"X-Request-Id": "order-42"})
-    replaced = await api.get("/health", headers={"X-Request-Id": 'evil"\t{}'})
+async def test_a_request_id_comes_back_and_a_strange_one_is_replaced(strict_api: AsyncClient) -> None:
+    kept = await strict_api.get("/health", headers={"X-Request-Id": "order-42"})
+    replaced = await strict_api.get("/health", headers={"X-Request-Id": 'evil"\t{}'})
 
     assert kept.headers["x-request-id"] == "order-42"
     assert replaced.headers["x-request-id"] not in ("", 'evil"\t{}')
 
 
-async def test_browsers_are_told_to_be_careful(api: AsyncClient) -> None:
-    headers = (await api.get(f"{V1}/workspace")).headers
+async def test_browsers_are_told_to_be_careful(strict_api: AsyncClient) -> None:
+    headers = (await strict_api.get(f"{V1}/workspace")).headers
 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
     assert headers["cache-control"] == "no-store"
 
 
-async def test_a_missing_field_is_pointed_at(api: AsyncClient) -> None:
-    problem = refusal(await api.post(f"{V1}/segments", json={"rule": {"all": []}}), 422)
+async def test_a_missing_field_is_pointed_at(strict_api: AsyncClient) -> None:
+    problem = refusal(await strict_api.post(f"{V1}/segments", json={"rule": {"all": []}}), 422)
 
     assert problem["errors"] == [{"pointer": "/name", "in": "body", "detail": "This field is required."}]
 
 
-async def test_a_field_that_nobody_knows_is_pointed_at(api: AsyncClient) -> None:
+async def test_a_field_that_nobody_knows_is_pointed_at(strict_api: AsyncClient) -> None:
     body = {"name": "x", "rule": {"all": []}, "colour": "red"}
 
-    problem = refusal(await api.post(f"{V1}/segments", json=body), 422)
+    problem = refusal(await strict_api.post(f"{V1}/segments", json=body), 422)
 
     assert problem["errors"][0]["pointer"] == "/colour"
 
 
-async def test_a_fault_deep_in_a_rule_is_pointed_at(api: AsyncClient) -> None:
+async def test_a_fault_deep_in_a_rule_is_pointed_at(strict_api: AsyncClient) -> None:
     rule = {"all": [{"not": {"any": [{"kind": "orders", "measure": "sum", "op": ">", "value": 1}]}}]}
 
-    problem = refusal(await api.post(f"{V1}/segments/estimate", json={"rule": rule}), 422)
+    problem = refusal(await strict_api.post(f"{V1}/segments/estimate", json={"rule": rule}), 422)
 
     assert problem["errors"][0]["pointer"] == "/rule/all/0/not/any/0/measure"
 
 
-async def test_a_fault_deep_in_a_flow_is_pointed_at(api: AsyncClient) -> None:
+async def test_a_fault_deep_in_a_flow_is_pointed_at(strict_api: AsyncClient) -> None:
     step = {
         "kind": "branch",
         "condition": {"not": {"not": {"kind": "message", "did": "sang", "step": "a"}}},
@@ -96,7 +96,7 @@ async def test_a_fault_deep_in_a_flow_is_pointed_at(api: AsyncClient) -> None:
     }
     definition = {"trigger": {"kind": "api"}, "first": "b", "steps": {"b": step}}
 
-    problem = refusal(await api.post(f"{V1}/flows", json={"name": "x", "definition": definition}), 422)
+    problem = refusal(await strict_api.post(f"{V1}/flows", json={"name": "x", "definition": definition}), 422)
 
     assert problem["errors"][0]["pointer"] == "/definition/steps/b/condition/not/not/did"
 
@@ -112,29 +112,31 @@ async def test_a_fault_deep_in_a_flow_is_pointed_at(api: AsyncClient) -> None:
         (b'{"name": "deep", "rule": ' + b'{"not":' * 5000 + b"1" + b"}" * 5000 + b"}", "deep"),
     ],
 )
-async def test_what_is_no_body_is_refused_in_words(api: AsyncClient, body: bytes, word: str) -> None:
-    response = await api.post(f"{V1}/segments", content=body, headers={"Content-Type": "application/json"})
+async def test_what_is_no_body_is_refused_in_words(strict_api: AsyncClient, body: bytes, word: str) -> None:
+    response = await strict_api.post(
+        f"{V1}/segments", content=body, headers={"Content-Type": "application/json"}
+    )
 
     assert word in refusal(response, 422)["detail"]
 
 
-async def test_a_body_that_is_too_large_is_refused(api: AsyncClient) -> None:
+async def test_a_body_that_is_too_large_is_refused(strict_api: AsyncClient) -> None:
     body = {"name": "x", "subject": "x", "html": "x" * 2_500_000}
 
-    refusal(await api.post(f"{V1}/templates", json=body), 413)
+    refusal(await strict_api.post(f"{V1}/templates", json=body), 413)
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "AZ8cLKSwfB6NLzpLXG1-jw==", ""])
-async def test_a_cursor_that_is_none_of_ours_is_refused_by_name(api: AsyncClient, cursor: str) -> None:
-    problem = refusal(await api.get(f"{V1}/segments", params={"cursor": cursor}), 422)
+async def test_a_cursor_that_is_none_of_ours_is_refused_by_name(strict_api: AsyncClient, cursor: str) -> None:
+    problem = refusal(await strict_api.get(f"{V1}/segments", params={"cursor": cursor}), 422)
 
     assert problem["errors"][0]["pointer"] == "/cursor"
     assert problem["errors"][0]["in"] == "query"
 
 
 @pytest.mark.parametrize("limit", ["0", "501", "many"])
-async def test_a_limit_out_of_bounds_is_refused_by_name(api: AsyncClient, limit: str) -> None:
-    problem = refusal(await api.get(f"{V1}/segments", params={"limit": limit}), 422)
+async def test_a_limit_out_of_bounds_is_refused_by_name(strict_api: AsyncClient, limit: str) -> None:
+    problem = refusal(await strict_api.get(f"{V1}/segments", params={"limit": limit}), 422)
 
     assert problem["errors"][0]["pointer"] == "/limit"
 
@@ -158,11 +160,11 @@ async def test_a_list_is_walked_page_by_page_without_loss_or_repetition(api: Asy
     "path",
     ["segments", "templates", "campaigns", "flows", "profiles", "campaigns/{}/stats", "flows/{}/stats"],
 )
-async def test_what_nobody_has_is_not_found(api: AsyncClient, path: str) -> None:
+async def test_what_nobody_has_is_not_found(strict_api: AsyncClient, path: str) -> None:
     nobody = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
     path = path.format(nobody) if "{}" in path else f"{path}/{nobody}"
 
-    refusal(await api.get(f"{V1}/{path}"), 404)
+    refusal(await strict_api.get(f"{V1}/{path}"), 404)
 
 
 async def test_another_workspaces_things_are_not_there(api: AsyncClient, sessions: Sessions) -> None:
@@ -177,8 +179,8 @@ async def test_another_workspaces_things_are_not_there(api: AsyncClient, session
     assert (await api.get(f"{V1}/segments")).json()["items"] == []
 
 
-async def test_every_operation_is_described_with_an_example(api: AsyncClient) -> None:
-    document = (await api.get("/openapi.json")).json()
+async def test_every_operation_is_described_with_an_example(strict_api: AsyncClient) -> None:
+    document = (await strict_api.get("/openapi.json")).json()
     schemas = document["components"]["schemas"]
     lacking = []
     for path, operations in document["paths"].items():
@@ -196,8 +198,8 @@ async def test_every_operation_is_described_with_an_example(api: AsyncClient) ->
     assert lacking == []
 
 
-async def test_the_docs_page_is_there(api: AsyncClient) -> None:
-    response = await api.get("/docs")
+async def test_the_docs_page_is_there(strict_api: AsyncClient) -> None:
+    response = await strict_api.get("/docs")
 
     assert response.status_code == 200
     assert "openapi.json" in response.text
