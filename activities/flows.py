@@ -168,7 +168,7 @@ class FlowActivities:
             now=self.clock.now(),
             time_zone=workspace.time_zone,
             currency=workspace.currency,
-            enrollment=Enrollment,
+            enrollment=Enrollment.id,
         )
         return [
             (next_step(step, True), "the condition was met", met),

@@ -29,7 +29,7 @@ class Writer:
         """The values of the holes for this person. Raises `TemplateError`, which skips this one message."""
         if message.holes is not None:
             return tuple(message.holes)
-        return templates.render(self.compiled, {**message.attributes, "email": message.address})
+        return templates.render(self.compiled, {**(message.attributes or {}), "email": message.address})
 
 
 class Letters:

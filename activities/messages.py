@@ -85,7 +85,7 @@ class MessageActivities:
     async def _begin(self, queue: Queue, done: Slice) -> Workspace:
         """Take over from workers that died, and read how this workspace writes to people."""
         now = self.clock.now()
-        async with self.sessions(queue.workspace_id) as db:
+        async with self.sessions.batch(queue.workspace_id) as db:
             await pokes.take(db, queue.id, Work.SEND)
             workspace = await workspaces.get(db, queue.workspace_id)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
@@ -106,7 +106,7 @@ class MessageActivities:
     ) -> tuple[Attempt, ledger.Claim]:
         now = self.clock.now()
         attempt = Attempt(queue, uuid7(), _cap(workspace, now))
-        async with self.sessions(queue.workspace_id) as db:
+        async with self.sessions.batch(queue.workspace_id) as db:
             if rung.is_set():
                 rung.clear()
                 await pokes.take(db, queue.id, Work.SEND)
@@ -128,7 +128,7 @@ class MessageActivities:
         for version, messages in by_template.items():
             for start in range(0, len(messages), size):
                 await self._dispatch(attempt, writers[version], messages[start : start + size], done)
-        async with self.sessions(attempt.queue.workspace_id) as db:
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
             await ledger.drop_lease(db, attempt.queue, attempt.id)
 
     async def _dispatch(
@@ -183,7 +183,7 @@ class MessageActivities:
         queue, now = attempt.queue, self.clock.now()
         skipped: list[UUID] = []
         back: list[UUID] = []
-        async with self.sessions(queue.workspace_id) as db:
+        async with self.sessions.batch(queue.workspace_id) as db:
             letters = [(envelope.id, envelope.holes) for envelope in envelopes]
             marked = await ledger.mark(db, queue, attempt.id, letters, now, again) if letters else set()
             if errors:
@@ -220,7 +220,7 @@ class MessageActivities:
         queue = attempt.queue
         while True:
             try:
-                async with self.sessions(queue.workspace_id) as db:
+                async with self.sessions.batch(queue.workspace_id) as db:
                     states = await ledger.settle(db, queue, attempt.id, settled, now, self._reconcile_at(now))
                     unsent = (MessageState.QUEUED, MessageState.FAILED)
                     await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
@@ -253,7 +253,7 @@ class MessageActivities:
         return await rest(rung, min(self.timing.linger, glass.left))
 
     async def _look_ahead(self, queue: Queue, done: Slice) -> None:
-        async with self.sessions(queue.workspace_id) as db:
+        async with self.sessions.batch(queue.workspace_id) as db:
             ahead = await ledger.ahead(db, queue)
         done.open, done.next_due_at, done.lease_left = ahead
 

@@ -17,8 +17,8 @@ from models.profiles import of_profile
 class Message(Base):
     """One message that somebody decided to send: the ledger's line, whatever becomes of it.
 
-    Rows are written once and then updated three times (claim, mark, settle), by whole pages. Half of
-    each page is kept free for that, and no index looks at anything that changes before the message
+    Rows are written once and then updated three times (claim, mark, settle), by whole pages. Most of
+    each page is kept free for that (at 45 % full, every third update left its page), and no index looks at anything that changes before the message
     closes, so that the updates stay within their page (HOT).
     """
 
@@ -52,7 +52,7 @@ class Message(Base):
             "workspace_id",
             "source_id",
             "occasion",
-            "address",
+            "bare",
             "resend",
             unique=True,
             postgresql_where=text("profile_id is null"),
@@ -67,7 +67,7 @@ class Message(Base):
             postgresql_where=text("closed_at is null"),
         ),
         Index("ix_messages_reconcile", "reconcile_at", postgresql_where=text("reconcile_at is not null")),
-        {"postgresql_with": {"fillfactor": "45"}},
+        {"postgresql_with": {"fillfactor": "30"}},
     )
 
     workspace_id: Mapped[Tenant]
@@ -83,7 +83,8 @@ class Message(Base):
     channel: Mapped[str]
     message_class: Mapped[str] = mapped_column("class")
     template_version_id: Mapped[UUID]
-    address: Mapped[str | None]  # Written at the claim.
+    bare: Mapped[str | None]  # The address that was asked for, where there is no profile.
+    address: Mapped[str | None]  # Where it goes: written at the claim.
 
     state: Mapped[str] = mapped_column(server_default=MessageState.QUEUED)
     due_at: Mapped[datetime]

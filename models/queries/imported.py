@@ -18,12 +18,10 @@ from models.queries.imports import Stored
 
 # One import at a time writes a workspace's people. The plans are pinned to index look-ups: a batch is small
 # beside its tables, and a plan that was made when they were empty would be kept while they grow.
+_UNWANTED = ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 _PREPARE = text(
-    """
-    select pg_advisory_xact_lock(hashtextextended('imports', 0) # hashtextextended(cast(:workspace as text), 0)),
-        set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
-        set_config('enable_seqscan', 'off', true)
-    """
+    "select pg_advisory_xact_lock(hashtextextended('imports of ' || cast(:workspace as text), 0)), "
+    + ", ".join(f"set_config('enable_{way}', 'off', true)" for way in _UNWANTED)
 )
 
 _INCOMING_ORDERS = text(
@@ -147,7 +145,7 @@ _INCOMING_CUSTOMERS = text(
 _DECIDED_CUSTOMERS = text(
     """
     create temporary table if not exists decided_customers (
-        line int, profile_id uuid, customer_id text, email text, time_zone text, attributes jsonb,
+        line int primary key, profile_id uuid, customer_id text, email text, time_zone text, attributes jsonb,
         refused boolean, is_new boolean, differs boolean, adds_email boolean,
         promotes_email boolean, consent_email text, consent_tracking text
     ) on commit delete rows
@@ -192,7 +190,8 @@ _DECIDE = text(
     select t.line, coalesce(t.known, t.new_id), t.customer_id, t.email, t.time_zone, t.attributes,
         t.refused, t.known is null,
         t.known is not null and (
-            p.attributes || t.attributes <> p.attributes or t.time_zone <> coalesce(p.time_zone, '')
+            p.attributes || t.attributes <> p.attributes
+            or coalesce(t.time_zone, p.time_zone) is distinct from p.time_zone
         ),
         t.email is not null and t.holder is null,
         t.holder is not null and not t.is_primary,

@@ -43,9 +43,7 @@ async def upload(
     size = number = 0
     async for data in chunks:
         await db.execute(
-            insert(ImportChunk).values(
-                workspace_id=workspace_id, import_id=row.id, number=number, data=data
-            )
+            insert(ImportChunk).values(workspace_id=workspace_id, import_id=row.id, number=number, data=data)
         )
         number, size = number + 1, size + len(data)
     await db.execute(update(Import).where(Import.id == row.id).values(size=size))
@@ -100,7 +98,10 @@ async def locked(db: AsyncSession, import_id: UUID) -> Import:
 async def move(db: AsyncSession, import_: Import, **values: Any) -> None:
     """Write how far the import is; in the same transaction as the rows that took it there."""
     await db.execute(
-        update(Import).where(Import.id == import_.id).values(**values).execution_options(synchronize_session=False)
+        update(Import)
+        .where(Import.id == import_.id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -114,7 +115,11 @@ async def refuse(db: AsyncSession, import_: Import, rows: Iterable[Refusal]) -> 
     """Note refused rows, for the report."""
     listed = [{"line": line, "column": column, "reason": reason} for line, column, reason in rows]
     if listed:
-        values = {"workspace": import_.workspace_id, "import": import_.id, "rows": orjson.dumps(listed).decode()}
+        values = {
+            "workspace": import_.workspace_id,
+            "import": import_.id,
+            "rows": orjson.dumps(listed).decode(),
+        }
         await db.execute(_REFUSE, values)
 
 
@@ -153,7 +158,8 @@ class File:
         numbers = [
             number
             for number, start in enumerate(self._starts)
-            if start < end and position < (self._starts[number + 1] if number + 1 < len(self._starts) else self._size)
+            if start < end
+            and position < (self._starts[number + 1] if number + 1 < len(self._starts) else self._size)
         ]
         self._held = {number: data for number, data in self._held.items() if number in numbers}
         parts = []

@@ -42,14 +42,14 @@ class Cap(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """One message under our lease, with what is needed to write it."""
+    """One message under our lease, with what is needed to write it, in the order of the claim's columns."""
 
     id: UUID
     occasion: UUID
     step: str
     address: str
     template_version_id: UUID
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, Any] | None  # None for those who have no profile.
     tracked: bool
     holes: list[str] | None  # Filled when the message was queued, for those who have no profile.
 
@@ -57,11 +57,12 @@ class Claimed(NamedTuple):
 class Claim(NamedTuple):
     claimed: list[Claimed]
     skipped: list[UUID]  # Their ids: closed by this claim.
-    found: int  # Rows that were due, whatever was decided about them.
+    found: int  # Rows that were due and decided about.
     cursor: tuple[datetime, UUID]  # Where the next claim may go on.
 
 
-class Settled(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Settled:
     """What became of one message that was on the wire."""
 
     id: UUID
@@ -99,22 +100,23 @@ counted as (
     returning profile_id
 ),
 verdict as (
-    select judged.*,
-        case when skip is null and later is null and class = 'marketing' and counted.profile_id is null
-            then 'capped' else skip end as reason
-    from judged left join counted on counted.profile_id = judged.person_id
+    select j.*, case when skip is null and later is null and class = 'marketing'
+        and person_id not in (select profile_id from counted) then 'capped' else skip end as reason
+    from judged j
     -- A person's second message of one batch waits for the next: the counter moves one at a time.
     where class <> 'marketing' or nth = 1 or skip is not null or later is not null
 ),"""
 
 _NO_CAP = """
-verdict as (select judged.*, skip as reason from judged),"""
+verdict as (select j.*, skip as reason from judged j),"""
 
-# The row of `workspaces` is a single one, and `sources` are asked once a statement, so what is read
-# here for each message is its person, the address, and what stands against it.
+# Each message looks up its person, address and what stands against it, by index and one by one: laterals
+# with a limit and scalar subqueries leave the planner no other way, whatever it believes of a ledger that
+# a freeze filled a moment ago. The hash stands in a step of its own because a function that is not
+# leakproof would keep the wall from using the index of suppressions.
 _CLAIM = """
 with due as materialized (
-    select m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel, m.address,
+    select m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel, m.bare,
         m.source_id, m.step, m.occasion, m.visit, m.resend
     from messages m
     where m.workspace_id = :workspace and m.queue_id = :queue and m.closed_at is null
@@ -124,63 +126,72 @@ with due as materialized (
     limit {limit}
     for update of m skip locked
 ),
-known as (
-    select d.*, coalesce(p.id, o.id) as person_id, o.merged_into,
-        case when p.id is null then o.attributes else p.attributes end as attributes,
-        case when p.id is null then o.erased_at else p.erased_at end as erased_at,
-        coalesce(p.time_zone, o.time_zone, w.time_zone) as time_zone,
-        w.quiet_from, w.quiet_until
+reached as materialized (
+    select d.*, o.person_id, o.merged_into, o.time_zone,
+        case when o.merged_into is null then o.attributes
+            else (select p.attributes from profiles p where p.workspace_id = :workspace and p.id = o.person_id)
+        end as attributes,
+        case when o.merged_into is null then o.erased_at
+            else (select p.erased_at from profiles p where p.workspace_id = :workspace and p.id = o.person_id)
+        end as erased_at,
+        coalesce(d.bare, i.value) as sent_to, sha256(convert_to(coalesce(d.bare, i.value), 'UTF8')) as hash,
+        c.marketing, c.tracking
     from due d
-    cross join (select * from workspaces where id = :workspace) w
-    left join profiles o on o.workspace_id = :workspace and o.id = d.profile_id
-    left join profiles p on p.workspace_id = :workspace and p.id = o.merged_into
+    left join lateral (
+        select coalesce(o.merged_into, o.id) as person_id, o.merged_into, o.attributes, o.erased_at, o.time_zone
+        from profiles o where o.workspace_id = :workspace and o.id = d.profile_id limit 1
+    ) o on true
+    left join lateral (
+        select i.value from identities i
+        where i.workspace_id = :workspace and i.profile_id = o.person_id and i.kind = d.channel and i.is_primary
+        limit 1
+    ) i on true
+    cross join lateral (
+        select bool_or(c.state = 'granted') filter (where c.purpose = d.channel) as marketing,
+            bool_or(c.state = 'granted') filter (where c.purpose = 'tracking') as tracking
+        from consents c where c.workspace_id = :workspace and c.profile_id = o.person_id and c.ended_at is null
+    ) c
 ),
-judged as (
-    select k.*, case when k.profile_id is null then k.address else i.value end as sent_to,
-        coalesce(t.state = 'granted', false) as tracked,
+judged as materialized (
+    select r.*,
         case
-            when k.erased_at is not null then 'erased'
-            when k.expires_at <= :now then 'too late'
-            when (k.profile_id is null and k.address is null) or (k.profile_id is not null and i.value is null)
-                then 'no address'
-            when (k.merged_into is not null or exists (
-                    select from profiles a where a.workspace_id = :workspace and a.merged_into = k.person_id))
+            when r.erased_at is not null then 'erased'
+            when r.expires_at <= :now then 'too late'
+            when r.sent_to is null then 'no address'
+            when exists (select from profiles where workspace_id = :workspace and merged_into is not null)
                 and exists (
-                    select from messages r join profiles a on a.workspace_id = :workspace and a.id = r.profile_id
-                    where r.workspace_id = :workspace and r.source_id = k.source_id and r.step = k.step
-                        and r.occasion = k.occasion and r.visit = k.visit and r.resend = k.resend
-                        and r.id <> k.id and coalesce(a.merged_into, a.id) = k.person_id
-                        and r.profile_id in (select k.person_id union all select b.id from profiles b
-                            where b.workspace_id = :workspace and b.merged_into = k.person_id)
-                        and (r.state in ('claimed', 'sending', 'accepted', 'unknown')
-                            or r.state = 'queued' and r.id < k.id))
+                    select from messages o
+                    where o.workspace_id = :workspace and o.id <> r.id
+                        and o.profile_id in (select r.person_id union all select a.id from profiles a
+                            where a.workspace_id = :workspace and a.merged_into = r.person_id)
+                        and o.source_id = r.source_id and o.step = r.step and o.occasion = r.occasion
+                        and o.visit = r.visit and o.resend = r.resend
+                        and (o.state in ('claimed', 'sending', 'accepted', 'unknown')
+                            or o.state = 'queued' and o.id < r.id))
                 then 'merged'
-            when k.class <> 'test' and s.reason is not null
-                and (k.class = 'marketing' or s.reason <> 'unsubscribed') then 'suppressed'
-            when k.class = 'marketing' and c.state is distinct from 'granted' then 'no consent'
+            when r.class <> 'test' and (
+                select s.reason <> 'unsubscribed' or r.class = 'marketing' from suppressions s
+                where s.workspace_id = :workspace and s.channel = r.channel and s.address_hash = r.hash
+                    and s.ended_at is null
+            ) then 'suppressed'
+            when r.class = 'marketing' and r.marketing is distinct from true then 'no consent'
         end as skip,
-        case when k.class = 'marketing' and k.quiet_from is not null then (
+        coalesce(r.tracking, false) as tracked,
+        case when r.class = 'marketing' and w.quiet_from is not null then (
             select case
-                when not (case when k.quiet_from < k.quiet_until
-                    then local.at::time >= k.quiet_from and local.at::time < k.quiet_until
-                    else local.at::time >= k.quiet_from or local.at::time < k.quiet_until end) then null
-                else ((local.at::date + k.quiet_until
-                    + case when local.at::time < k.quiet_until then interval '0' else interval '1 day' end)
-                    at time zone k.time_zone)
+                when not (case when w.quiet_from < w.quiet_until
+                    then local.at::time >= w.quiet_from and local.at::time < w.quiet_until
+                    else local.at::time >= w.quiet_from or local.at::time < w.quiet_until end) then null
+                else (local.at::date + w.quiet_until
+                    + case when local.at::time < w.quiet_until then interval '0' else interval '1 day' end)
+                    at time zone local.zone
             end
-            from (select cast(:now as timestamptz) at time zone k.time_zone as at) local
+            from (select cast(:now as timestamptz) at time zone coalesce(r.time_zone, w.time_zone) as at,
+                coalesce(r.time_zone, w.time_zone) as zone) local
         ) end as later,
-        row_number() over (partition by k.person_id order by k.due_at, k.id) as nth
-    from known k
-    left join identities i on i.workspace_id = :workspace and i.profile_id = k.person_id
-        and i.kind = k.channel and i.is_primary
-    left join suppressions s on s.workspace_id = :workspace and s.channel = k.channel and s.ended_at is null
-        and s.address_hash = sha256(convert_to(
-            case when k.profile_id is null then k.address else i.value end, 'UTF8'))
-    left join consents c on c.workspace_id = :workspace and c.profile_id = k.person_id
-        and c.purpose = k.channel and c.ended_at is null
-    left join consents t on t.workspace_id = :workspace and t.profile_id = k.person_id
-        and t.purpose = 'tracking' and t.ended_at is null
+        row_number() over (partition by r.person_id order by r.due_at, r.id) as nth
+    from reached r
+    cross join (select * from workspaces where id = :workspace) w
 ),{cap}
 decided as (
     update messages m set
@@ -197,16 +208,15 @@ decided as (
         tracked = v.tracked
     from verdict v
     where m.workspace_id = :workspace and m.id = v.id
-    returning m.id, m.state, m.occasion, m.step, m.address, m.template_version_id, m.tracked,
-        case when m.state = 'claimed' then v.attributes end as attributes, m.holes
+    returning v.due_at, m.state, m.id, m.occasion, m.step, m.address, m.template_version_id,
+        case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes
 ),
 leased as (
     insert into leases (workspace_id, id, queue_id, message_ids, until)
     select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
     from decided where state = 'claimed' having count(*) > 0
 )
-select d.id, d.due_at, x.state, x.occasion, x.step, x.address, x.template_version_id, x.attributes, x.tracked, x.holes
-from due d left join decided x on x.id = d.id
+select * from decided order by due_at, id
 """
 
 
@@ -246,30 +256,14 @@ async def claim(
     if cap:
         values |= {"cap_limit": cap.limit, "cap_period": cap.period, "cap_start": cap.starts_on}
     rows = (await db.execute(_claim(queue.kind, cap is not None, limit), values)).all()
-    claimed, skipped, cursor = [], [], after
-    for row in rows:
-        cursor = max(cursor, (row.due_at, row.id))
-        if row.state == MessageState.CLAIMED:
-            claimed.append(
-                Claimed(
-                    row.id,
-                    row.occasion,
-                    row.step,
-                    row.address,
-                    row.template_version_id,
-                    row.attributes or {},
-                    row.tracked,
-                    row.holes,
-                )
-            )
-        elif row.state == MessageState.SKIPPED:
-            skipped.append(row.id)
-    return Claim(claimed, skipped, len(rows), cursor)
+    claimed = [Claimed(*row[2:]) for row in rows if row[1] == MessageState.CLAIMED]
+    skipped = [row[2] for row in rows if row[1] == MessageState.SKIPPED]
+    return Claim(claimed, skipped, len(rows), (rows[-1][0], rows[-1][2]) if rows else after)
 
 
 _MARK = """
-update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes::jsonb
-from unnest(cast(:ids as uuid[]), cast(:holes as text[])) as v(id, holes)
+update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes
+from jsonb_to_recordset(cast(:letters as jsonb)) as v(id uuid, holes jsonb)
 where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt
     and m.state in ('claimed'{again})
     and exists (select from leases l where l.workspace_id = :workspace and l.id = :attempt
@@ -304,8 +298,7 @@ async def mark(
             "queue": queue.id,
             "attempt": attempt,
             "now": now,
-            "ids": [id for id, _ in letters],
-            "holes": [orjson.dumps(holes).decode() for _, holes in letters],
+            "letters": orjson.dumps([{"id": id_, "holes": holes} for id_, holes in letters]).decode(),
         },
     )
     return set(rows.scalars())
@@ -369,37 +362,31 @@ async def skip_unwritable(
             "workspace": queue.workspace_id,
             "attempt": attempt,
             "now": now,
-            "ids": [id for id, _ in errors],
+            "ids": [id_ for id_, _ in errors],
             "details": [detail for _, detail in errors],
         },
     )
     return list(rows.scalars())
 
 
+# A refusal that came once too often is a failure; written out, since the row itself knows its attempts.
+_BECOMES = f"case when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state end"
 _SETTLE = text(
     f"""
-    with outcome as (
-        select * from jsonb_to_recordset(cast(:outcomes as jsonb))
-            as o(id uuid, state text, provider_id text, reason text, retry_after float8)
-    ),
-    decided as (
-        select o.id, o.provider_id, o.reason, o.retry_after,
-            case when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state end as state
-        from outcome o join messages m on m.workspace_id = :workspace and m.id = o.id
-    )
     update messages m set
-        state = d.state,
-        reason = case when d.state = 'accepted' then null else d.reason end,
-        provider_id = coalesce(d.provider_id, m.provider_id),
-        due_at = case when d.state = 'queued' then :now
-            + make_interval(secs => greatest(coalesce(d.retry_after, 0), least(2 ^ m.attempts, 3600)))
+        state = {_BECOMES},
+        reason = case when o.state = 'accepted' then null else o.reason end,
+        provider_id = coalesce(o.provider_id, m.provider_id),
+        due_at = case when {_BECOMES} = 'queued'
+            then :now + make_interval(secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
             else m.due_at end,
-        closed_at = case when d.state = 'queued' then null else coalesce(m.closed_at, :now) end,
-        reconcile_at = case when d.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
-        attempt = case when d.state = 'queued' then null else m.attempt end
-    from decided d
-    where m.workspace_id = :workspace and m.id = d.id and m.attempt = :attempt
-        and (m.state = 'sending' or m.state = 'unknown' and d.state in ('accepted', 'failed'))
+        closed_at = case when {_BECOMES} = 'queued' then null else coalesce(m.closed_at, :now) end,
+        reconcile_at = case when o.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
+        attempt = case when {_BECOMES} = 'queued' then null else m.attempt end
+    from jsonb_to_recordset(cast(:outcomes as jsonb))
+        as o(id uuid, state text, provider_id text, reason text, retry_after float8)
+    where m.workspace_id = :workspace and m.id = o.id and m.attempt = :attempt
+        and (m.state = 'sending' or m.state = 'unknown' and o.state in ('accepted', 'failed'))
     returning m.id, m.state
     """
 )
@@ -425,7 +412,7 @@ async def settle(
             "attempt": attempt,
             "now": now,
             "reconcile_at": reconcile_at,
-            "outcomes": orjson.dumps([outcome._asdict() for outcome in outcomes]).decode(),
+            "outcomes": orjson.dumps(list(outcomes)).decode(),
         },
     )
     return {row.id: MessageState(row.state) for row in rows}

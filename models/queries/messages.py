@@ -147,7 +147,7 @@ async def queue_tests(
             "channel": "email",
             "message_class": MessageClass.TEST,
             "template_version_id": template_version_id,
-            "address": address,
+            "bare": address,
             "holes": list(holes),
             "due_at": now,
         }

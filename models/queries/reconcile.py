@@ -21,9 +21,9 @@ _DECIDE = text(
     ),
     resent as (
         insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion, visit,
-            resend, channel, class, template_version_id, address, state, due_at)
+            resend, channel, class, template_version_id, bare, state, due_at)
         select workspace_id, workspace_id, source_id, source_kind, step, profile_id, occasion, visit,
-            resend + 1, channel, class, template_version_id, address, 'queued', :now
+            resend + 1, channel, class, template_version_id, bare, 'queued', :now
         from decided where unknown_policy = 'resend' and state = 'unknown'
         on conflict do nothing
         returning workspace_id

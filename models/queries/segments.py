@@ -40,7 +40,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from domain.errors import Conflict, Invalid
 from domain.messages import MessageState
-from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds, parse
+from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
 from domain.values import COMPARE, NUMBER, Scalar, Value, as_number
 from models.base import Json
 from models.campaigns import Campaign
@@ -100,11 +100,13 @@ def where(
 ) -> ColumnElement[bool]:
     """The condition that is true for the profiles whom the rule picks, and false for all others.
 
-    `profile_id` is a column of the statement that asks; `attributes` is its profile's, if that statement
-    reads `profiles` anyway. `now`, `time_zone` and `currency` are as in `domain.segments.holds`.
-    `enrollment` is the id of the profile's journey that a message condition asks about; without one such
-    a condition raises `Invalid`.
+    `profile_id` is a column of the statement that asks. Its profiles may have been merged since, and are
+    taken for the person that they are now; unless `attributes` are given, the column of `profiles` in a
+    statement that reads these, and no merged ones, itself. `enrollment` is the id of the profile's journey
+    that a message condition asks about; without one such a condition raises `Invalid`. `now`, `time_zone`
+    and `currency` are as in `domain.segments.holds`.
     """
+    person_id = profile_id if attributes is not None else _person_of(profile_id)
 
     def met(part: Rule) -> ColumnElement[bool]:
         match part:
@@ -115,10 +117,10 @@ def where(
             case Not(not_=negated):
                 return not_(met(negated))
             case Attribute():
-                return _of_profile(part, profile_id) if attributes is None else _attribute(part, attributes)
+                return _of_profile(part, person_id) if attributes is None else _attribute(part, attributes)
             case Orders():
                 never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
-                return _orders(part, profile_id, time_zone, part.currency or currency, never)
+                return _orders(part, person_id, time_zone, part.currency or currency, never)
             case Message():
                 return _message(part, profile_id, enrollment)
             case _:
@@ -135,12 +137,6 @@ def audience(rule: Rule, workspace: Workspace, now: datetime) -> ColumnElement[b
 def members(rule: Rule, *, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
     """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
     return select(Profile.id).where(_picked(Profile, rule, now, time_zone, currency))
-
-
-async def members_of(db: AsyncSession, segment_id: UUID, workspace: Workspace, now: datetime) -> Select[UUID]:
-    """The ids of the profiles whom a segment picks now. Raises `NotFound`."""
-    segment = await rows.get(db, Segment, segment_id)
-    return select(Profile.id).where(audience(parse(segment.rule), workspace, now))
 
 
 def _picked(
@@ -204,6 +200,13 @@ _SHARE = text(
     f"select 100.0 * {SAMPLE} / greatest(reltuples, {SAMPLE * 10}) from pg_class"
     " where oid = 'profiles'::regclass"
 )
+
+
+def _person_of(profile_id: Column[UUID]) -> ColumnElement[UUID]:
+    """Whom a profile was merged into, or itself."""
+    alias = aliased(Profile)
+    person = select(func.coalesce(alias.merged_into, alias.id)).where(alias.id == profile_id)
+    return person.correlate_except(alias).scalar_subquery()
 
 
 def _of_profile(condition: Attribute, profile_id: Column[UUID]) -> ColumnElement[bool]:
