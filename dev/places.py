@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,11 +27,3 @@ def database_home() -> Path:
 def cache() -> Path:
     """What every clone of this user shares, because it takes minutes to make."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "campanile"
-
-
-def remove_all() -> list[Path]:
-    """Remove the state of this clone. Returns what there was to remove."""
-    there = [place for place in (state(), database_home()) if place.exists()]
-    for place in there:
-        shutil.rmtree(place, ignore_errors=True)
-    return there

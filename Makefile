@@ -1,0 +1,41 @@
+# `make demo` sets a fresh machine up and shows the main job. Any Python from 3.11 on will do.
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))) python3)
+BIN := .venv/bin
+
+.PHONY: help setup demo dev test check format clean bench-send bench-flow bench-import lock
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: ## Make .venv and get a Temporal server
+	@$(PYTHON) -m dev.setup
+
+demo: setup ## Set everything up and run the main job (ONCE=1: then leave)
+	@$(BIN)/campanile demo $(if $(filter-out 0,$(ONCE)),--once)
+
+dev: setup ## Start the stack and stay
+	@$(BIN)/campanile dev
+
+test: setup ## Run every test
+	$(BIN)/python -m pytest
+
+check: setup ## Lint, types and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Put the code in shape
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## Stop the stack and remove its state
+	@$(PYTHON) -m dev.clean
+
+bench-send bench-flow bench-import: bench-%: setup ## Measure what we claim
+	$(BIN)/python -m bench.$*
+
+lock: setup ## Pin the newest versions, with hashes
+	uv pip compile --universal --generate-hashes --upgrade --extra dev --python-version 3.11 --no-header \
+		--no-annotate --no-emit-index-url --quiet pyproject.toml --output-file requirements.lock
