@@ -24,6 +24,7 @@ from models.messages import Message as Line
 from models.orders import OrderRollup
 from models.profiles import Profile
 from models.queries import segments
+from models.queries.profiles_merged import merge
 from models.queries.segments import Estimate
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
@@ -158,6 +159,28 @@ async def test_another_journeys_message_does_not_count(sessions: Sessions) -> No
 
         picked = {row.entry: row.met for row in await db.execute(select(Enrollment.entry, met.label("met")))}
         assert picked == {"once": True, "again": False}
+
+
+async def test_a_journey_under_a_merged_profile_is_asked_about_the_person(sessions: Sessions) -> None:
+    rollup = Rollup(Decimal(100), 1, NOON, NOON)
+    gone = Person({"plan": "basic"}, {"USD": rollup}, {"welcome": frozenset({"clicked"})})
+    rule = parse(
+        {
+            "all": [
+                {"kind": "attribute", "name": "plan", "op": "is", "value": "gold"},
+                {"kind": "orders", "measure": "total", "op": "is", "value": 100},
+                {"kind": "message", "did": "clicked", "step": "welcome"},
+            ]
+        },
+        in_flow=True,
+    )
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow = await a_flow(db)
+        alias = await a_member(db, flow, gone)
+        await merge(db, alias, await a_profile(db, {"plan": "gold"}), NOON)
+        met = segments.where(rule, profile_id=Enrollment.profile_id, enrollment=Enrollment.id, **MANNERS)
+
+        assert list(await db.scalars(select(Enrollment.profile_id).where(met))) == [alias]
 
 
 async def test_a_segment_that_a_flow_begins_with_is_not_deleted(sessions: Sessions) -> None:
