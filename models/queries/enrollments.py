@@ -170,7 +170,7 @@ _AGENDA = text(
             where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
                 and e.ended_at is null and e.due_at <= :now
             limit 10000
-        ) some
+        ) those
     ) d
     where v.workspace_id = :workspace and v.flow_id = :flow
     order by n.due_at
@@ -322,14 +322,14 @@ async def places(db: AsyncSession, workspace_id: UUID, flow_id: UUID) -> list[Pl
 
 _END_ALL = text(
     """
-    with some as (
+    with those as (
         select id from enrollments
         where workspace_id = :workspace and ended_at is null
             and version_id in (select id from flow_versions where workspace_id = :workspace and flow_id = :flow)
         limit 20000 for update
     )
     update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
-    from some where e.workspace_id = :workspace and e.id = some.id
+    from those where e.workspace_id = :workspace and e.id = those.id
     """
 )
 
