@@ -1,0 +1,257 @@
+"""The wall between workspaces: as the migrated database's own catalogue tells it, and as it holds."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from domain.messages import Work
+from domain.workspaces import DEFAULT_WORKSPACE
+from models import metadata
+from models.base import APP_ROLE, ENGINE_ROLE, ENGINE_TABLES, QUEUE_TABLES, Sessions
+from models.flows import Flow
+from models.orders import OrderRollup
+from models.profiles import Profile
+from models.queries import pokes
+from models.workspaces import Workspace
+from tests.support import Database
+
+BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
+OUTSIDE = {*QUEUE_TABLES, *BOOKKEEPING}
+TENANT_TABLES = set(metadata().tables) - OUTSIDE
+# Leases live for seconds, and caps are counted by the million: no foreign key is checked for them.
+UNBOUND = {"leases", "cap_counters"}
+SETTING = "nullif(current_setting('app.workspace'::text,true),''::text)"
+
+
+async def catalogue(db: AsyncSession, question: str, **values: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await db.execute(text(question), values)]
+
+
+async def test_every_table_says_whose_its_rows_are(db: AsyncSession) -> None:
+    found = await catalogue(
+        db,
+        """
+        select c.relname, c.relkind, exists (
+            select from pg_attribute a
+            where a.attrelid = c.oid and a.attname = 'workspace_id' and a.attnotnull
+        )
+        from pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+        """,
+    )
+    assert {table for table, _, owned in found if owned} == TENANT_TABLES - {"workspaces"} | set(QUEUE_TABLES)
+    assert {table for table, _, owned in found if not owned} == {"workspaces"} | BOOKKEEPING
+    # A view would read with the rights of its owner, past every policy.
+    assert {kind for _, kind, _ in found} <= {"r", "p"}
+
+
+async def test_every_table_has_a_policy_for_reading_and_writing_that_binds_its_owner_too(
+    db: AsyncSession,
+) -> None:
+    found = await catalogue(
+        db,
+        """
+        select c.relname, c.relrowsecurity and c.relforcerowsecurity, p.policyname, p.roles::text[], p.cmd,
+            lower(p.qual), lower(p.with_check)
+        from pg_class c left join pg_policies p on p.schemaname = 'public' and p.tablename = c.relname
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+        """,
+    )
+    forced = {table for table, is_forced, *_ in found if is_forced}
+    mine: dict[str, tuple[str, str]] = {}
+    engines = set()
+    for table, _, policy, roles, command, reads, writes in found:
+        if roles == ["public"]:
+            assert (command, table in mine) == ("ALL", False), f"{policy} on {table} widens the wall"
+            mine[table] = (reads, writes)
+        elif policy:
+            assert roles == [ENGINE_ROLE], f"{policy} on {table} is for {roles}"
+            engines.add(table)
+
+    assert forced == set(mine) == TENANT_TABLES
+    assert engines == set(ENGINE_TABLES)
+    for table, (reads, writes) in mine.items():
+        key = "id" if table == "workspaces" else "workspace_id"
+        condition = reads.replace(" ", "").replace("\n", "")
+        assert condition.startswith(f"({key}=(select({SETTING})::uuid"), table
+        assert reads == writes, table
+
+
+async def test_the_application_owns_nothing_and_nothing_lets_it_past_the_wall(db: AsyncSession) -> None:
+    for role in (APP_ROLE, ENGINE_ROLE):
+        assert await catalogue(
+            db,
+            "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb from pg_roles where rolname = :role",
+            role=role,
+        ) == [(False, False, False, False)]
+        owned = "select 1 from pg_shdepend where refobjid = cast(:role as regrole) and deptype = 'o'"
+        assert await catalogue(db, owned, role=role) == []
+        member = "select 1 from pg_auth_members where member = cast(:role as regrole)"
+        assert await catalogue(db, member, role=role) == []
+    assert not await db.scalar(select(func.has_schema_privilege(APP_ROLE, "public", "create")))
+
+
+async def test_the_application_has_no_right_to_what_has_no_policy(db: AsyncSession) -> None:
+    for table in QUEUE_TABLES:
+        for right in ("select", "insert", "update", "delete", "truncate", "references", "trigger"):
+            assert not await db.scalar(select(func.has_table_privilege(APP_ROLE, table, right)))
+        assert not await db.scalar(
+            select(func.has_any_column_privilege(APP_ROLE, table, "select, insert, update, references"))
+        )
+    for table in BOOKKEEPING:
+        changes = "insert, update, delete, truncate, references, trigger"
+        assert not await db.scalar(select(func.has_table_privilege(APP_ROLE, table, changes)))
+
+
+async def test_a_function_with_its_owners_rights_means_what_it_meant_when_it_was_made(
+    db: AsyncSession,
+) -> None:
+    """Its body was parsed then, its names are looked up where nobody else can write, and few may call it."""
+    found = await catalogue(
+        db,
+        """
+        select proname, prosqlbody is not null, proconfig::text[],
+            has_function_privilege('public', oid, 'execute')
+        from pg_proc where pronamespace = 'public'::regnamespace and prosecdef
+        """,
+    )
+    assert found
+    for name, is_parsed, settings, anybody in found:
+        assert (is_parsed, settings, anybody) == (True, ["search_path=pg_catalog, public"], False), name
+
+
+async def test_nobody_rings_or_answers_for_another_workspaces_queue(sessions: Sessions) -> None:
+    theirs = await another_workspace(sessions)
+    async with sessions(theirs) as db:
+        added = insert(Flow).values(workspace_id=theirs, name="Hi", slug="hi", definition={})
+        flow = (await db.scalars(added.returning(Flow.id))).one()
+        await pokes.poke(db, flow, Work.ADVANCE)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await pokes.poke(db, flow, Work.SEND)
+        await pokes.poke(db, theirs, Work.SEND)
+        await pokes.take(db, flow, Work.ADVANCE)
+
+    async with sessions.engine() as db:
+        assert await catalogue(db, "select queue_id, work from pokes") == [(flow, Work.ADVANCE)]
+
+
+async def test_no_row_can_point_into_another_workspace(db: AsyncSession) -> None:
+    found = await catalogue(
+        db,
+        """
+        select f.conrelid::regclass::text, f.conname, f.confrelid::regclass::text,
+            array(select a.attname::text from unnest(f.conkey) with ordinality k(number, place)
+                join pg_attribute a on a.attrelid = f.conrelid and a.attnum = k.number order by place),
+            array(select a.attname::text from unnest(f.confkey) with ordinality k(number, place)
+                join pg_attribute a on a.attrelid = f.confrelid and a.attnum = k.number order by place)
+        from pg_constraint f
+        where f.contype = 'f' and f.connamespace = 'public'::regnamespace
+        """,
+    )
+    assert found
+    for _, name, to, columns, keys in found:
+        if to == "workspaces":
+            assert (columns, keys) == (["workspace_id"], ["id"]), name
+        else:
+            assert (columns[0], keys[0], len(columns)) == ("workspace_id", "workspace_id", 2), name
+    assert TENANT_TABLES - {"workspaces"} - {table for table, *_ in found} == UNBOUND
+
+
+async def test_every_unique_key_begins_with_the_workspace(db: AsyncSession) -> None:
+    found = await catalogue(
+        db,
+        """
+        select i.indrelid::regclass::text, i.indexrelid::regclass::text, a.attname
+        from pg_index i
+        join pg_class c on c.oid = i.indrelid and c.relnamespace = 'public'::regnamespace
+        left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+        where i.indisunique
+        """,
+    )
+    assert {table for table, *_ in found} == TENANT_TABLES | OUTSIDE
+    for table, key, first in found:
+        if table not in OUTSIDE:
+            assert first == ("id" if table == "workspaces" else "workspace_id"), key
+
+
+async def test_with_no_workspace_set_there_is_nothing_to_see(sessions: Sessions, database: Database) -> None:
+    """Neither on a fresh connection nor on one that was in a workspace before."""
+    await a_profile(sessions, DEFAULT_WORKSPACE)
+    application = create_async_engine(database.url, pool_size=1)
+    try:
+        for _ in range(2):
+            async with application.begin() as db:
+                for table in TENANT_TABLES:
+                    assert await db.scalar(text(f"select count(*) from {table}")) == 0, table
+                await db.execute(select(func.set_config("app.workspace", str(DEFAULT_WORKSPACE), True)))
+                assert await db.scalar(text("select count(*) from profiles")) == 1
+    finally:
+        await application.dispose()
+
+
+async def test_another_workspaces_rows_can_be_neither_seen_nor_changed(sessions: Sessions) -> None:
+    theirs = await another_workspace(sessions)
+    profile = await a_profile(sessions, theirs)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await db.scalar(select(func.count()).select_from(Profile)) == 0
+        assert list(await db.scalars(select(Workspace.id))) == [DEFAULT_WORKSPACE]
+        changed = update(Profile).where(Profile.id == profile).values(attributes={"seen": True})
+        assert (await db.scalars(changed.returning(Profile.id))).all() == []
+        removed = delete(Profile).where(Profile.id == profile).returning(Profile.id)
+        assert (await db.scalars(removed)).all() == []
+
+    async with sessions(theirs) as db:
+        assert await db.scalar(select(Profile.attributes)) == {}
+
+
+async def test_a_row_of_another_workspace_cannot_be_written(sessions: Sessions) -> None:
+    theirs = await another_workspace(sessions)
+    mine = await a_profile(sessions, DEFAULT_WORKSPACE)
+
+    for statement in (
+        insert(Profile).values(workspace_id=theirs),
+        update(Profile).where(Profile.id == mine).values(workspace_id=theirs),
+        insert(Workspace).values(name="Third"),
+    ):
+        with pytest.raises(ProgrammingError, match="row-level security"):
+            await attempt(sessions, statement)
+
+
+async def test_a_row_cannot_hang_on_another_workspaces_profile(sessions: Sessions) -> None:
+    profile = await a_profile(sessions, await another_workspace(sessions))
+    rollup = {"profile_id": profile, "currency": "USD", "total": 1, "count": 1}
+    times = {"first_at": func.now(), "last_at": func.now()}
+
+    with pytest.raises(IntegrityError, match="fk_order_rollups"):
+        await attempt(sessions, insert(OrderRollup).values(workspace_id=DEFAULT_WORKSPACE, **rollup, **times))
+
+
+@pytest.mark.parametrize(
+    "statement", [f"set role {ENGINE_ROLE}", "alter table profiles disable row level security", "table pokes"]
+)
+async def test_the_application_cannot_step_around_the_wall(sessions: Sessions, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
+        await attempt(sessions, text(statement))
+
+
+async def attempt(sessions: Sessions, statement: Any) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(statement)
+
+
+async def another_workspace(sessions: Sessions) -> UUID:
+    workspace_id = uuid4()
+    async with sessions.engine() as db:
+        await db.execute(insert(Workspace).values(id=workspace_id, name="Another"))
+    return workspace_id
+
+
+async def a_profile(sessions: Sessions, workspace_id: UUID) -> UUID:
+    async with sessions(workspace_id) as db:
+        added = insert(Profile).values(workspace_id=workspace_id).returning(Profile.id)
+        return (await db.scalars(added)).one()
