@@ -54,7 +54,7 @@ class Reads:
             await self._record(arrivals)
         except (Away, SQLAlchemyError) as error:
             self._lose(arrivals)
-            self._report(f"They could not be written: {type(error).__name__}: {error}")
+            self._report(f"They could not be written: {error}")
         self._report("More came in than could be kept waiting.")
         return [None] * len(arrivals)
 

@@ -39,7 +39,7 @@ class Storage:
                     raise
                 if now() + pause >= end:
                     self._away = True
-                    raise Away(str(error)) from error
+                    raise Away(f"{type(error).__name__}: {error}".strip(": ")) from error
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 0.5)
             else:

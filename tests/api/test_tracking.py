@@ -403,3 +403,22 @@ async def test_a_short_absence_of_the_database_loses_nothing(sessions: Sessions,
     assert logged == []
     kinds = sorted(kind for kind, _ in await events(sessions))
     assert kinds == ["clicked", "opened", "opened", "unsubscribed"]
+
+
+async def test_what_does_not_fit_is_answered_counted_and_logged(sessions: Sessions) -> None:
+    message = await a_mail(sessions)
+    async with served(sessions, room=3) as (reader, _):
+        with structlog.testing.capture_logs() as logged:
+            answers = await asyncio.gather(*(reader.get(f"/o/{token(message)}") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    lost = sum(line["opened"] for line in logged)
+    assert lost > 0
+    assert len(await events(sessions)) + lost == 20
+
+
+async def test_a_commit_whose_answer_was_lost_is_repeated_without_counting_twice(sessions: Sessions) -> None:
+    message = await a_mail(sessions)
+    arrival = Arrival(DEFAULT_WORKSPACE, message, Interaction.OPENED, NOON, None, None, uuid4())
+    for _ in range(2):
+        await Reads(sessions, Storage()).note(arrival)
+    assert await events(sessions) == [("opened", None)]
