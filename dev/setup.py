@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dev.places import ROOT
@@ -128,7 +129,7 @@ def get_temporal() -> None:
         sys.exit(1)  # It has said why.
 
 
-def run(command: list[str | Path]) -> None:
+def run(command: Sequence[str | Path]) -> None:
     """Raises SetupError, with what the command said last, when it fails."""
     done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:

@@ -12,6 +12,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
 from tests.support import Database, GivenClock, a_clone, a_server, make_template
+from workflows.temporal import connect
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +81,7 @@ def temporal_address(temporal_server: Temporal) -> str:
 
 @pytest.fixture(scope="session")
 async def temporal(temporal_address: str) -> Client:
-    return await Client.connect(temporal_address, namespace=NAMESPACE)
+    return await connect(temporal_address, NAMESPACE)
 
 
 @pytest.fixture

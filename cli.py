@@ -1,0 +1,165 @@
+"""The command line: what a person types, and what starts each process. Bodies are elsewhere.
+
+Whatever goes wrong is one sentence on standard error that says what to do. The exit code is 2 for wrong use,
+1 for a failure, 130 after Ctrl-C.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Typer
+
+from logs import leave
+from settings import Settings, SettingsError, read_settings
+
+app = Typer(
+    name="campanile",
+    help="Marketing automation whose flows are durable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+Once = Annotated[bool, typer.Option("--once", help="Leave after the summary.")]
+
+
+class Kind(StrEnum):
+    CUSTOMERS = "customers"
+    ORDERS = "orders"
+
+
+@app.command()
+def demo(json: Json = False, once: Once = False) -> None:
+    """Start the stack, run the main job on the sample data, and show a summary."""
+    from dev.demo import run
+
+    raise typer.Exit(run(read_settings(), json=json, once=once))
+
+
+@app.command()
+def dev() -> None:
+    """Start the embedded stack and stay until Ctrl-C."""
+    from dev.terminal import run
+
+    raise typer.Exit(run())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest migration."""
+    from dev.migrations import migrate
+
+    migrate(read_settings().admin_database_url)
+    typer.echo("The database is at the newest migration.")
+
+
+@app.command("import")
+def import_(
+    kind: Kind,
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV file with a header, in UTF-8.")],
+    live: Annotated[
+        bool, typer.Option("--live", help="Let the rows start flows and end waits; else they are history.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Import customers or orders through the API. A bad row is reported and stops nothing."""
+    from dev.importing import run
+
+    raise typer.Exit(run(read_settings(), kind, file, live=live, json=json))
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker until it is told to stop."""
+    import worker as process
+
+    process.main(started("worker"))
+
+
+@app.command()
+def api() -> None:
+    """Serve the API, with the tracking paths, until told to stop."""
+    settings = started("api")
+    serve("api.app:create_app", settings, settings.port)
+
+
+@app.command()
+def tracking() -> None:
+    """Serve the tracking paths alone, for a machine or an address of their own."""
+    settings = started("tracking")
+    serve("api.tracking:create_app", settings, settings.tracking_port)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this machine and the stack, and say how to mend what is wrong."""
+    from dev.doctor import run
+
+    raise typer.Exit(run(read_settings(), json=json))
+
+
+def started(process: str) -> Settings:
+    """The settings of a process that logs."""
+    from logs import configure_logging
+
+    settings = read_settings()
+    configure_logging(settings.log_level, process)
+    return settings
+
+
+def serve(target: str, settings: Settings, port: int) -> None:
+    from granian import Granian
+    from granian.constants import Interfaces, Loops
+
+    Granian(
+        target,
+        address=settings.host,
+        port=port,
+        interface=Interfaces.ASGI,
+        factory=True,
+        workers=settings.api_workers,
+        loop=Loops.uvloop,
+        log_dictconfig={"disable_existing_loggers": False},
+        websockets=False,
+        workers_kill_timeout=5,
+        respawn_failed_workers=False,
+    ).serve()
+
+
+def main() -> None:
+    """Run a command and leave with its code. Never a traceback."""
+    leave(outcome())
+
+
+def outcome() -> int:
+    from dev.failures import in_a_sentence
+
+    try:
+        return app(standalone_mode=False) or 0
+    except typer.TyperException as error:
+        wrong = error.format_message()
+        hint = "" if error.exit_code != 2 else f" See `{' '.join(command_named(error))} --help`."
+        sys.stderr.write(f"campanile: {wrong.rstrip('.')}.{hint}\n")
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except SettingsError as error:
+        sys.stderr.write(f"campanile: {error}\n")
+        return 1
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets a sentence
+        sys.stderr.write(f"campanile: {in_a_sentence(error)}\n")
+        return 1
+
+
+def command_named(error: typer.TyperException) -> list[str]:
+    """The words that lead to the command that was used wrongly."""
+    context = getattr(error, "ctx", None)
+    return str(context.command_path).split() if context else ["campanile"]
+
+
+if __name__ == "__main__":
+    main()

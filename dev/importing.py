@@ -1,0 +1,110 @@
+"""`campanile import`: sends a file to the API and shows how the import goes."""
+
+import json as to_json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dev.process import StackError
+from settings import Settings
+
+DONE = ("completed", "failed")
+ERRORS_SHOWN = 20
+POLL = 0.3  # Seconds.
+
+
+class Watched(FileIO):
+    """A file that tells how far it has been read."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        super().__init__(path)
+        self.progress = progress
+        self.task = progress.add_task("Uploading", total=path.stat().st_size)
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(-1 if size is None else size) or b""
+        self.progress.advance(self.task, len(piece))
+        return piece
+
+
+def run(settings: Settings, kind: str, path: Path, *, live: bool, json: bool) -> int:
+    """Import the file. 0 when the import completed, whatever rows it refused."""
+    console = Console(stderr=json, highlight=False)
+    with client(settings) as api, bars(console) as progress, Watched(path, progress) as file:
+        begun = asked(
+            api.post(
+                "/api/v1/imports",
+                data={"kind": kind, "live": str(live).lower()},
+                files={"file": (path.name, file, "text/csv")},
+            )
+        )
+        importing = progress.add_task("Importing", total=None)
+        while begun["state"] not in DONE:
+            time.sleep(POLL)
+            begun = asked(api.get(f"/api/v1/imports/{begun['id']}"))
+            progress.update(importing, completed=begun["bytes_done"], total=begun["bytes_total"])
+    with client(settings) as api:
+        refused = (
+            asked(api.get(f"/api/v1/imports/{begun['id']}/errors")) if begun["rejected"] else {"items": []}
+        )
+    if json:
+        sys.stdout.write(to_json.dumps({**begun, "errors": refused["items"]}) + "\n")
+    else:
+        summary(console, begun, refused["items"], settings)
+    return 0 if begun["state"] == "completed" else 1
+
+
+def summary(
+    console: Console, done: dict[str, Any], refused: list[dict[str, Any]], settings: Settings
+) -> None:
+    console.print(
+        f"{done['rows']:,} rows: {done['imported']:,} imported, {done['unchanged']:,} unchanged, "
+        f"{done['rejected']:,} rejected"
+    )
+    for one in refused[:ERRORS_SHOWN]:
+        console.print(f"  line {one['line']}, {one['column']}: {one['reason']}", markup=False)
+    if done["rejected"] > ERRORS_SHOWN:
+        console.print(f"  … the rest: {settings.api_url}/api/v1/imports/{done['id']}/errors")
+    if done["state"] == "failed":
+        console.print(
+            "The import failed; what it wrote before stays. Mend the cause and import the file again."
+        )
+
+
+def client(settings: Settings) -> httpx2.Client:
+    return httpx2.Client(
+        base_url=settings.api_url,
+        headers={"Authorization": f"Bearer {settings.api_key}"},
+        timeout=httpx2.Timeout(60, connect=5),
+        trust_env=False,
+    )
+
+
+def asked(response: httpx2.Response) -> dict[str, Any]:
+    """The answer's JSON. Raises StackError with what the API refused and why."""
+    if response.is_success:
+        answer: dict[str, Any] = response.json()
+        return answer
+    if response.status_code in (401, 403):
+        raise StackError("the API does not know this key: set API_KEY to the one that it was started with")
+    try:
+        problem = response.json()
+        reason = problem.get("detail") or problem.get("title")
+    except ValueError:
+        reason = response.reason_phrase
+    raise StackError(f"the API refused ({response.status_code}): {reason}")
+
+
+@contextmanager
+def bars(console: Console) -> Iterator[Progress]:
+    columns = (TextColumn("{task.description:9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        yield progress

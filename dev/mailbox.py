@@ -1,0 +1,122 @@
+"""The development mailbox: a mail server that keeps what it gets, and shows it in a browser.
+
+`python -m dev.mailbox FOLDER SMTP_PORT HTTP_PORT` serves both on the loopback address. A mail is answered
+with 250 only when it is on disk; mails that come at the same time share one commit.
+"""
+
+import asyncio
+import signal
+import sqlite3
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from lab.smtp import Mail, SmtpServer
+
+BUSY = "452 4.3.1 The mailbox can't be written, try again"
+KEPT = "250 2.0.0 Kept"
+LARGEST_GROUP = 2000  # Mails in a commit.
+
+SCHEMA = """
+create table if not exists mails (
+    id integer primary key,
+    received_at text not null default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    sender text not null,
+    recipients text not null,
+    subject text not null,
+    content blob not null
+);
+create index if not exists mails_by_recipient on mails (recipients);
+"""
+
+
+class Mailbox:
+    """Mails in one SQLite file. `receive` is called on the event loop, which a commit never blocks."""
+
+    def __init__(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.file = file
+        with self.connect() as db:
+            db.execute("pragma journal_mode = wal")
+            db.executescript(SCHEMA)
+        self.waiting: asyncio.Queue[tuple[Mail, asyncio.Future[str]]] = asyncio.Queue(LARGEST_GROUP)
+
+    def connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.file, timeout=10)
+        db.execute("pragma synchronous = normal")  # A killed process loses nothing.
+        db.row_factory = sqlite3.Row
+        return db
+
+    async def receive(self, mail: Mail) -> str:
+        """The reply to a mail, when it is on disk."""
+        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        await self.waiting.put((mail, answer))
+        return await answer
+
+    async def write_forever(self) -> None:
+        """Commit what waits, group by group: what comes during one commit is in the next."""
+        while True:
+            group = [await self.waiting.get()]
+            while len(group) < LARGEST_GROUP and not self.waiting.empty():
+                group.append(self.waiting.get_nowait())
+            try:
+                await asyncio.to_thread(self.write, [mail for mail, _ in group])
+                reply = KEPT
+            except sqlite3.Error:
+                reply = BUSY
+            for _, answer in group:
+                if not answer.done():  # Its connection may be gone.
+                    answer.set_result(reply)
+
+    def write(self, mails: list[Mail]) -> None:
+        rows = [
+            (mail.sender, "\n".join(mail.recipients), subject_of(mail.content), mail.content)
+            for mail in mails
+        ]
+        with self.connect() as db:
+            db.executemany(
+                "insert into mails (sender, recipients, subject, content) values (?, ?, ?, ?)", rows
+            )
+
+
+def subject_of(content: bytes) -> str:
+    """The Subject line as it was sent, unfolded; decoded only when it is shown."""
+    headers = content[:65536].split(b"\r\n\r\n", 1)[0].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    for line in headers.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and name.lower() == b"subject":
+            return value.strip().decode("utf-8", "replace")
+    return ""
+
+
+async def serve(folder: Path, smtp_port: int, http_port: int) -> None:
+    """Both servers, until SIGTERM or SIGINT."""
+    from dev.mailbox_page import page
+
+    mailbox = Mailbox(folder / "mails.db")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    writer = asyncio.create_task(mailbox.write_forever())
+    async with SmtpServer(mailbox.receive, port=smtp_port):
+        http = asyncio.create_task(page(mailbox, http_port))
+        ended, _ = await asyncio.wait(
+            [asyncio.create_task(stop.wait()), http, writer], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended:
+            task.result()
+        http.cancel()
+        with suppress(asyncio.CancelledError):
+            await http
+    writer.cancel()
+
+
+def main() -> None:
+    import uvloop
+
+    folder, smtp_port, http_port = sys.argv[1:]
+    uvloop.run(serve(Path(folder), int(smtp_port), int(http_port)))
+
+
+if __name__ == "__main__":
+    main()
