@@ -1,7 +1,7 @@
-"""CSV (RFC 4180) from pieces of a file: which rows are whole, on which line each begins, how many bytes they took.
+"""CSV (RFC 4180) from pieces of a file: which rows are whole, where they begin, how many bytes they took.
 
-A row that can't be read never takes others with it: reading goes on in the line after the one in which the row
-began. What is read depends on the bytes alone, never on where a piece ends.
+A row that can't be read never takes others with it: reading goes on in the line after the one in which the
+row began. What is read depends on the bytes alone, never on where a piece ends.
 """
 
 import csv

@@ -265,7 +265,7 @@ def _check_shape(cells: list[str], layout: Layout) -> None:
     if len(cells) < width:
         raise _Wrong(
             layout.names[len(cells)],
-            f"The row has {len(cells)} of {width} cells: add what is missing from here on, if only the commas",
+            f"The row has {len(cells)} of {width} cells: add what is missing from here on",
         )
     if len(cells) > width:
         raise _Wrong(

@@ -42,6 +42,7 @@ ENGINE_TABLES = (
     "messages",
     "message_events",
     "leases",
+    "imports",
 )
 
 

@@ -37,7 +37,7 @@ async def upload(
     *,
     live: bool,
 ) -> Import:
-    """Keep a file for its import. Nobody sees it before the transaction commits, so it is never half a file."""
+    """Keep a file for its import. Nobody sees it before the transaction commits: it is never half a file."""
     values = {"workspace_id": workspace_id, "kind": kind, "file_name": file_name, "live": live}
     row = (await db.scalars(insert(Import).values(**values).returning(Import))).one()
     size = number = 0
@@ -136,7 +136,7 @@ class File:
     """The bytes of an upload, read from wherever they are wanted. Holds two chunks at most."""
 
     def __init__(self, import_id: UUID, starts: Sequence[int], size: int) -> None:
-        self._import_id, self._starts, self._size = import_id, starts, size
+        self._import_id, self._starts, self.size = import_id, starts, size
         self._held: dict[int, bytes] = {}
 
     @classmethod
@@ -154,12 +154,12 @@ class File:
 
     async def read(self, db: AsyncSession, position: int, most: int) -> bytes:
         """The next `most` bytes, or all that is left."""
-        end = min(position + most, self._size)
+        end = min(position + most, self.size)
         numbers = [
             number
             for number, start in enumerate(self._starts)
             if start < end
-            and position < (self._starts[number + 1] if number + 1 < len(self._starts) else self._size)
+            and position < (self._starts[number + 1] if number + 1 < len(self._starts) else self.size)
         ]
         self._held = {number: data for number, data in self._held.items() if number in numbers}
         parts = []

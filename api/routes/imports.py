@@ -1,0 +1,173 @@
+"""Imports: files of customers and orders, and a report of the rows that were refused.
+
+An upload is kept and then read by a workflow, which starts when the file is safe. Should the API die in
+between, or Temporal be away, upkeep finds the file (`models.queries.imports.unstarted`) and starts it.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, File, Form, Header, Query, UploadFile, status
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+from temporalio.service import RPCError
+
+from api.deps import Db, Opened, Pages, Transactions, WorkspaceId
+from api.errors import Unavailable
+from api.routes.messages import line as csv_line
+from api.routes.messages import wants_csv
+from api.shapes import Out, Page, example, page_of
+from domain.errors import Invalid
+from domain.imports import ImportKind, ImportState
+from models.base import Sessions
+from models.imports import Import
+from models.queries import imports
+from workflows import imports as runs
+
+router = APIRouter(prefix="/imports", tags=["imports"])
+log = structlog.get_logger(__name__)
+
+ROWS = 5000  # Of a report, read at once.
+
+
+class ImportOut(Out):
+    id: UUID
+    kind: ImportKind
+    live: bool = Field(description="Whether new orders start flows.")
+    file_name: str
+    state: ImportState
+    rows: int = Field(description="Rows read so far: imported, unchanged and rejected together.")
+    imported: int = Field(description="Rows that were new or changed something.")
+    unchanged: int = Field(description="Rows that said nothing new.")
+    rejected: int = Field(description="Rows that were refused; /errors says why.")
+    bytes_done: int
+    bytes_total: int
+    reason: str | None = Field(description="Why the whole file failed, in words.")
+    created_at: datetime
+    updated_at: datetime
+
+    model_config = example(
+        {
+            "id": "0199f1c2-a4b6-7d44-8e7f-8a9b0c1d2e3f",
+            "kind": "orders",
+            "live": False,
+            "file_name": "orders.csv",
+            "state": "completed",
+            "rows": 6919,
+            "imported": 6919,
+            "unchanged": 0,
+            "rejected": 0,
+            "bytes_done": 176777,
+            "bytes_total": 176777,
+            "reason": None,
+            "created_at": "2026-11-21T09:00:00Z",
+            "updated_at": "2026-11-21T09:00:01Z",
+        }
+    )
+
+
+class RejectedOut(Out):
+    """A row that was refused."""
+
+    line: int = Field(description="Where the row begins in the file; the header is line 1.")
+    column: str
+    reason: str = Field(description="A sentence that says what to do.")
+
+    model_config = example({"line": 17, "column": "ordered_on", "reason": '"31.12.1997" is no date: …'})
+
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED)
+async def upload(
+    workspace_id: WorkspaceId,
+    opened: Opened,
+    file: Annotated[UploadFile, File(description="CSV in UTF-8; the first line names the columns.")],
+    kind: Annotated[ImportKind, Form()],
+    live: Annotated[bool, Form(description="Let new orders start flows. History never does.")] = False,
+) -> ImportOut:
+    """Upload a file. It is kept before we answer, and read by a workflow; `GET` tells how far that is.
+
+    Should Temporal be away, the import starts by itself within a minute of its return.
+    """
+    if live and kind is not ImportKind.ORDERS:
+        raise Invalid("Only orders can be live: customers start no flow, so leave `live` out.", "/live")
+    name = (file.filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[
+        :200
+    ] or f"{kind}.csv"
+    async with opened.sessions(workspace_id) as db:
+        row = await imports.upload(db, workspace_id, kind, name, chunks(file), live=live)
+    try:
+        await runs.start(await opened.temporal.client(), row)
+    except (RPCError, Unavailable) as error:
+        log.warning("An import waits for Temporal", import_id=str(row.id), error=str(error))
+    return shown(row)
+
+
+@router.get("")
+async def list_imports(db: Db, pages: Pages) -> Page[ImportOut]:
+    """All imports, the newest first."""
+    found = await imports.page(db, pages.after, pages.limit)
+    return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
+
+
+@router.get("/{import_id}")
+async def get_import(import_id: UUID, db: Db) -> ImportOut:
+    """How far an import is and what became of its rows."""
+    return shown(await imports.get(db, import_id))
+
+
+@router.get(
+    "/{import_id}/errors",
+    response_model=Page[RejectedOut],
+    responses={200: {"content": {"text/csv": {"example": "line,column,reason\r\n17,quantity,…\r\n"}}}},
+)
+async def list_errors(
+    *,
+    import_id: UUID,
+    workspace_id: WorkspaceId,
+    sessions: Transactions,
+    cursor: Annotated[int, Query(ge=0, description="The `next_cursor` of the page before: a line.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    format: Annotated[  # noqa: A002 - the parameter's name on the wire.
+        Literal["json", "csv"] | None, Query(description="csv is all of them, as `Accept: text/csv` is.")
+    ] = None,
+    accept: Annotated[str, Header()] = "application/json",
+) -> Page[RejectedOut] | StreamingResponse:
+    """The rows that were refused, in the file's order: line, column and reason."""
+    async with sessions(workspace_id) as db:
+        await imports.get(db, import_id)
+        if format != "csv" and (format == "json" or not wants_csv(accept)):
+            found = await imports.refusals(db, import_id, cursor, limit)
+            items = [RejectedOut.model_validate(row) for row in found]
+            return Page[RejectedOut](
+                items=items, next_cursor=str(items[-1].line) if len(items) == limit else None
+            )
+    return StreamingResponse(
+        report(sessions, workspace_id, import_id),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="import-{import_id}-errors.csv"'},
+    )
+
+
+async def report(sessions: Sessions, workspace_id: UUID, import_id: UUID) -> AsyncIterator[str]:
+    """All refused rows as CSV (RFC 4180), written while they are read."""
+    yield csv_line(RejectedOut.model_fields)
+    after = 0
+    while True:
+        async with sessions(workspace_id) as db:
+            found = await imports.refusals(db, import_id, after, ROWS)
+        yield "".join(csv_line((row.line, row.column, row.reason)) for row in found)
+        if len(found) < ROWS:
+            return
+        after = found[-1].line
+
+
+async def chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while data := await file.read(imports.CHUNK):
+        yield data
+
+
+def shown(row: Import) -> ImportOut:
+    return ImportOut.model_validate({**vars(row), "bytes_done": row.position, "bytes_total": row.size})
