@@ -92,7 +92,8 @@ class CampaignActivities:
 
     @activity.defn(name="cancel_campaign")
     async def cancel(self, campaign: CampaignRef) -> bool:
-        return await self._move(campaign, UNDER_WAY, CampaignState.CANCELLED)
+        now = self.clock.now()
+        return await self._move(campaign, UNDER_WAY, CampaignState.CANCELLED, finished_at=now)
 
     @activity.defn(name="skip_unsent")
     async def skip_unsent(self, campaign: CampaignRef) -> Tally:
