@@ -93,7 +93,8 @@ _REFUSE_CONTRADICTIONS = text(
     insert into rejected_rows (workspace_id, import_id, line, "column", reason)
     select :workspace, :import, i.line, 'order_id',
         'The order "' || left(i.key, 40)
-        || '" is already there with another customer, time, quantity or total: an import never changes an order, so give this one an id of its own.'
+        || '" is already there with another customer, time, quantity or total: an import never changes'
+        || ' an order, so give this one an id of its own.'
     from incoming_orders i
     join identities n on n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
     join orders o on o.workspace_id = :workspace and o.key = i.key

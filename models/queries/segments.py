@@ -106,7 +106,7 @@ def where(
     that a message condition asks about; without one such a condition raises `Invalid`. `now`, `time_zone`
     and `currency` are as in `domain.segments.holds`.
     """
-    person_id = profile_id if attributes is not None else _person_of(profile_id)
+    whose = _Profile(profile_id, maybe_merged=attributes is None)
 
     def met(part: Rule) -> ColumnElement[bool]:
         match part:
@@ -117,10 +117,10 @@ def where(
             case Not(not_=negated):
                 return not_(met(negated))
             case Attribute():
-                return _of_profile(part, person_id) if attributes is None else _attribute(part, attributes)
+                return _attribute(part, attributes) if attributes is not None else _of_person(part, whose)
             case Orders():
                 never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
-                return _orders(part, person_id, time_zone, part.currency or currency, never)
+                return _orders(part, whose, time_zone, part.currency or currency, never)
             case Message():
                 return _message(part, profile_id, enrollment)
             case _:
@@ -202,16 +202,29 @@ _SHARE = text(
 )
 
 
-def _person_of(profile_id: Column[UUID]) -> ColumnElement[UUID]:
-    """Whom a profile was merged into, or itself."""
-    alias = aliased(Profile)
-    person = select(func.coalesce(alias.merged_into, alias.id)).where(alias.id == profile_id)
-    return person.correlate_except(alias).scalar_subquery()
+@dataclass(frozen=True)
+class _Profile:
+    """The profile that is asked about, by its id in the statement that asks."""
+
+    id: Column[UUID]
+    maybe_merged: bool
+
+    def has(self, table: Any, theirs: Column[UUID], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        """Whether the table has a row like this; its column `theirs` says whose it is.
+
+        A merged profile's rows are the other's by now. Finding that out by a join, and not by a scalar
+        query, lets the planner look the row up by its key.
+        """
+        if not self.maybe_merged:
+            return exists().where(theirs == self.id, *conditions).correlate_except(table)
+        known = aliased(Profile)
+        is_theirs = theirs == func.coalesce(known.merged_into, known.id)
+        return exists().where(known.id == self.id, is_theirs, *conditions).correlate_except(table, known)
 
 
-def _of_profile(condition: Attribute, profile_id: Column[UUID]) -> ColumnElement[bool]:
+def _of_person(condition: Attribute, whose: _Profile) -> ColumnElement[bool]:
     person = aliased(Profile)
-    return _exists(person, person.id == profile_id, _attribute(condition, person.attributes))
+    return whose.has(person, person.id, _attribute(condition, person.attributes))
 
 
 def _attribute(condition: Attribute, attributes: Any) -> ColumnElement[bool]:
@@ -287,11 +300,10 @@ def _known(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 
 
 def _orders(
-    condition: Orders, profile_id: Column[UUID], time_zone: str, currency: str, never: bool
+    condition: Orders, whose: _Profile, time_zone: str, currency: str, never: bool
 ) -> ColumnElement[bool]:
     """`never` says whether it picks those who never ordered in this currency, and so have no row."""
     rollup = aliased(OrderRollup)
-    theirs = rollup.profile_id == profile_id, rollup.currency == currency
     measured = {
         "total": rollup.total,
         "count": rollup.count,
@@ -299,9 +311,10 @@ def _orders(
         "last": rollup.last_at,
     }[condition.measure]
     compared = COMPARE[condition.op](measured, condition.operand(time_zone))
+    same = rollup.currency == currency
     if never:
-        return not_(_exists(rollup, *theirs, not_(compared)))
-    return _exists(rollup, *theirs, compared)
+        return not_(whose.has(rollup, rollup.profile_id, same, not_(compared)))
+    return whose.has(rollup, rollup.profile_id, same, compared)
 
 
 def _message(
@@ -316,10 +329,5 @@ def _message(
         "opened": line.opened_at.is_not(None),
         "clicked": line.clicked_at.is_not(None),
     }[condition.did]
-    return _exists(
-        line, line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step, done
-    )
-
-
-def _exists(table: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists().where(*conditions).correlate_except(table)
+    sent = line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step
+    return exists().where(*sent, done).correlate_except(line)
