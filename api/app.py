@@ -15,6 +15,7 @@ from api.routes import (
     campaigns,
     flows,
     health,
+    imports,
     messages,
     previews,
     profiles,
@@ -27,7 +28,7 @@ from models.base import Sessions
 from settings import Settings, read_settings
 
 PREFIX = "/api/v1"
-FEATURES = (segments, templates, campaigns, previews, flows, profiles, messages, workspace)
+FEATURES = (segments, templates, campaigns, previews, flows, profiles, messages, imports, workspace)
 
 
 def create_app() -> ASGIApp:
