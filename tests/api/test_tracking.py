@@ -13,7 +13,6 @@ from httpx2 import ASGITransport, AsyncClient, Response
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
 from api.tracking.app import Tracking, is_one_click
-from api.tracking.groups import Full, Groups
 from api.tracking.reads import Reads
 from api.tracking.storage import Storage
 from domain.messages import Interaction
@@ -301,43 +300,6 @@ async def test_a_poisoned_arrival_takes_nobody_along(sessions: Sessions) -> None
 
     assert sorted(link for _, link in await events(sessions)) == [0, 1, 2, 4]
     assert [(line["clicked"], line["messages"]) for line in logged] == [(1, [str(messages[3])])]
-
-
-async def test_a_reader_who_hangs_up_takes_nobody_along() -> None:
-    served: list[int] = []
-    go = asyncio.Event()
-
-    async def work(items: Any) -> Any:
-        await go.wait()
-        served.extend(items)
-        return items
-
-    groups: Groups[int, int] = Groups(work, room=3)
-    waiting = [asyncio.create_task(groups.put(n)) for n in range(3)]
-    await asyncio.sleep(0)
-    waiting[1].cancel()
-    go.set()
-    assert await waiting[0] == 0
-    assert await waiting[2] == 2
-    assert served == [0, 1, 2]
-
-
-async def test_more_than_may_wait_are_turned_away() -> None:
-    go = asyncio.Event()
-
-    async def work(items: Any) -> Any:
-        await go.wait()
-        return items
-
-    groups: Groups[int, int] = Groups(work, largest=1, room=2)
-    waiting = []
-    for n in range(3):  # One at work, two that wait.
-        waiting.append(asyncio.create_task(groups.put(n)))
-        await asyncio.sleep(0.001)
-    with pytest.raises(Full):
-        await groups.put(3)
-    go.set()
-    assert await asyncio.gather(*waiting) == [0, 1, 2]
 
 
 async def test_without_a_database_nothing_is_claimed_and_every_loss_is_logged() -> None:
