@@ -23,11 +23,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, frozen=True)
 
-    environment: Literal["development", "production"] = "development"
-    state_dir: Path = Field(
-        default=Path(".campanile"), description="The embedded stack's state, relative to the repository"
+    environment: Literal["development", "production"] = Field(
+        default="development", description="development or production, which refuses default secrets"
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    state_dir: Path = Field(
+        default=Path(".campanile"), description="The embedded stack's state, in the repository; not read from .env"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
 
     database_url: str = Field(
         default=f"postgresql+psycopg://campanile_app:{DEVELOPMENT_SECRET}@127.0.0.1:5433/campanile",
@@ -44,7 +48,7 @@ class Settings(BaseSettings):
     database_pool_size: PositiveInt = Field(default=10, description="Connections a process, role and pool")
 
     temporal_address: str = Field(default="127.0.0.1:7233", description="host:port of Temporal's frontend")
-    temporal_namespace: str = "default"
+    temporal_namespace: str = Field(default="default", description="Where our workflows live in Temporal")
     temporal_ui_url: str = Field(default="http://127.0.0.1:8233", description="Where people watch workflows")
 
     host: str = Field(default="127.0.0.1", description="The address that API and tracking listen on")

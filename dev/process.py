@@ -96,17 +96,24 @@ class Process:
         deadline = time.monotonic() + patience
         while not ready():
             if not self.running:
-                raise StackError(f"{self.name} ended with code {self.exit_code}: {self.last_words()}")
+                raise StackError(f"{self.name} ended ({self.end_in_words()})")
             if time.monotonic() > deadline:
                 raise StackError(f"{self.name} is not ready after {patience:.0f} s: {self.last_words()}")
             time.sleep(0.02)
+
+    def end_in_words(self) -> str:
+        """How it ended; a program that was killed had nothing to say about it."""
+        code = self.exit_code
+        if code is None or code >= 0:
+            return f"code {code}: {self.last_words()}"
+        return f"{signal.Signals(-code).name}; see {self.log}"
 
     def last_words(self) -> str:
         """The last line of its output and where the rest is."""
         with suppress(OSError):
             lines = self.log.read_text(errors="replace").strip().splitlines()
             if lines:
-                return f"{lines[-1].strip()[:300]} (see {self.log})"
+                return f"{lines[-1].strip()[:300]} – see {self.log}"
         return f"see {self.log}"
 
 

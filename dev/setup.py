@@ -61,13 +61,12 @@ def unserved() -> str | None:
 
 def wanted() -> str:
     """What the virtual environment is made of."""
-    parts = (
-        LOCK.read_bytes(),
-        (ROOT / "pyproject.toml").read_bytes(),
-        sys.version.encode(),
-        str(ROOT).encode(),
-    )
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    import tomllib  # Here, so that an older Python gets as far as being told that it is too old.
+
+    described = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    ours = (described["build-system"], described["project"], described["tool"]["setuptools"])
+    parts = (LOCK.read_text(), repr(ours), platform.python_version(), str(ROOT))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def is_set_up() -> bool:

@@ -5,6 +5,7 @@ process of this clone reads it. One stack runs in a clone at a time; a lock that
 """
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from dev.migrations import migrate
 from dev.places import ROOT
 from dev.postgres import APP, ENGINE, OWNER, Postgres
 from dev.process import Lock, Process, StackError, end_remembered, free_port, remember, remembered
@@ -53,12 +53,14 @@ class Program:
     patience: float = 10
 
     def start(self) -> None:
+        self.launch()
+        self.process.wait_until(self.ready)
+
+    def launch(self) -> None:
+        """Start it without waiting until it is ready."""
         if self.process.child:
             self.process.kill()  # What it started may have outlived it, and hold its port.
-        if self.process.note:
-            end_remembered(self.process.note)
         self.process.start()
-        self.process.wait_until(self.ready)
 
     def stop(self) -> None:
         self.process.stop(patience=self.patience)
@@ -74,7 +76,6 @@ class Watched:
 
     name: str
     part: Part
-    where: str
     crashes: int = 0
     started_at: float = field(default_factory=time.monotonic)
     again_at: float | None = None
@@ -117,21 +118,15 @@ class Stack:
             if note != self.note:
                 end_remembered(note)  # Worker and API first, so that they let go of the servers.
         self.choose_addresses()
-        database = self.database()
-        self.begin("PostgreSQL", database, f"127.0.0.1:{database.port or ''}")
-        self.tell_database(database)
-        if DATABASE not in database.databases():
-            database.create_database(DATABASE)
-        migrate(self.addresses["ADMIN_DATABASE_URL"])
-        temporal = self.temporal()
-        self.begin("Temporal", temporal, "")
-        self.addresses["TEMPORAL_ADDRESS"] = temporal.address
-        self.addresses["TEMPORAL_UI_URL"] = temporal.ui_url
-        self.begin("mailbox", self.mailbox(), self.addresses["SMTP_URL"])
-        self.begin("API", self.api(), self.addresses["API_URL"])
-        self.begin("worker", self.worker(), "")
-        self.parts[0].where = f"127.0.0.1:{database.port}"
-        self.parts[1].where = temporal.address
+        self.start_database()
+        self.start_temporal()
+        programs = [("mailbox", self.mailbox()), ("API", self.api()), ("worker", self.worker())]
+        for name, program in programs:
+            self.parts.append(Watched(name, program))
+            program.launch()
+        for name, program in programs:
+            program.process.wait_until(program.ready)
+            self.say(f"{name} is ready")
         self.write_file()
 
     def stop(self) -> None:
@@ -170,16 +165,10 @@ class Stack:
     def code(self, watched: Watched) -> str:
         match watched.part:
             case Program(process=process):
-                return f" with code {process.exit_code} ({process.last_words()})"
+                return f" ({process.end_in_words()})"
         return ""
 
     # What the parts are.
-
-    def begin(self, name: str, part: Part, where: str) -> None:
-        self.parts.append(Watched(name, part, where))
-        began = time.monotonic()
-        part.start()
-        self.say(f"{name} is ready ({time.monotonic() - began:.1f} s)")
 
     def choose_addresses(self) -> None:
         """Ports: the settings' wishes where they are free."""
@@ -205,23 +194,44 @@ class Stack:
     def free(self, name: str, wish: int, taken: set[int]) -> int:
         port = free_port(0 if wish in taken else wish)
         taken.add(port)
-        if port != wish:
+        if wish and port != wish:
             self.say(f"Port {wish} ({name}) is in use: taking {port}")
         return port
 
-    def database(self) -> Postgres:
-        return Postgres(port=port_of(self.settings.database_url, 5433))
-
-    def tell_database(self, database: Postgres) -> None:
+    def start_database(self) -> None:
+        """PostgreSQL, its database, and the newest migration."""
+        database = Postgres(port=port_of(self.settings.database_url, 5433))
+        self.parts.append(Watched("PostgreSQL", database))
+        database.start()
         for name, role in (("", APP), ("ENGINE_", ENGINE), ("ADMIN_", OWNER)):
             self.addresses[f"{name}DATABASE_URL"] = database.url(DATABASE, role)
+        if DATABASE not in database.databases():
+            database.create_database(DATABASE)
+        self.say("PostgreSQL is ready")
+        # In a process of its own: this one stays, and would keep the memory that migrations take.
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "migrate"],
+            env={**os.environ, **self.addresses},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise StackError(f"the migrations fail: {done.stderr.strip().removeprefix('campanile: ')}")
 
-    def temporal(self) -> Temporal:
-        return Temporal(
+    def start_temporal(self) -> None:
+        temporal = Temporal(
             self.state / "temporal" / "temporal.db",
             port_of(f"//{self.settings.temporal_address}", 7233),
             port_of(self.settings.temporal_ui_url, 8233),
+            folder=self.state / "logs",
         )
+        self.parts.append(Watched("Temporal", temporal))
+        temporal.start()
+        self.addresses["TEMPORAL_ADDRESS"] = temporal.address
+        self.addresses["TEMPORAL_UI_URL"] = temporal.ui_url
+        self.say("Temporal is ready")
 
     def mailbox(self) -> Program:
         url = self.addresses["MAILBOX_URL"]

@@ -15,7 +15,7 @@ from settings import STACK_ENV, Settings, read_settings
 
 def run() -> int:
     """Start the stack and stay until Ctrl-C or SIGTERM."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     settings = wishes()
     try:
         with running_stack(settings, console) as stack:
@@ -39,7 +39,7 @@ def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    stack = Stack(settings, say=lambda what: console.print(f"  {what}"))
+    stack = Stack(settings, say=lambda what: console.print(f"  {what}", markup=False))
     with stack:
         try:
             yield stack
