@@ -13,6 +13,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from activities.campaigns import CampaignActivities
 from activities.flows import FlowActivities
+from activities.imports import ImportActivities
 from activities.letters import Letters
 from activities.messages import MessageActivities
 from activities.slices import Bell, Timing
@@ -26,12 +27,13 @@ from settings import Settings
 from workflows import upkeep
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
+from workflows.imports import ImportWorkflow
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
-WORKFLOWS = [CampaignWorkflow, FlowWorkflow, OutboxWorkflow, UpkeepWorkflow]
+WORKFLOWS = [CampaignWorkflow, FlowWorkflow, ImportWorkflow, OutboxWorkflow, UpkeepWorkflow]
 
 log = structlog.get_logger()
 
@@ -62,6 +64,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     messages = MessageActivities(sessions, parts.channel, letters, bell, parts.clock, parts.timing)
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
+    imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     chores = UpkeepActivities(sessions, parts.clock)
     return Worker(
         client,
@@ -83,6 +86,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
             flows.resume,
             flows.archive,
             flows.end_journeys,
+            imports.load,
             chores.upkeep,
         ],
         workflow_runner=SandboxedWorkflowRunner(

@@ -104,11 +104,12 @@ class Batch(NamedTuple):
 
 
 class ImportActivities:
-    def __init__(self, sessions: Sessions, clock: Clock, seconds: float = 15) -> None:
-        """`seconds` is how long one slice works at most, apart from the batch in hand."""
+    def __init__(self, sessions: Sessions, clock: Clock, seconds: float = 15, batch: int = BATCH) -> None:
+        """`seconds` is how long a slice works, apart from the batch in hand; a batch has so many rows at most."""
         self.sessions = sessions
         self.clock = clock
         self.seconds = seconds
+        self.batch = batch
 
     @activity.defn(name="load_import")
     async def load(self, run: ImportRun) -> ImportSlice:
@@ -193,7 +194,7 @@ class ImportActivities:
         async with self.sessions(run.workspace_id) as db:
             data = await file.read(db, at.position, BLOCK)
             last = at.position + len(data) >= file.size
-            batch, skip_line = await asyncio.to_thread(check, data, at, layout, reader, last)
+            batch, skip_line = await asyncio.to_thread(check, data, at, layout, reader, last, self.batch)
             while skip_line:
                 position = batch.end.position
                 if position >= file.size:

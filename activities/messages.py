@@ -258,7 +258,9 @@ class MessageActivities:
         done.open, done.next_due_at, done.lease_left = ahead
 
     def _reconcile_at(self, now: datetime) -> datetime:
-        return now + timedelta(seconds=self.timing.reconcile_after)
+        """When to decide about what is unknown: at once where no webhook will ever tell."""
+        reported = self.channel.capabilities.webhooks
+        return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
 
 
 def _cap(workspace: Workspace, now: datetime) -> ledger.Cap | None:

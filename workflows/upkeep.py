@@ -1,8 +1,10 @@
 """Upkeep, once a minute: a schedule's workflow with a single errand."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
+from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.client import (
     Client,
     Schedule,
@@ -16,6 +18,7 @@ from temporalio.client import (
 
 with workflow.unsafe.imports_passed_through():
     from activities.upkeep import Upkeep, UpkeepActivities
+    from workflows.imports import ImportWorkflow
     from workflows.temporal import SLICE, TASK_QUEUE
 
 SCHEDULE = "upkeep"
@@ -25,9 +28,19 @@ SCHEDULE = "upkeep"
 class UpkeepWorkflow:
     @workflow.run
     async def run(self) -> Upkeep:
-        return await workflow.execute_activity_method(
+        done = await workflow.execute_activity_method(
             UpkeepActivities.upkeep, summary="find what is overdue or unknown", **SLICE
         )
+        for run in done.unstarted:
+            with suppress(WorkflowAlreadyStartedError):
+                await workflow.start_child_workflow(
+                    ImportWorkflow.run,
+                    run,
+                    id=f"import/{run.import_id}",
+                    parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                    static_summary="Import that nobody had begun",
+                )
+        return done
 
 
 async def schedule(client: Client) -> None:

@@ -212,13 +212,13 @@ class _Profile:
     def has(self, table: Any, theirs: Column[UUID], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
         """Whether the table has a row like this; its column `theirs` says whose it is.
 
-        A merged profile's rows are the other's by now. Finding that out by a join, and not by a scalar
-        query, lets the planner look the row up by its key.
+        What a merged profile had is the other one's by now. This is a join, and says CASE and not COALESCE
+        (which is not leakproof), so that behind the wall the row can be looked up by its key.
         """
         if not self.maybe_merged:
             return exists().where(theirs == self.id, *conditions).correlate_except(table)
         known = aliased(Profile)
-        is_theirs = theirs == func.coalesce(known.merged_into, known.id)
+        is_theirs = theirs == case((known.merged_into.is_(None), known.id), else_=known.merged_into)
         return exists().where(known.id == self.id, is_theirs, *conditions).correlate_except(table, known)
 
 

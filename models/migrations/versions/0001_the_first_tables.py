@@ -653,7 +653,6 @@ def _roles() -> None:
             "exception when duplicate_object or unique_violation then null; end $$"
         )
         op.execute(f"grant usage on schema public to {role}")
-        op.execute(f"grant select on alembic_version to {role}")  # `/ready` compares it with our newest.
 
 
 def _walls() -> None:
