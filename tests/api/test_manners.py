@@ -1,5 +1,6 @@
 """How the API speaks, whatever it is asked about."""
 
+import re
 from uuid import uuid4
 
 import pytest
@@ -198,11 +199,14 @@ async def test_every_operation_is_described_with_an_example(strict_api: AsyncCli
     assert lacking == []
 
 
-async def test_the_docs_page_is_there(strict_api: AsyncClient) -> None:
-    response = await strict_api.get("/docs")
+async def test_the_docs_page_needs_no_other_server(strict_api: AsyncClient) -> None:
+    page = await strict_api.get("/docs")
 
-    assert response.status_code == 200
-    assert "openapi.json" in response.text
+    assert page.status_code == 200
+    wanted = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert len(wanted) == 3
+    for asset in wanted:
+        assert (await strict_api.get(asset)).status_code == 200, asset
 
 
 async def test_a_template_in_use_says_who_uses_it(api: AsyncClient) -> None:
