@@ -45,7 +45,9 @@ _VARIABLES = text(
     f"""
     select p.attributes, i.value as email
     from profiles asked
-    join profiles p on p.workspace_id = {HERE} and p.id = coalesce(asked.merged_into, asked.id)
+    -- Not coalesce(), which is not leakproof: behind the wall it would walk through every profile.
+    join profiles p on p.workspace_id = {HERE}
+        and p.id = case when asked.merged_into is null then asked.id else asked.merged_into end
     left join identities i on i.workspace_id = {HERE} and i.profile_id = p.id
         and i.kind = '{IdentityKind.EMAIL}' and i.is_primary
     where asked.workspace_id = {HERE} and asked.id = :profile and p.erased_at is null
