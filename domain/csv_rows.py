@@ -48,7 +48,7 @@ def read_piece(data: bytes, *, line: int, delimiter: str, last: bool, most: int)
     rows. At least one line is read.
     """
     whole = len(data) if last else _end_of_last_line(data)
-    if not whole:
+    if not whole and not last:
         return Piece([], [Unreadable(line, 0, _LONG_ROW)], len(data), 1, True, skip_line=True)
     lines = data[:whole].splitlines(keepends=True)
     texts = [each.decode("utf-8", "surrogateescape") for each in lines]
