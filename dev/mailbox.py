@@ -8,10 +8,9 @@ import asyncio
 import signal
 import sqlite3
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-from lab.smtp import Mail, SmtpServer
+from lab.smtp_server import Mail, SmtpServer
 
 BUSY = "452 4.3.1 The mailbox can't be written, try again"
 KEPT = "250 2.0.0 Kept"
@@ -36,13 +35,13 @@ class Mailbox:
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self.file = file
-        with self.connect() as db:
-            db.execute("pragma journal_mode = wal")
-            db.executescript(SCHEMA)
+        self.db = self.connect()  # Only one thread at a time writes.
+        self.db.execute("pragma journal_mode = wal")
+        self.db.executescript(SCHEMA)
         self.waiting: asyncio.Queue[tuple[Mail, asyncio.Future[str]]] = asyncio.Queue(LARGEST_GROUP)
 
     def connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.file, timeout=10)
+        db = sqlite3.connect(self.file, timeout=10, check_same_thread=False)
         db.execute("pragma synchronous = normal")  # A killed process loses nothing.
         db.row_factory = sqlite3.Row
         return db
@@ -73,8 +72,8 @@ class Mailbox:
             (mail.sender, "\n".join(mail.recipients), subject_of(mail.content), mail.content)
             for mail in mails
         ]
-        with self.connect() as db:
-            db.executemany(
+        with self.db:
+            self.db.executemany(
                 "insert into mails (sender, recipients, subject, content) values (?, ?, ?, ?)", rows
             )
 
@@ -91,23 +90,15 @@ def subject_of(content: bytes) -> str:
 
 async def serve(folder: Path, smtp_port: int, http_port: int) -> None:
     """Both servers, until SIGTERM or SIGINT."""
-    from dev.mailbox_page import page
+    from dev.mailbox_page import server
 
     mailbox = Mailbox(folder / "mails.db")
-    stop = asyncio.Event()
+    page = server(mailbox, http_port)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, page.stop)
     writer = asyncio.create_task(mailbox.write_forever())
     async with SmtpServer(mailbox.receive, port=smtp_port):
-        http = asyncio.create_task(page(mailbox, http_port))
-        ended, _ = await asyncio.wait(
-            [asyncio.create_task(stop.wait()), http, writer], return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in ended:
-            task.result()
-        http.cancel()
-        with suppress(asyncio.CancelledError):
-            await http
+        await page.serve()
     writer.cancel()
 
 

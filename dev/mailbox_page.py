@@ -12,6 +12,7 @@ DELETE /messages              forgets all; answers {"deleted": n}
 import asyncio
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -111,7 +112,7 @@ class Page:
         """How many mails match, and the newest of them."""
         where = "instr(lower(recipients), lower(?)) and instr(lower(subject), lower(?))"
         values = [wish.to, wish.subject]
-        with self.mailbox.connect() as db:
+        with closing(self.mailbox.connect()) as db, db:
             count = db.execute(f"select count(*) from mails where {where}", values).fetchone()[0]
             rows = db.execute(
                 f"select id, received_at, sender, recipients, subject from mails where {where} "
@@ -121,7 +122,7 @@ class Page:
         return count, [line(row) for row in rows]
 
     def one(self, request: Request) -> tuple[Line, bytes]:
-        with self.mailbox.connect() as db:
+        with closing(self.mailbox.connect()) as db, db:
             row = db.execute("select * from mails where id = ?", [request.path_params["id"]]).fetchone()
         if row is None:
             raise HTTPException(404, "There is no such mail any more")
@@ -134,7 +135,7 @@ class Page:
         return JSONResponse({"count": count, "messages": lines, "next": after})
 
     def forget(self, request: Request) -> Response:
-        with self.mailbox.connect() as db:
+        with closing(self.mailbox.connect()) as db, db:
             deleted = db.execute("delete from mails").rowcount
         return JSONResponse({"deleted": deleted})
 
@@ -245,8 +246,13 @@ def shown(title: str, inner: str) -> HTMLResponse:
     )
 
 
-async def page(mailbox: Mailbox, port: int) -> None:
-    """Serve it on the loopback address until cancelled."""
-    await Server(
-        Page(mailbox).app(), address="127.0.0.1", port=port, interface=Interfaces.ASGI, websockets=False
-    ).serve()
+def server(mailbox: Mailbox, port: int) -> Server:
+    """What serves it on the loopback address, by `await server.serve()` until `server.stop()`."""
+    return Server(
+        Page(mailbox).app(),
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.ASGI,
+        websockets=False,
+        log_enabled=False,
+    )

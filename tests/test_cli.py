@@ -1,0 +1,81 @@
+"""The command line, as a process of its own: what it prints and the code that it ends with."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from settings import ROOT
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def campanile(*words: str, state: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *words],
+        cwd=ROOT,
+        env={**os.environ, "STATE_DIR": str(state), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("import", "people", "file.csv"), "'people' is not one of"),
+        (("import", "customers"), "Missing argument"),
+        (("campaign",), "No such command"),
+        (("doctor", "--yaml"), "No such option"),
+    ],
+)
+def test_wrong_use_is_one_sentence_with_a_way_out_and_code_2(
+    words: tuple[str, ...], hint: str, tmp_path: Path
+) -> None:
+    done = campanile(*words, state=tmp_path)
+
+    assert done.returncode == 2
+    assert hint in done.stderr
+    assert "--help" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        done = campanile("import", "orders", str(path), state=tmp_path, API_URL=NOWHERE)
+
+        assert done.returncode == 1
+        assert str(path) in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_import_without_a_stack_says_how_to_start_one(tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text("customer_id,ordered_on,quantity,total_usd\n")
+
+    done = campanile("import", "orders", str(file), state=tmp_path, API_URL=NOWHERE)
+
+    assert done.returncode == 1
+    assert f"nothing answers at {NOWHERE}: start the stack with `make dev`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_migrating_without_a_database_is_a_sentence(tmp_path: Path) -> None:
+    nowhere = "postgresql+psycopg://nobody:nothing@127.0.0.1:9/nothing"
+
+    done = campanile("migrate", state=tmp_path, ADMIN_DATABASE_URL=nowhere)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("campanile: PostgreSQL said")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_setting_that_makes_no_sense_is_a_sentence(tmp_path: Path) -> None:
+    done = campanile("worker", state=tmp_path, PORT="eighty")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("campanile: PORT is 'eighty'")

@@ -1,0 +1,41 @@
+"""What the environment may change, and what it may not leave as it is."""
+
+import re
+
+import pytest
+
+from settings import ROOT, Settings, SettingsError, read_settings
+
+EXAMPLE = (ROOT / ".env.example").read_text()
+
+
+def test_every_setting_has_its_line_with_its_default_in_the_example() -> None:
+    listed = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+
+    assert listed == {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_copy_of_the_example_changes_nothing() -> None:
+    assert [line for line in EXAMPLE.splitlines() if line and not line.startswith("#")] == []
+
+
+def test_production_names_the_secrets_that_are_still_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENVIRONMENT", "production")
+    monkeypatch.setenv("API_KEY", "a secret of our own")
+    monkeypatch.setenv("STATE_DIR", "/nonexistent")
+
+    with pytest.raises(SettingsError, match="SIGNING_KEY, DATABASE_URL") as refusal:
+        read_settings()
+
+    assert "API_KEY" not in str(refusal.value)
+
+
+def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "eighty")
+
+    with pytest.raises(SettingsError, match="PORT is 'eighty'"):
+        read_settings()
