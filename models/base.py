@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import CursorResult, Double, Executable, MetaData, Numeric, Text, func, text
+from sqlalchemy import Double, Executable, MetaData, Numeric, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -137,8 +137,9 @@ async def enter(db: AsyncSession, workspace_id: UUID) -> None:
 
 async def changed(db: AsyncSession, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
     """Execute a statement that writes, and return how many rows it touched."""
-    result = await db.execute(statement, values)
-    assert isinstance(result, CursorResult)
+    # By the connection: a session takes an INSERT for objects of its own and forgets to count.
+    connection = await db.connection()
+    result = await connection.execute(statement, values, execution_options={"preserve_rowcount": True})
     return result.rowcount
 
 

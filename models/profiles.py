@@ -54,6 +54,7 @@ class Identity(Base):
             unique=True,
             postgresql_where=text("is_primary"),
         ),
+        Index("ix_identities_profile", "workspace_id", "profile_id"),
     )
 
     workspace_id: Mapped[Tenant]

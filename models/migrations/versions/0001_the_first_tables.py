@@ -310,6 +310,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("workspace_id", "kind", "value", name=op.f("pk_identities")),
     )
+    op.create_index("ix_identities_profile", "identities", ["workspace_id", "profile_id"], unique=False)
     op.create_index(
         "uq_identities_primary",
         "identities",

@@ -1,0 +1,92 @@
+"""`campanile demo`: the stack, the story on the sample data, and a summary."""
+
+import asyncio
+import json as to_json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import httpx2
+from rich.console import Console
+from rich.table import Table
+
+from dev.forget import forget
+from dev.importing import asked, client
+from dev.places import ROOT
+from dev.stack import Running, Stack
+from dev.story import PREFIX, Story, Summary
+from dev.terminal import addresses, of_settings, running_stack, wishes
+from settings import Settings, read_settings
+
+ORDERS = ROOT / "samples" / "cdnow_orders.csv"
+
+
+def run(settings: Settings, *, json: bool, once: bool) -> int:
+    """Run the demo. With `once`, or where nobody sits at a terminal, it leaves after the summary."""
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
+    begun = time.monotonic()
+    try:
+        with stack_for(console) as stack:
+            settings = read_settings()  # Now with the addresses that the stack got.
+            console.print(f"The stack took {time.monotonic() - begun:.1f} s to start.")
+            summary = tell(settings, console)
+            if json:
+                sys.stdout.write(to_json.dumps(summary.as_json()) + "\n")
+            else:
+                console.print(table(summary))
+            if stack and not once and not json and sys.stdout.isatty():
+                console.print(addresses(of_settings(settings)))
+                console.print(
+                    "The flow and the campaign are in Temporal, their mails in the mailbox. Ctrl-C stops."
+                )
+                stack.watch()
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    return 0
+
+
+@contextmanager
+def stack_for(console: Console) -> Iterator[Stack | None]:
+    """This clone's stack: a new one, or None for the one that somebody runs already."""
+    with ExitStack() as left:
+        try:
+            stack = left.enter_context(running_stack(wishes(), console))
+        except Running:
+            console.print("Using the stack of this clone that runs already.")
+            stack = None
+        yield stack
+
+
+def tell(settings: Settings, console: Console) -> Summary:
+    def say(what: str) -> None:
+        console.print(f"  {what}", markup=False)
+
+    with client(settings) as api:
+        end_last_flows(api)
+        forget(settings.admin_database_url, PREFIX)
+        story = Story(api, settings.mailbox_url, settings.state / "demo", say)
+        return asyncio.run(story.tell(ORDERS))
+
+
+def end_last_flows(api: httpx2.Client) -> None:
+    """A flow of the last run that is live would outlive its rows."""
+    for flow in asked(api.get("/api/v1/flows", params={"limit": 100}))["items"]:
+        if flow["name"].startswith(PREFIX) and flow["state"] in {"live", "paused"}:
+            asked(api.post(f"/api/v1/flows/{flow['id']}/archive"))
+
+
+def table(of: Summary) -> Table:
+    shown = Table(title="What happened", show_header=False)
+    for what, count in (
+        ("profiles", of.profiles),
+        ("orders", of.orders),
+        ("in the segment", of.segment),
+        *((f"campaign: {name}", count) for name, count in of.campaign.items()),
+        ("campaign: opened", of.opened),
+        ("campaign: clicked", of.clicked),
+        *((f"flow: {name}", count) for name, count in of.flow.items()),
+        ("mails in the mailbox", of.mailbox),
+    ):
+        shown.add_row(what, f"{count:,}")
+    return shown

@@ -1,0 +1,225 @@
+"""The demo's story: people and orders come in, a segment picks some, a campaign and a flow reach them.
+
+All of it by HTTP, as a user's own program would do it; only what the last run left is removed behind the
+API's back (`dev/forget.py`).
+"""
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from dev.importing import asked
+from dev.process import StackError
+from dev.readers import Readers
+
+PREFIX = "Demo: "
+PATIENCE = 180.0  # Seconds for any one part of the story.
+
+Say = Callable[[str], None]
+Json = dict[str, Any]
+
+# At least 100 dollars in all, over at least two orders, and nothing since 1998-01-01 (that day included).
+LAPSED: Json = {
+    "all": [
+        {"kind": "orders", "measure": "total", "op": ">=", "value": "100"},
+        {"kind": "orders", "measure": "count", "op": ">=", "value": 2},
+        {"not": {"kind": "orders", "measure": "last", "op": "on or after", "value": "1998-01-01"}},
+    ]
+}
+
+LETTER = """<html><body style="font-family: sans-serif">
+<h1>We kept your seat, {{ name | default: "friend" }}</h1>
+<p>It has been quiet since your last record. This season's catalogue is out: the first listen is yours.</p>
+<p><a href="https://shop.example.com/catalogue">Look inside the catalogue</a></p>
+<p>Or start with <a href="https://shop.example.com/again/{{ customer }}">what you bought before</a>.</p>
+</body></html>"""
+
+NOTE = """<html><body style="font-family: sans-serif">
+<p>Dear {{{{ name | default: "friend" }}}},</p><p>{said}</p>
+<p><a href="https://shop.example.com/{path}">{link}</a></p></body></html>"""
+
+
+@dataclass
+class Summary:
+    """What the story came to, in the shape that `--json` prints."""
+
+    profiles: int = 0
+    orders: int = 0
+    segment: int = 0
+    campaign: Json = field(default_factory=dict)
+    mailbox: int = 0
+    opened: int = 0
+    clicked: int = 0
+    flow: Json = field(default_factory=dict)
+
+    def as_json(self) -> Json:
+        return asdict(self)
+
+
+class Story:
+    """Tells the story through the API `api`, with readers at the mailbox `mailbox_url`."""
+
+    def __init__(self, api: httpx2.Client, mailbox_url: str, folder: Path, say: Say) -> None:
+        self.api = api
+        self.mailbox = httpx2.Client(base_url=mailbox_url, timeout=30, trust_env=False)
+        self.readers = Readers(mailbox_url)
+        self.folder = folder
+        self.say = say
+
+    async def tell(self, orders: Path) -> Summary:
+        """The whole story, on the orders of this file. Raises `StackError` with what went wrong."""
+        try:
+            return await self._tell(orders)
+        finally:
+            await self.readers.close()
+            self.mailbox.close()
+
+    async def _tell(self, orders: Path) -> Summary:
+        done = Summary()
+        self.mailbox.delete("/messages").raise_for_status()
+        self.introduce()
+        customers = self.import_file("customers", made_up(orders, self.folder / "customers.csv"))
+        placed = self.import_file("orders", orders)
+        done.profiles = customers["imported"] + customers["unchanged"]
+        done.orders = placed["imported"] + placed["unchanged"]
+        done.segment = self.post("/segments/estimate", {"rule": LAPSED})["count"]
+        self.say(f"{done.profiles:,} customers, {done.orders:,} orders, {done.segment:,} of them lapsed")
+
+        segment = self.post("/segments", {"name": f"{PREFIX}lapsed buyers", "rule": LAPSED})["id"]
+        done.campaign = await self.run_campaign(segment)
+        done.flow = await self.run_flow(segment)
+        done.opened, done.clicked = done.campaign.pop("opened"), done.campaign.pop("clicked")
+        done.mailbox = self.mailbox.get("/messages", params={"limit": "1"}).json()["count"]
+        return done
+
+    def introduce(self) -> None:
+        """A workspace that has no sender yet gets one."""
+        if not asked(self.api.get("/api/v1/workspace"))["sender_email"]:
+            sender = {
+                "sender_name": "Campanile Records",
+                "sender_email": "hello@records.example.com",
+                "postal_address": "Campanile Records, 1 Bell Tower Road, 30124 Venice",
+            }
+            asked(self.api.patch("/api/v1/workspace", json=sender))
+
+    def import_file(self, kind: str, path: Path) -> Json:
+        with path.open("rb") as file:
+            begun = asked(
+                self.api.post(
+                    "/api/v1/imports", data={"kind": kind}, files={"file": (path.name, file, "text/csv")}
+                )
+            )
+        for _ in waiting(f"the import of {path.name}"):
+            begun = asked(self.api.get(f"/api/v1/imports/{begun['id']}"))
+            if begun["state"] == "completed":
+                return begun
+            if begun["state"] == "failed":
+                raise StackError(f"the import of {path.name} failed: {begun['reason']}")
+        raise AssertionError
+
+    async def run_campaign(self, segment: str) -> Json:
+        """A campaign to the segment, read by its readers. What became of it, with seconds and reading."""
+        template = self.template("catalogue", "{{ name | default: 'Friend' }}, your seat is kept", LETTER)
+        campaign = self.post(
+            "/campaigns", {"name": f"{PREFIX}we miss you", "segment_id": segment, "template_id": template}
+        )
+        self.post(f"/campaigns/{campaign['id']}/start")
+        for _ in waiting("the campaign"):
+            stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
+            if stats["state"] in {"completed", "failed", "cancelled"}:
+                break
+        await self.readers.read()
+        told = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}"))
+        stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
+        if told["state"] != "completed":
+            raise StackError(f"the campaign is {told['state']}: {told['reason']}")
+        self.say(
+            f"campaign: {stats['accepted']:,} accepted, {stats['opened']:,} opened, {stats['clicked']:,} clicked"
+        )
+        return {
+            "queued": told["audience"],
+            **{state: stats[state] for state in ("accepted", "failed", "skipped", "unknown")},
+            "seconds": round(seconds_between(told["started_at"], told["finished_at"]), 2),
+            **{did: stats[did] for did in ("opened", "clicked")},
+        }
+
+    async def run_flow(self, segment: str) -> Json:
+        """A message, a wait of a few seconds, and one of two messages by whether the first was clicked."""
+        notes = {
+            "hello": ("A playlist for you", "We made you a playlist.", "playlist", "Listen"),
+            "thanks": ("Glad you liked it", "There is more where that came from.", "more", "More"),
+            "reminder": ("Still here", "The playlist waits for you.", "playlist", "Listen"),
+        }
+        templates = {
+            name: self.template(name, subject, NOTE.format(said=said, path=path, link=link))
+            for name, (subject, said, path, link) in notes.items()
+        }
+        definition = {
+            "trigger": {"kind": "segment", "segment_id": segment},
+            "first": "hello",
+            "steps": {
+                "hello": {"kind": "send", "template_id": templates["hello"], "then": "pause"},
+                "pause": {"kind": "wait", "duration": "PT4S", "then": "clicked?"},
+                "clicked?": {
+                    "kind": "branch",
+                    "condition": {"kind": "message", "did": "clicked", "step": "hello"},
+                    "then": "thanks",
+                    "otherwise": "reminder",
+                },
+                "thanks": {"kind": "send", "template_id": templates["thanks"]},
+                "reminder": {"kind": "send", "template_id": templates["reminder"]},
+            },
+        }
+        flow = self.post("/flows", {"name": f"{PREFIX}playlist", "definition": definition})
+        self.post(f"/flows/{flow['id']}/publish")
+        for _ in waiting("the flow"):
+            await self.readers.read(notes["hello"][0])
+            stats = asked(self.api.get(f"/api/v1/flows/{flow['id']}/stats"))
+            if stats["entered"] and not stats["under_way"]:
+                break
+        messages = {step["step"]: step["messages"] for step in stats["steps"] if step["messages"]}
+        sent = {step: states["accepted"] for step, states in messages.items()}
+        self.say(f"flow: {stats['finished']:,} finished; {sent['thanks']:,} had clicked")
+        return {"entered": stats["entered"], "finished": stats["finished"], "messages": sum(sent.values())}
+
+    def template(self, name: str, subject: str, html: str) -> str:
+        made = self.post("/templates", {"name": f"{PREFIX}{name}", "subject": subject, "html": html})
+        return str(made["id"])
+
+    def post(self, path: str, body: Json | None = None) -> Json:
+        return asked(self.api.post(f"/api/v1{path}", json=body))
+
+
+def made_up(orders: Path, to: Path) -> Path:
+    """The customers of the orders file, with made-up addresses and both consents."""
+    with orders.open(newline="") as file:
+        customers = sorted({int(row["customer_id"]) for row in csv.DictReader(file)})
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with to.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["customer_id", "email", "name", "customer", "consent_email", "consent_tracking"])
+        for customer in customers:
+            address = f"customer-{customer}@example.com"
+            rows.writerow([customer, address, f"Customer {customer}", customer, "granted", "granted"])
+    return to
+
+
+def waiting(what: str) -> Iterator[None]:
+    """Ask again and again, with pauses. Raises `StackError` when it takes too long."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.15)
+    raise StackError(
+        f"{what} did not end within {PATIENCE:.0f} seconds; its log is in .campanile/logs/worker.log"
+    )
+
+
+def seconds_between(start: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
