@@ -54,7 +54,7 @@ class FlowActivities:
 
     @activity.defn(name="publish_flow")
     async def publish(self, flow: FlowRef) -> Published:
-        """Make a version of the flow as it was last edited, and let those enter whom its trigger names now."""
+        """Make a version of the flow as it was last edited; those whom its trigger names now enter."""
         now = self.clock.now()
         async with heartbeating(), self.sessions(flow.workspace_id) as db:
             row, version, graph = await flows.publish(db, flow.flow_id)

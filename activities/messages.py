@@ -89,7 +89,7 @@ class MessageActivities:
             await pokes.take(db, queue.id, Work.SEND)
             workspace = await workspaces.get(db, queue.workspace_id)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
-            unknown = [id for id, state in states.items() if state is MessageState.UNKNOWN]
+            unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
             if cap := _cap(workspace, now):
                 await ledger.give_back(db, queue.workspace_id, [*states.keys() - unknown], cap.period)
             await self._closed(db, queue, unknown)
@@ -201,8 +201,8 @@ class MessageActivities:
     async def _settle(
         self, attempt: Attempt, batch: Sequence[Envelope], outcomes: Sequence[Outcome], done: Slice
     ) -> None:
-        """Write the answers down, however long the database is away: what is known must not become unknown."""
-        queue, now = attempt.queue, self.clock.now()
+        """Write the answers down, however long the database is away: the known must not become unknown."""
+        now = self.clock.now()
         settled = [
             Settled(envelope.id, _STATES[o.kind], o.provider_id, o.reason, o.retry_after)
             for envelope, o in zip(batch, outcomes, strict=True)
@@ -242,9 +242,10 @@ class MessageActivities:
 
     async def _closed(self, db: AsyncSession, queue: Queue, closed: Sequence[UUID]) -> None:
         """Messages were closed in this transaction: those who waited for them are due."""
-        if closed and queue.kind is SourceKind.FLOW:
-            if await enrollments.free(db, queue.workspace_id, closed, self.clock.now()):
-                await pokes.poke(db, queue.id, Work.ADVANCE)
+        if not closed or queue.kind is not SourceKind.FLOW:
+            return
+        if await enrollments.free(db, queue.workspace_id, closed, self.clock.now()):
+            await pokes.poke(db, queue.id, Work.ADVANCE)
 
     async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass) -> bool:
         """Wait a little for more. Whether there may be some."""

@@ -111,7 +111,7 @@ class Postgres:
     def kill(self) -> None:
         """End it as a crash would. `start` recovers what was committed."""
         if self.process:
-            self.process.kill()
+            self.process.kill(whole_tree=True)  # Each backend is in a session of its own.
 
     @property
     def running(self) -> bool:

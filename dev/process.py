@@ -84,11 +84,18 @@ class Process:
         if self.note:
             self.note.unlink(missing_ok=True)
 
-    def kill(self) -> None:
-        """End it and whatever it started at once, as a crash of the machine would."""
+    def kill(self, whole_tree: bool = False) -> None:
+        """End it and its session at once, as a crash of the machine would.
+
+        `whole_tree` also ends those of its children that went into sessions of their own.
+        """
         if self.child:
+            strays = children(self.child.pid) if whole_tree else []
             with suppress(ProcessLookupError):
                 os.killpg(self.child.pid, signal.SIGKILL)
+            for stray in strays:
+                with suppress(ProcessLookupError):
+                    os.kill(stray, signal.SIGKILL)
             self.child.wait()
 
     def wait_until(self, ready: Callable[[], bool], patience: float = 30) -> None:
@@ -172,6 +179,15 @@ def end_remembered(note: Path, how: signal.Signals = signal.SIGTERM, patience: f
                 os.killpg(pid, signal.SIGKILL)
     note.unlink(missing_ok=True)
     return pid is not None
+
+
+def children(pid: int) -> list[int]:
+    """Whom the process started, as far as they live (proc_pid_task_children(5))."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def started(pid: int) -> str | None:

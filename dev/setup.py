@@ -20,6 +20,8 @@ PYTHON = VENV / "bin" / "python"
 LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "campanile.stamp"
 
+Command = Sequence["str | Path"]
+
 OLDEST_PYTHON = (3, 11)
 MACHINES = ("x86_64", "aarch64")  # Those that embedded PostgreSQL has wheels for.
 OLDEST_GLIBC = (2, 28)  # Debian 10, Ubuntu 18.10.
@@ -103,13 +105,42 @@ def get_ensurepip() -> None:
 
 
 def install() -> None:
+    uv = shutil.which("uv")
     count = LOCK.read_text().count("==")
     say(f"Installing up to {count} packages, each checked against its hash …")
-    run([*installer(), "--require-hashes", "--requirement", LOCK])
+    locked: Command = ["--require-hashes", "--requirement", LOCK]
+    if uv:
+        run([*installer(), *locked])
+    else:
+        counted([PYTHON, "-m", "pip", "install", "--disable-pip-version-check", *locked], count)
     run([*installer(), "--no-deps", "--no-build-isolation", "--editable", ROOT])
 
 
-def installer() -> list[str | Path]:
+def counted(command: Command, count: int) -> None:
+    """Run pip, which fetches for a while and then installs for a while, and say how far it is."""
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as pip:
+        assert pip.stdout and pip.stderr
+        done = 0
+        for line in pip.stdout:
+            done += line.startswith(("Collecting", "Requirement already"))
+            if line.startswith("Installing"):
+                progress("Unpacking them", end=True)
+            elif done and (sys.stdout.isatty() or done % 20 == 0):
+                progress(f"{done} of {count}")
+        check(command, pip.wait(), pip.stderr.read())
+
+
+def progress(what: str, end: bool = False) -> None:
+    """A line that the next one replaces, where there is somebody to see it."""
+    if sys.stdout.isatty():
+        print(f"\r\x1b[K  {what}", end="\n" if end else "", flush=True)
+    else:
+        say(f"  {what}")
+
+
+def installer() -> Command:
     """The start of a command that installs into our virtual environment, by uv where there is one."""
     uv = shutil.which("uv")
     if uv:
@@ -128,11 +159,15 @@ def get_temporal() -> None:
         sys.exit(1)  # It has said why.
 
 
-def run(command: Sequence[str | Path]) -> None:
+def run(command: Command) -> None:
     """Raises SetupError, with what the command said last, when it fails."""
     done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+    check(command, done.returncode, done.stderr)
+
+
+def check(command: Command, code: int, said: str) -> None:
+    if code:
+        last = said.strip().splitlines()[-1:] or ["it said nothing"]
         raise SetupError(f"`{' '.join(map(str, command))}` failed ({last[0]}): mend that and run it again")
 
 

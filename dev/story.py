@@ -140,7 +140,8 @@ class Story:
         if told["state"] != "completed":
             raise StackError(f"the campaign is {told['state']}: {told['reason']}")
         self.say(
-            f"campaign: {stats['accepted']:,} accepted, {stats['opened']:,} opened, {stats['clicked']:,} clicked"
+            f"campaign: {stats['accepted']:,} accepted, {stats['opened']:,} opened, "
+            f"{stats['clicked']:,} clicked"
         )
         return {
             "queued": told["audience"],

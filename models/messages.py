@@ -18,8 +18,8 @@ class Message(Base):
     """One message that somebody decided to send: the ledger's line, whatever becomes of it.
 
     Rows are written once and then updated three times (claim, mark, settle), by whole pages. Most of
-    each page is kept free for that (at 45 % full, every third update left its page), and no index looks at anything that changes before the message
-    closes, so that the updates stay within their page (HOT).
+    each page is kept free for that (at 45 % full every third update left its page), and no index looks
+    at anything that changes before the message closes, so that the updates stay in their page (HOT).
     """
 
     __tablename__ = "messages"

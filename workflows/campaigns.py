@@ -156,7 +156,7 @@ class CampaignWorkflow:
         )
 
     async def sleep_until_something_can_move(self, last: Slice) -> None:
-        """Until the next message is due, or a dead worker's lease has ended, or somebody decides otherwise."""
+        """Until a message is due, a dead worker's lease has ended, or somebody decides otherwise."""
         waits = [timedelta(seconds=last.lease_left)] if last.lease_left is not None else []
         if last.next_due_at:
             waits.append(last.next_due_at - workflow.now())

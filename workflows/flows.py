@@ -118,7 +118,7 @@ class FlowWorkflow:
             await self.sleep_until(min(due, default=None), Work.SEND)
 
     async def awake(self, work: Work) -> bool:
-        """Wait until the flow is live. False when it is time to leave. What was poked for is now looked at."""
+        """Wait until the flow is live. False when it is time to leave. The poke is answered by looking."""
         await workflow.wait_condition(lambda: self.leaving or self.now.state is FlowState.LIVE)
         self.poked.discard(work)
         return not self.leaving

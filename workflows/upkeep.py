@@ -4,7 +4,6 @@ from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.client import (
     Client,
     Schedule,
@@ -15,6 +14,7 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
 )
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.upkeep import Upkeep, UpkeepActivities
@@ -45,7 +45,7 @@ class UpkeepWorkflow:
 
 async def schedule(client: Client) -> None:
     """Have upkeep done every minute, once for the whole installation. Safe to call at every start."""
-    try:
+    with suppress(ScheduleAlreadyRunningError):
         await client.create_schedule(
             SCHEDULE,
             Schedule(
@@ -61,5 +61,3 @@ async def schedule(client: Client) -> None:
                 ),
             ),
         )
-    except ScheduleAlreadyRunningError:
-        pass

@@ -325,7 +325,8 @@ _END_ALL = text(
     with those as (
         select id from enrollments
         where workspace_id = :workspace and ended_at is null
-            and version_id in (select id from flow_versions where workspace_id = :workspace and flow_id = :flow)
+            and version_id in (
+                select id from flow_versions where workspace_id = :workspace and flow_id = :flow)
         limit 20000 for update
     )
     update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'

@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils import uuid7
 
 from domain.imports import CustomerLine, ImportKind, OrderLine
 from domain.profiles import ConsentSource
@@ -30,14 +31,14 @@ _PREPARE = text(
 _INCOMING_ORDERS = text(
     """
     create temporary table if not exists incoming_orders (
-        line int, customer_id text, ordered_at timestamptz, quantity int, total numeric(20, 4), currency text,
-        key text, nth int, first_key text generated always as (case when nth > 0 then key || '#1' end) stored
+        id uuid, line int, customer_id text, ordered_at timestamptz, quantity int, total numeric(20, 4),
+        currency text, key text, nth int, first_key text generated always as (case when nth > 0 then key || '#1' end) stored
     ) on commit delete rows
     """
 )
 
 # `before` is how many rows of the same key this file had in earlier batches. Most keys are there once: then
-# the order itself tells, by its source; `import_keys` holds only those that came again, or that an earlier
+# the order itself tells, by its source (and needs no ON CONFLICT, which costs a quarter); `import_keys` holds only those that came again, or that an earlier
 # import had brought. The first order's key is a column: `||` is not leakproof, so behind the wall an
 # expression would be no index condition.
 _STORE_ORDERS = text(
@@ -63,15 +64,23 @@ _STORE_ORDERS = text(
         from named where profile_id is not null and nth > 0 and (nth > 1 or known)
         group by key
         on conflict (workspace_id, import_id, key) do update set n = excluded.n
-    ), made as (
+    ), firsts as (
         insert into orders
-            (workspace_id, key, profile_id, ordered_at, quantity, total, currency, source, created_at)
-        select :workspace, case when nth = 0 then key else key || '#' || before + nth end,
+            (workspace_id, id, key, profile_id, ordered_at, quantity, total, currency, source, created_at)
+        select :workspace, id, first_key, profile_id, ordered_at, quantity, total, currency, :source, :now
+        from named where profile_id is not null and nth = 1 and not known
+        returning id, profile_id, currency, total, ordered_at
+    ), others as (
+        insert into orders
+            (workspace_id, id, key, profile_id, ordered_at, quantity, total, currency, source, created_at)
+        select :workspace, id, case when nth = 0 then key else key || '#' || before + nth end,
             profile_id, ordered_at, quantity, total, currency, :source, :now
-        from named where profile_id is not null and not (known and before + nth = 1)
+        from named where profile_id is not null and (nth <> 1 or before > 0)
         order by line
         on conflict (workspace_id, key) do nothing
         returning id, profile_id, currency, total, ordered_at
+    ), made as (
+        select * from firsts union all select * from others
     ), added as (
         insert into order_rollups as r (workspace_id, profile_id, currency, total, count, first_at, last_at)
         select :workspace, profile_id, currency, sum(total), count(*), min(ordered_at), max(ordered_at)
@@ -127,9 +136,10 @@ async def store_orders(
     await db.execute(_INCOMING_ORDERS)
     await _copy(
         db,
-        "incoming_orders (line, customer_id, ordered_at, quantity, total, currency, key, nth)",
+        "incoming_orders (id, line, customer_id, ordered_at, quantity, total, currency, key, nth)",
         (
-            f"{line}\t{_plain(customer)}\t{at}\t{quantity}\t{total}\t{currency}\t{_plain(key)}\t{nth}\n"
+            f"{uuid7().hex}\t{line}\t{_plain(customer)}\t{at}\t{quantity}\t{total}\t{currency}\t"
+            f"{_plain(key)}\t{nth}\n"
             for line, customer, at, quantity, total, currency, key, nth in lines
         ),
     )
@@ -149,8 +159,8 @@ async def store_orders(
 _INCOMING_CUSTOMERS = text(
     """
     create temporary table if not exists incoming_customers (
-        line int, customer_id text, email text, consent_email text, consent_tracking text, time_zone text,
-        attributes jsonb, new_id uuid default uuidv7()
+        line int, new_id uuid, customer_id text, email text, consent_email text, email_consent_id uuid,
+        consent_tracking text, tracking_consent_id uuid, time_zone text, attributes jsonb
     ) on commit delete rows
     """
 )
@@ -159,7 +169,8 @@ _DECIDED_CUSTOMERS = text(
     create temporary table if not exists decided_customers (
         line int primary key, profile_id uuid, customer_id text, email text, time_zone text, attributes jsonb,
         refused boolean, is_new boolean, differs boolean, adds_email boolean,
-        promotes_email boolean, consent_email text, consent_tracking text
+        promotes_email boolean,
+        consent_email text, email_consent_id uuid, consent_tracking text, tracking_consent_id uuid
     ) on commit delete rows
     """
 )
@@ -204,8 +215,10 @@ _DECIDE = text(
         t.holder is not null and not t.is_primary,
         case when e.state is null or t.consent_email <> e.state
             and (t.consent_email = 'denied' or e.source = :source) then t.consent_email end,
+        t.email_consent_id,
         case when k.state is null or t.consent_tracking <> k.state
-            and (t.consent_tracking = 'denied' or k.source = :source) then t.consent_tracking end
+            and (t.consent_tracking = 'denied' or k.source = :source) then t.consent_tracking end,
+        t.tracking_consent_id
     from turns t
     left join profiles p on p.workspace_id = :workspace and p.id = t.known
     left join consents e on e.workspace_id = :workspace and e.profile_id = t.known
@@ -294,12 +307,13 @@ _ADD_NAMES_AND_CONSENTS = text(
         where not d.refused and given.value is not null
         order by d.line
     )
-    insert into consents (workspace_id, profile_id, purpose, state, source, at)
-    select :workspace, d.profile_id, given.purpose, given.state, :source, :now
+    insert into consents (workspace_id, id, profile_id, purpose, state, source, at)
+    select :workspace, given.id, d.profile_id, given.purpose, given.state, :source, :now
     from decided_customers d
     cross join lateral (values
-        ('email', d.consent_email), ('tracking', d.consent_tracking)
-    ) given (purpose, state)
+        ('email', d.consent_email, d.email_consent_id),
+        ('tracking', d.consent_tracking, d.tracking_consent_id)
+    ) given (purpose, state, id)
     where not d.refused and given.state is not null
     order by d.line
     """
@@ -320,10 +334,9 @@ async def store_customers(
     await db.execute(_DECIDED_CUSTOMERS)
     await _copy(
         db,
-        "incoming_customers"
-        " (line, customer_id, email, consent_email, consent_tracking, time_zone, attributes)",
+        "incoming_customers",
         (
-            f"{line}\t{_maybe(customer)}\t{_maybe(email)}\t{mail or _NULL}\t{tracking or _NULL}\t"
+            f"{line}\t{uuid7().hex}\t{_maybe(customer)}\t{_maybe(email)}\t{_consent(mail)}\t{_consent(tracking)}\t"
             f"{zone or _NULL}\t{_plain(attributes)}\n"
             for line, customer, email, mail, tracking, zone, attributes in lines
         ),
@@ -365,6 +378,11 @@ def _plain(value: str) -> str:
 
 def _maybe(value: str | None) -> str:
     return _NULL if value is None else _plain(value)
+
+
+def _consent(state: str | None) -> str:
+    """A consent with an id for its row. Ids are made here: uuidv7() of PostgreSQL asks the kernel every time."""
+    return f"{state}\t{uuid7().hex}" if state else f"{_NULL}\t{_NULL}"
 
 
 async def _copy(db: AsyncSession, table: str, rows: Iterable[str]) -> None:

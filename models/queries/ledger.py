@@ -138,18 +138,21 @@ reached as materialized (
         c.marketing, c.tracking
     from due d
     left join lateral (
-        select coalesce(o.merged_into, o.id) as person_id, o.merged_into, o.attributes, o.erased_at, o.time_zone
+        select coalesce(o.merged_into, o.id) as person_id, o.merged_into, o.attributes, o.erased_at,
+            o.time_zone
         from profiles o where o.workspace_id = :workspace and o.id = d.profile_id limit 1
     ) o on true
     left join lateral (
         select i.value from identities i
-        where i.workspace_id = :workspace and i.profile_id = o.person_id and i.kind = d.channel and i.is_primary
+        where i.workspace_id = :workspace and i.profile_id = o.person_id and i.kind = d.channel
+            and i.is_primary
         limit 1
     ) i on true
     cross join lateral (
         select bool_or(c.state = 'granted') filter (where c.purpose = d.channel) as marketing,
             bool_or(c.state = 'granted') filter (where c.purpose = 'tracking') as tracking
-        from consents c where c.workspace_id = :workspace and c.profile_id = o.person_id and c.ended_at is null
+        from consents c
+        where c.workspace_id = :workspace and c.profile_id = o.person_id and c.ended_at is null
     ) c
 ),
 judged as materialized (
@@ -378,7 +381,8 @@ _SETTLE = text(
         reason = case when o.state = 'accepted' then null else o.reason end,
         provider_id = coalesce(o.provider_id, m.provider_id),
         due_at = case when {_BECOMES} = 'queued'
-            then :now + make_interval(secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
+            then :now + make_interval(
+                secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
             else m.due_at end,
         closed_at = case when {_BECOMES} = 'queued' then null else coalesce(m.closed_at, :now) end,
         reconcile_at = case when o.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
@@ -462,7 +466,8 @@ _RECOVER = text(
     update messages m set
         state = case m.state when 'claimed' then 'queued' else 'unknown' end,
         attempt = case m.state when 'claimed' then null else m.attempt end,
-        reason = case m.state when 'claimed' then null else 'the worker stopped before the answer was known' end,
+        reason = case m.state when 'claimed' then null
+            else 'the worker stopped before the answer was known' end,
         closed_at = case m.state when 'claimed' then null else cast(:now as timestamptz) end,
         reconcile_at = case m.state when 'claimed' then null else cast(:reconcile_at as timestamptz) end
     from held h

@@ -56,7 +56,8 @@ async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
 _ANSWERED = text(
     """
     delete from pokes p
-    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[])) as a(queue_id, work, seq)
+    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
+        as a(queue_id, work, seq)
     where p.queue_id = a.queue_id and p.work = a.work and p.seq = a.seq
     """
 )

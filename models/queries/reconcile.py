@@ -1,4 +1,4 @@
-"""What is still unknown after its grace period: leave it, or send again as a new line, as the workspace chose."""
+"""What stays unknown: leave it, or send it again as a new line, as the workspace chose."""
 
 from datetime import datetime
 
@@ -20,8 +20,8 @@ _DECIDE = text(
         returning m.*, due.unknown_policy
     ),
     resent as (
-        insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion, visit,
-            resend, channel, class, template_version_id, bare, state, due_at)
+        insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion,
+            visit, resend, channel, class, template_version_id, bare, state, due_at)
         select workspace_id, workspace_id, source_id, source_kind, step, profile_id, occasion, visit,
             resend + 1, channel, class, template_version_id, bare, 'queued', :now
         from decided where unknown_policy = 'resend' and state = 'unknown'
