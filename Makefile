@@ -1,6 +1,8 @@
 # `make demo` sets a fresh machine up and shows the main job. Any Python from 3.11 on will do.
-PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
-	$(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(p))) python3)
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
+endif
 BIN := .venv/bin
 
 .PHONY: help setup demo dev test check format clean bench-send bench-flow bench-import lock

@@ -118,18 +118,19 @@ def install() -> None:
 
 def counted(command: Command, count: int) -> None:
     """Run pip, which fetches for a while and then installs for a while, and say how far it is."""
+    done, said = 0, ""
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as pip:
-        assert pip.stdout and pip.stderr
-        done = 0
-        for line in pip.stdout:
-            done += line.startswith(("Collecting", "Requirement already"))
-            if line.startswith("Installing"):
+        assert pip.stdout
+        for said in pip.stdout:
+            if said.startswith("Collecting"):
+                done += 1
+                if sys.stdout.isatty() or done % 20 == 0:
+                    progress(f"{done} of {count}")
+            elif said.startswith("Installing"):
                 progress("Unpacking them", end=True)
-            elif done and (sys.stdout.isatty() or done % 20 == 0):
-                progress(f"{done} of {count}")
-        check(command, pip.wait(), pip.stderr.read())
+    check(command, pip.returncode, said)
 
 
 def progress(what: str, end: bool = False) -> None:
