@@ -99,13 +99,13 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     )
 
 
-async def serve(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then finish the batches in hand."""
+async def serve(settings: Settings, channel: Channel) -> None:
+    """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end."""
     client = await connect(settings.temporal_address, settings.temporal_namespace)
     sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
     bell = Bell(settings.database_url)
     await bell.start()
-    parts = Parts(SmtpChannel(settings.smtp_url), SystemClock(), timing(settings), settings.send_slices)
+    parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)
     poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url))
@@ -120,7 +120,7 @@ async def serve(settings: Settings) -> None:
         poker.cancel()
         with suppress(asyncio.CancelledError):
             await poker
-        await parts.channel.close()
+        await channel.close()
         await bell.close()
         await sessions.close()
 
@@ -129,4 +129,4 @@ def main(settings: Settings) -> None:
     """Run one worker process until it is told to stop."""
     import uvloop
 
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, SmtpChannel(settings.smtp_url)))
