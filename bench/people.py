@@ -1,0 +1,110 @@
+"""Those whom the benchmarks write to, and what is written to them."""
+
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.templates import Template
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.campaigns import Campaign
+from models.flows import Flow
+from models.queries import templates
+from models.segments import Segment
+
+ONE_SUPPRESSED_IN = 20
+
+# As a superuser, whom no wall stops: to make a shop's customers is not what is measured.
+_SETTLE = (
+    """
+    update workspaces set sender_name = 'The Shop', sender_email = 'news@shop.example',
+        postal_address = '1 High Street, Springfield',
+        caps = '[{"channel": "email", "limit": 10, "period": "day"}]'
+    """,
+    """
+    create temporary table people as
+    select n, uuidv7() as id, 'customer-' || n || '@example.com' as email from generate_series(1, %(size)s) n
+    """,
+    """
+    insert into profiles (workspace_id, id, attributes)
+    select %(workspace)s, id, jsonb_build_object('first_name', 'Customer ' || n, 'city', 'Town ' || n %% 100,
+        'country', 'US', 'plan', 'standard', 'referred_by', 'a friend who shops here too')
+    from people
+    """,
+    """
+    insert into identities (workspace_id, kind, value, profile_id)
+    select %(workspace)s, 'email', email, id from people
+    """,
+    """
+    insert into consents (workspace_id, profile_id, purpose, state, source, at)
+    select %(workspace)s, id, purpose, 'granted', 'import', now()
+    from people, unnest(array['email', 'tracking']) purpose
+    """,
+    """
+    insert into suppressions (workspace_id, channel, address_hash, address, reason, source, at)
+    select %(workspace)s, 'email', sha256(convert_to(email, 'UTF8')), email, 'hard bounce', 'import', now()
+    from people where n %% %(one_in)s = 0
+    """,
+    "drop table people",
+)
+
+_PARTS = (
+    "<html><body><h1>Hello {{ first_name }}</h1>",
+    "<p>How is the weather in {{ city | default: 'town' }}?</p>",
+    '<p><a href="https://shop.example/sale">See what we kept for you</a></p>',
+    "<p>Everything in the shop was chosen by people who use it themselves.</p>" * 30,
+    "</body></html>",
+)
+LETTER = Template(
+    subject="{{ first_name }}, we kept something for you",
+    preheader="It is yours until Sunday.",
+    html="".join(_PARTS),
+)
+
+
+def settle(db: psycopg.Connection, size: int) -> None:
+    """So many customers, who all consented and one in twenty of whom is suppressed, and a cap that counts."""
+    values = {"workspace": DEFAULT_WORKSPACE, "size": size, "one_in": ONE_SUPPRESSED_IN}
+    for statement in _SETTLE:
+        db.execute(statement, values if "%(" in statement else None)
+    db.execute("vacuum analyze")
+
+
+def suppressed(size: int) -> int:
+    """How many of so many customers are suppressed."""
+    return size // ONE_SUPPRESSED_IN
+
+
+async def a_template(db: AsyncSession) -> UUID:
+    """A letter with two holes, a link and an open pixel, of about six kilobytes on the wire."""
+    template, _ = await templates.create(db, DEFAULT_WORKSPACE, "Letter", LETTER)
+    return template.id
+
+
+async def everyone(db: AsyncSession) -> UUID:
+    """The segment of all profiles."""
+    segment = Segment(workspace_id=DEFAULT_WORKSPACE, name="Everyone", rule={"all": []})
+    db.add(segment)
+    await db.flush()
+    return segment.id
+
+
+async def a_campaign(db: AsyncSession) -> UUID:
+    campaign = Campaign(
+        workspace_id=DEFAULT_WORKSPACE,
+        name="Sale",
+        slug="sale",
+        segment_id=await everyone(db),
+        template_id=await a_template(db),
+    )
+    db.add(campaign)
+    await db.flush()
+    return campaign.id
+
+
+async def a_flow(db: AsyncSession, definition: dict[str, Any], name: str = "Welcome") -> UUID:
+    flow = Flow(workspace_id=DEFAULT_WORKSPACE, name=name, slug=name.lower(), definition=definition)
+    db.add(flow)
+    await db.flush()
+    return flow.id
