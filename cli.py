@@ -123,7 +123,7 @@ def serve(target: str, settings: Settings, port: int) -> None:
         factory=True,
         workers=settings.api_workers,
         loop=Loops.uvloop,
-        log_dictconfig={"disable_existing_loggers": False},
+        log_dictconfig={"loggers": {"_granian": {"handlers": [], "propagate": True}}},  # In our form.
         websockets=False,
         workers_kill_timeout=5,
         respawn_failed_workers=False,

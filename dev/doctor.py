@@ -43,7 +43,7 @@ def run(settings: Settings, *, json: bool) -> int:
     if json:
         sys.stdout.write(to_json.dumps({"well": well, "findings": [asdict(each) for each in found]}) + "\n")
         return 0 if well else 1
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     for each in found:
         mark = "[green]✓[/]" if each.well else "[red]✗[/]"
         console.print(f"{mark} [bold]{each.what}[/]: {each.found}")

@@ -106,5 +106,5 @@ def asked(response: httpx2.Response) -> dict[str, Any]:
 @contextmanager
 def bars(console: Console) -> Iterator[Progress]:
     columns = (TextColumn("{task.description:9}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         yield progress

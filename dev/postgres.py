@@ -171,7 +171,7 @@ class Postgres:
             return wheel / "pginstall" / "bin"
         mine = self.home / f"programs-{importlib.metadata.version(WHEEL)}"
         if not mine.exists():
-            copy = mine.with_suffix(".new")
+            copy = mine.with_name(f"{mine.name}.new")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(wheel, copy / wheel.name, symlinks=True)
             libraries = wheel.with_name(wheel.name + ".libs")
@@ -181,12 +181,12 @@ class Postgres:
         return mine / wheel.name / "pginstall" / "bin"
 
     def initialise(self) -> None:
-        new = self.data.with_suffix(".new")
+        new = self.data.with_name(f"{self.data.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
         self.secret.write_text(secrets.token_urlsafe(24))
         self.secret.chmod(0o600)
-        handed = new.with_suffix(".handed")  # initdb reads it as its own user.
+        handed = self.data.with_name(f"{self.data.name}.handed")  # initdb reads it as its own user.
         handed.write_text(self.password)
         handed.chmod(0o600)
         if self.user:

