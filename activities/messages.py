@@ -101,7 +101,7 @@ class MessageActivities:
         queue: Queue,
         workspace: Workspace,
         done: Slice,
-        after: tuple[datetime, UUID],
+        after: ledger.Cursor,
         rung: asyncio.Event,
     ) -> tuple[Attempt, ledger.Claim]:
         now = self.clock.now()

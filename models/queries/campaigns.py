@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.campaigns import STARTABLE, CampaignState
 from domain.errors import Conflict
 from domain.messages import MessageState, SourceKind
-from models.base import changed
+from models.base import bulk_id, changed
 from models.campaigns import Campaign
 from models.messages import Message
 from models.profiles import Profile
@@ -104,6 +104,7 @@ async def freeze(db: AsyncSession, campaign_id: UUID, members: Select[UUID], now
         return campaign.queued
     audience = members.subquery()
     lines = select(
+        bulk_id(),
         literal(campaign.workspace_id),
         literal(campaign.id),
         literal(campaign.id),
@@ -123,6 +124,7 @@ async def freeze(db: AsyncSession, campaign_id: UUID, members: Select[UUID], now
 
 
 _LINE = [
+    "id",
     "workspace_id",
     "queue_id",
     "source_id",

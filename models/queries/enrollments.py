@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
 from domain.messages import MessageClass, MessageState, SourceKind, Work
-from models.base import changed
+from models.base import bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
 from models.queries import pokes
@@ -111,6 +111,7 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
     """Let everyone whom the select names enter the flow's present version, once."""
     members = profile_ids.subquery()
     entries = select(
+        bulk_id(),
         literal(flow.workspace_id),
         literal(flow.id),
         literal(flow.version_id),
@@ -120,7 +121,17 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
         literal(now),
         literal(now),
     )
-    columns = ["workspace_id", "flow_id", "version_id", "profile_id", "entry", "step", "due_at", "entered_at"]
+    columns = [
+        "id",
+        "workspace_id",
+        "flow_id",
+        "version_id",
+        "profile_id",
+        "entry",
+        "step",
+        "due_at",
+        "entered_at",
+    ]
     return await changed(db, insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
 
 
@@ -241,6 +252,7 @@ async def advance(
         return await changed(db, moving)
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
     lines = select(
+        bulk_id(),
         literal(move.workspace_id),
         literal(move.flow_id),
         literal(move.flow_id),
@@ -259,6 +271,7 @@ async def advance(
 
 
 _LINE = [
+    "id",
     "workspace_id",
     "queue_id",
     "source_id",

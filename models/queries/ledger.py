@@ -21,7 +21,8 @@ from models.base import changed
 
 # A message that was refused this often before acceptance is given up.
 MOST_ATTEMPTS = 10
-BEGINNING = (datetime(1970, 1, 1).astimezone(), UUID(int=0))
+Cursor = tuple[str, UUID]  # A due_at, as PostgreSQL writes it, and an id.
+BEGINNING: Cursor = ("-infinity", UUID(int=0))
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,6 @@ class Claimed(NamedTuple):
     """One message under our lease, with what is needed to write it, in the order of the claim's columns."""
 
     id: UUID
-    occasion: UUID
-    step: str
     address: str
     template_version_id: UUID
     attributes: Mapping[str, Any] | None  # None for those who have no profile.
@@ -58,7 +57,7 @@ class Claim(NamedTuple):
     claimed: list[Claimed]
     skipped: list[UUID]  # Their ids: closed by this claim.
     found: int  # Rows that were due and decided about.
-    cursor: tuple[datetime, UUID]  # Where the next claim may go on.
+    cursor: Cursor  # Where the next claim may go on.
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ with due as materialized (
         m.source_id, m.step, m.occasion, m.visit, m.resend
     from messages m
     where m.workspace_id = :workspace and m.queue_id = :queue and m.closed_at is null
-        and m.state = 'queued' and m.due_at <= :now and (m.due_at, m.id) > (:after_due, :after_id)
+        and m.state = 'queued' and m.due_at <= :now and (m.due_at, m.id) > (cast(:after_due as timestamptz), :after_id)
         and {running}
     order by m.due_at, m.id
     limit {limit}
@@ -129,10 +128,12 @@ with due as materialized (
 reached as materialized (
     select d.*, o.person_id, o.merged_into, o.time_zone,
         case when o.merged_into is null then o.attributes
-            else (select p.attributes from profiles p where p.workspace_id = :workspace and p.id = o.person_id)
+            else (select p.attributes from profiles p
+                where p.workspace_id = :workspace and p.id = o.person_id)
         end as attributes,
         case when o.merged_into is null then o.erased_at
-            else (select p.erased_at from profiles p where p.workspace_id = :workspace and p.id = o.person_id)
+            else (select p.erased_at from profiles p
+                where p.workspace_id = :workspace and p.id = o.person_id)
         end as erased_at,
         coalesce(d.bare, i.value) as sent_to, sha256(convert_to(coalesce(d.bare, i.value), 'UTF8')) as hash,
         c.marketing, c.tracking
@@ -211,7 +212,7 @@ decided as (
         tracked = v.tracked
     from verdict v
     where m.workspace_id = :workspace and m.id = v.id
-    returning v.due_at, m.state, m.id, m.occasion, m.step, m.address, m.template_version_id,
+    returning v.due_at::text as due_at, m.state, m.id, m.address, m.template_version_id,
         case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes
 ),
 leased as (
@@ -239,7 +240,7 @@ async def claim(
     lease: float,
     limit: int,
     cap: Cap | None = None,
-    after: tuple[datetime, UUID] = BEGINNING,
+    after: Cursor = BEGINNING,
 ) -> Claim:
     """Take up to `limit` messages that are due, under `attempt` and a lease of so many seconds.
 

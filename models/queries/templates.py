@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import cast, func, select
+from sqlalchemy import cast, func, select, text
+from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import templates
@@ -77,18 +77,26 @@ async def delete(db: AsyncSession, template_id: UUID) -> None:
     )
     if user := await db.scalar(select(Flow.name).where(uses).limit(1)):
         raise Conflict(f'The flow "{user}" uses this template; change or delete the flow first.')
-    try:
-        for version in await db.scalars(
-            select(TemplateVersion).where(TemplateVersion.template_id == template_id)
-        ):
-            await db.delete(version)
-        await db.flush()
-        await db.delete(template)
-        await db.flush()
-    except IntegrityError as error:
-        raise Conflict(
-            "Messages were made from this template; it is kept so that they can be shown."
-        ) from error
+    if await db.scalar(_STILL_NEEDED, {"template": template_id}):
+        raise Conflict("Messages were, or will be, made from this template; it is kept so they can be shown.")
+    await db.execute(sql_delete(TemplateVersion).where(TemplateVersion.template_id == template_id))
+    await db.delete(template)
+    await db.flush()
+
+
+# By messages that were written, or by a published flow's version in which members may still go on.
+_STILL_NEEDED = text(
+    """
+    select exists (
+        select from template_versions v join messages m on m.template_version_id = v.id
+        where v.template_id = :template
+    ) or exists (
+        select from flow_versions f cross join lateral jsonb_each_text(f.templates) pinned
+        join template_versions v on v.id::text = pinned.value
+        where v.template_id = :template
+    )
+    """
+)
 
 
 def content_of(version: TemplateVersion) -> templates.Template:

@@ -31,13 +31,13 @@ TENANT_TABLES = {
     "identities": ("workspace_id",),
     "import_chunks": ("workspace_id",),
     "import_keys": ("workspace_id",),
+    "messages": ("workspace_id", "id"),
     "order_rollups": ("workspace_id",),
     "orders": ("workspace_id", "id"),
     "rejected_rows": ("workspace_id",),
     "template_versions": ("workspace_id", "id"),
     "campaigns": ("workspace_id", "id"),
     "enrollments": ("workspace_id", "id"),
-    "messages": ("workspace_id", "id"),
     "message_events": ("workspace_id", "id"),
 }
 
@@ -347,6 +347,100 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "import_id", "key", name=op.f("pk_import_keys")),
     )
     op.create_table(
+        "messages",
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("id", sa.UUID(), server_default=sa.text("uuidv7()"), nullable=False),
+        sa.Column("queue_id", sa.UUID(), nullable=False),
+        sa.Column("source_id", sa.UUID(), nullable=False),
+        sa.Column("source_kind", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("profile_id", sa.UUID(), nullable=True),
+        sa.Column("occasion", sa.UUID(), nullable=False),
+        sa.Column("visit", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("resend", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("class", sa.Text(), nullable=False),
+        sa.Column("template_version_id", sa.UUID(), nullable=False),
+        sa.Column("bare", sa.Text(), nullable=True),
+        sa.Column("address", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), server_default="queued", nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("attempt", sa.UUID(), nullable=True),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("claimed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("marked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("closed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("reconcile_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=True),
+        sa.Column("provider_id", sa.Text(), nullable=True),
+        sa.Column("holes", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("tracked", sa.Boolean(), nullable=True),
+        sa.Column("fate", sa.Text(), nullable=True),
+        sa.Column("opened_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("clicked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column(
+            "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.CheckConstraint(
+            "(closed_at is null) = (state in ('queued', 'claimed', 'sending'))",
+            name=op.f("ck_messages_closed"),
+        ),
+        sa.CheckConstraint("class in ('marketing', 'transactional', 'test')", name=op.f("ck_messages_class")),
+        sa.CheckConstraint(
+            "fate in ('deferred', 'soft bounce', 'delivered', 'read', 'failed', 'hard bounce', 'complained')",
+            name=op.f("ck_messages_fate"),
+        ),
+        sa.CheckConstraint(
+            "source_kind in ('campaign', 'flow', 'outbox')", name=op.f("ck_messages_source_kind")
+        ),
+        sa.CheckConstraint(
+            "state <> 'skipped' or reason in ('suppressed', 'no consent', 'capped', 'no address', 'template error', 'too late', 'cancelled', 'erased', 'merged')",
+            name=op.f("ck_messages_skip"),
+        ),
+        sa.CheckConstraint(
+            "state in ('queued', 'claimed', 'sending', 'accepted', 'failed', 'skipped', 'unknown')",
+            name=op.f("ck_messages_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["workspace_id", "profile_id"],
+            ["profiles.workspace_id", "profiles.id"],
+            name=op.f("fk_messages_workspace_id_profile_id"),
+        ),
+        sa.PrimaryKeyConstraint("workspace_id", "id", name=op.f("pk_messages")),
+        postgresql_with={"fillfactor": "30"},
+    )
+    op.create_index(
+        "ix_messages_queue",
+        "messages",
+        ["workspace_id", "queue_id", "due_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("closed_at is null"),
+    )
+    op.create_index(
+        "ix_messages_reconcile",
+        "messages",
+        ["reconcile_at"],
+        unique=False,
+        postgresql_where=sa.text("reconcile_at is not null"),
+    )
+    op.create_index("ix_messages_source", "messages", ["workspace_id", "source_id", "id"], unique=False)
+    op.create_index(
+        "uq_messages_bare",
+        "messages",
+        ["workspace_id", "source_id", "occasion", "bare", "resend"],
+        unique=True,
+        postgresql_where=sa.text("profile_id is null"),
+    )
+    op.create_index(
+        "uq_messages_decision",
+        "messages",
+        ["workspace_id", "profile_id", "source_id", "step", "occasion", "visit", "resend"],
+        unique=True,
+        postgresql_where=sa.text("profile_id is not null"),
+    )
+    op.create_table(
         "order_rollups",
         sa.Column("workspace_id", sa.UUID(), nullable=False),
         sa.Column("profile_id", sa.UUID(), nullable=False),
@@ -515,105 +609,6 @@ def upgrade() -> None:
         ["workspace_id", "version_id", "step", "due_at"],
         unique=False,
         postgresql_where=sa.text("ended_at is null"),
-    )
-    op.create_table(
-        "messages",
-        sa.Column("workspace_id", sa.UUID(), nullable=False),
-        sa.Column("id", sa.UUID(), server_default=sa.text("uuidv7()"), nullable=False),
-        sa.Column("queue_id", sa.UUID(), nullable=False),
-        sa.Column("source_id", sa.UUID(), nullable=False),
-        sa.Column("source_kind", sa.Text(), nullable=False),
-        sa.Column("step", sa.Text(), nullable=False),
-        sa.Column("profile_id", sa.UUID(), nullable=True),
-        sa.Column("occasion", sa.UUID(), nullable=False),
-        sa.Column("visit", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("resend", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("channel", sa.Text(), nullable=False),
-        sa.Column("class", sa.Text(), nullable=False),
-        sa.Column("template_version_id", sa.UUID(), nullable=False),
-        sa.Column("bare", sa.Text(), nullable=True),
-        sa.Column("address", sa.Text(), nullable=True),
-        sa.Column("state", sa.Text(), server_default="queued", nullable=False),
-        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
-        sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("attempt", sa.UUID(), nullable=True),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("claimed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("marked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("closed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("reconcile_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("reason", sa.Text(), nullable=True),
-        sa.Column("detail", sa.Text(), nullable=True),
-        sa.Column("provider_id", sa.Text(), nullable=True),
-        sa.Column("holes", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
-        sa.Column("tracked", sa.Boolean(), nullable=True),
-        sa.Column("fate", sa.Text(), nullable=True),
-        sa.Column("opened_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("clicked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column(
-            "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
-        sa.CheckConstraint(
-            "(closed_at is null) = (state in ('queued', 'claimed', 'sending'))",
-            name=op.f("ck_messages_closed"),
-        ),
-        sa.CheckConstraint("class in ('marketing', 'transactional', 'test')", name=op.f("ck_messages_class")),
-        sa.CheckConstraint(
-            "fate in ('deferred', 'soft bounce', 'delivered', 'read', 'failed', 'hard bounce', 'complained')",
-            name=op.f("ck_messages_fate"),
-        ),
-        sa.CheckConstraint(
-            "source_kind in ('campaign', 'flow', 'outbox')", name=op.f("ck_messages_source_kind")
-        ),
-        sa.CheckConstraint(
-            "state <> 'skipped' or reason in ('suppressed', 'no consent', 'capped', 'no address', 'template error', 'too late', 'cancelled', 'erased', 'merged')",
-            name=op.f("ck_messages_skip"),
-        ),
-        sa.CheckConstraint(
-            "state in ('queued', 'claimed', 'sending', 'accepted', 'failed', 'skipped', 'unknown')",
-            name=op.f("ck_messages_state"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["workspace_id", "profile_id"],
-            ["profiles.workspace_id", "profiles.id"],
-            name=op.f("fk_messages_workspace_id_profile_id"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["workspace_id", "template_version_id"],
-            ["template_versions.workspace_id", "template_versions.id"],
-            name=op.f("fk_messages_workspace_id_template_version_id"),
-        ),
-        sa.PrimaryKeyConstraint("workspace_id", "id", name=op.f("pk_messages")),
-        postgresql_with={"fillfactor": "30"},
-    )
-    op.create_index(
-        "ix_messages_queue",
-        "messages",
-        ["workspace_id", "queue_id", "due_at", "id"],
-        unique=False,
-        postgresql_where=sa.text("closed_at is null"),
-    )
-    op.create_index(
-        "ix_messages_reconcile",
-        "messages",
-        ["reconcile_at"],
-        unique=False,
-        postgresql_where=sa.text("reconcile_at is not null"),
-    )
-    op.create_index("ix_messages_source", "messages", ["workspace_id", "source_id", "id"], unique=False)
-    op.create_index(
-        "uq_messages_bare",
-        "messages",
-        ["workspace_id", "source_id", "occasion", "bare", "resend"],
-        unique=True,
-        postgresql_where=sa.text("profile_id is null"),
-    )
-    op.create_index(
-        "uq_messages_decision",
-        "messages",
-        ["workspace_id", "profile_id", "source_id", "step", "occasion", "visit", "resend"],
-        unique=True,
-        postgresql_where=sa.text("profile_id is not null"),
     )
     op.create_table(
         "message_events",
