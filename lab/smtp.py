@@ -33,10 +33,14 @@ class Accepted:
 
 
 class Record:
-    """What was accepted, in memory and in a file to which each line is one write (O_APPEND)."""
+    """What was accepted, in memory and in a file to which each line is one write (O_APPEND).
 
-    def __init__(self, keep: Path | None) -> None:
+    `pace` is how many seconds pass between the keeping of a mail and the answer to it.
+    """
+
+    def __init__(self, keep: Path | None, pace: float = 0) -> None:
         self.accepted: list[Accepted] = []
+        self.pace = pace
         self.file = os.open(keep, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if keep else None
 
     async def accept(self, mail: Mail) -> str:
@@ -46,6 +50,8 @@ class Record:
         self.accepted += lines
         if self.file is not None:
             os.write(self.file, "".join(json.dumps(asdict(line)) + "\n" for line in lines).encode())
+        if self.pace:
+            await asyncio.sleep(self.pace)
         return f"250 2.0.0 Kept as {len(self.accepted)}"
 
 
@@ -65,13 +71,14 @@ class SmtpLab(SmtpServer):
         host: str = "127.0.0.1",
         port: int = 0,
         keep: Path | None = None,
+        pace: float = 0,
         credentials: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         extensions: tuple[str, ...] = EXTENSIONS,
         mechanisms: str = "PLAIN LOGIN",
     ) -> None:
-        self.record = Record(keep)
+        self.record = Record(keep, pace)
         self.orders = Faults()
         super().__init__(
             self.record.accept,
@@ -114,11 +121,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--keep", type=Path, help="a file that gets a line of JSON for each recipient")
+    parser.add_argument("--pace", type=float, default=0, help="seconds from keeping a mail to answering")
     parser.add_argument(
         "--fault", type=Fault.of, action="append", default=[], help="the fields of Fault, as JSON"
     )
     given = parser.parse_args(arguments)
-    lab = SmtpLab(host=given.host, port=given.port, keep=given.keep)
+    lab = SmtpLab(host=given.host, port=given.port, keep=given.keep, pace=given.pace)
     lab.fail(*given.fault)
     asyncio.run(serve(lab))
 

@@ -1,0 +1,98 @@
+"""A campaign of 20,000 while its world falls apart: nobody is lost, nobody gets two mails."""
+
+import asyncio
+import signal
+
+from tests.chaos.audience import a_campaign
+from tests.chaos.site import Site, everyone_is_accounted_for, only_what_was_on_the_wire_is_unknown
+
+PEOPLE = 20_000
+MAILS = PEOPLE * 19 // 20
+PACE = 0.005  # Seconds a mail on one of the channel's sixteen connections.
+CONNECTIONS = 16
+DEADLINE = 60  # Seconds from the last blow to the end.
+
+
+async def test_a_worker_killed_three_times_loses_nobody_and_writes_to_nobody_twice(site: Site) -> None:
+    await site.start(PACE)
+    site.start_worker()
+    await a_campaign(site, PEOPLE)
+
+    for first, last in ((0.05, 0.25), (0.35, 0.55), (0.65, 0.85)):
+        await site.mails_kept(site.dice.uniform(first, last), MAILS)
+        await site.kill_worker()
+        site.start_worker()
+    await site.campaign_completed(within=DEADLINE)
+
+    counts = everyone_is_accounted_for(site)
+    assert counts.total() == PEOPLE
+    assert counts["skipped"] == PEOPLE - MAILS
+    assert counts["failed"] == 0
+    only_what_was_on_the_wire_is_unknown(site)
+    for held in site.held:
+        assert len(held) < 200, "more was marked at a time than the wire needs"
+
+
+async def test_a_worker_that_is_told_to_stop_leaves_nothing_unknown(site: Site) -> None:
+    await site.start(PACE)
+    worker = site.start_worker()
+    await a_campaign(site, PEOPLE // 4)
+
+    await site.mails_kept(0.3, MAILS // 4)
+    assert worker.child is not None
+    worker.child.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.child.wait, 10) == 0
+    open_ = site.ask("select state, count(*) from messages where closed_at is null group by 1")
+    assert [state for state, _ in open_] == ["queued"]
+
+    site.start_worker()
+    await site.campaign_completed(within=DEADLINE)
+    counts = everyone_is_accounted_for(site)
+    assert counts == {"accepted": MAILS // 4, "skipped": (PEOPLE - MAILS) // 4}
+
+
+async def test_a_temporal_server_killed_in_the_middle_costs_nobody_his_mail(site: Site) -> None:
+    await site.start(PACE)
+    site.start_worker()
+    await a_campaign(site, PEOPLE)
+
+    await site.mails_kept(site.dice.uniform(0.1, 0.7), MAILS)
+    site.temporal.kill()
+    await asyncio.sleep(site.dice.uniform(0.5, 2))
+    site.temporal.start()
+    await site.campaign_completed(within=DEADLINE)
+
+    counts = everyone_is_accounted_for(site)
+    assert counts == {"accepted": MAILS, "skipped": PEOPLE - MAILS}
+
+
+async def test_a_database_killed_in_the_middle_makes_no_answer_unknown(site: Site) -> None:
+    await site.start(PACE)
+    site.start_worker()
+    await a_campaign(site, PEOPLE)
+
+    await site.mails_kept(site.dice.uniform(0.1, 0.7), MAILS)
+    site.postgres.kill()
+    await asyncio.sleep(site.dice.uniform(0.5, 2))
+    site.postgres.start()
+    await site.campaign_completed(within=DEADLINE)
+
+    counts = everyone_is_accounted_for(site)
+    assert counts == {"accepted": MAILS, "skipped": PEOPLE - MAILS}
+
+
+async def test_a_mail_server_killed_in_the_middle_leaves_unknown_what_it_did_not_answer(site: Site) -> None:
+    await site.start(PACE)
+    site.start_worker()
+    await a_campaign(site, PEOPLE)
+
+    await site.mails_kept(site.dice.uniform(0.1, 0.7), MAILS)
+    site.mail.kill()
+    await asyncio.sleep(site.dice.uniform(0.5, 1))
+    site.start_mail(PACE)
+    await site.campaign_completed(within=DEADLINE)
+
+    counts = everyone_is_accounted_for(site)
+    assert counts["unknown"] <= CONNECTIONS
+    assert counts["accepted"] == MAILS - counts["unknown"]
+    assert counts["skipped"] == PEOPLE - MAILS
