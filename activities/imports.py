@@ -5,7 +5,6 @@ import's row: a worker that finds it moved by somebody else leaves it to them.
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
@@ -17,12 +16,10 @@ from domain.clock import Clock
 from domain.csv_rows import BLOCK, read_header, read_piece
 from domain.errors import Invalid
 from domain.imports import (
-    CustomerLine,
     CustomerReader,
     ImportKind,
     ImportState,
     Layout,
-    OrderLine,
     OrderReader,
     Refusal,
 )
@@ -95,17 +92,17 @@ class Batch(NamedTuple):
 
     begin: Place
     end: Place
-    lines: Sequence[CustomerLine] | Sequence[OrderLine]
+    ready: imported.Ready
     refusals: list[Refusal]
 
     @property
     def rows(self) -> int:
-        return len(self.lines) + len(self.refusals)
+        return self.ready.rows + len(self.refusals)
 
 
 class ImportActivities:
     def __init__(self, sessions: Sessions, clock: Clock, seconds: float = 15, batch: int = BATCH) -> None:
-        """`seconds` is how long a slice works, apart from the batch in hand; a batch has so many rows at most."""
+        """`seconds` is how long a slice works, apart from the batch in hand; `batch` its rows at most."""
         self.sessions = sessions
         self.clock = clock
         self.seconds = seconds
@@ -219,7 +216,7 @@ class ImportActivities:
             row = await imports.locked(db, run.import_id)
             if row.state != ImportState.RUNNING or row.position != batch.begin.position:
                 return None
-            stored = await imported.store(db, row, batch.lines, now)
+            stored = await imported.store(db, row, batch.ready, now)
             await imports.refuse(db, row, batch.refusals)
             if stored.order_ids:
                 await enrollments.enter_by_orders(db, run.workspace_id, stored.order_ids, now)
@@ -266,4 +263,4 @@ def check(
     lines, refusals = reader.read(piece.rows, piece.clean)
     refusals += [Refusal(line, layout.name(cell), f"{reason}.") for line, cell, reason in piece.unreadable]
     end = Place(at.position + piece.size, at.line + piece.lines)
-    return Batch(at, end, lines, refusals), piece.skip_line
+    return Batch(at, end, imported.ready(layout.kind, lines), refusals), piece.skip_line

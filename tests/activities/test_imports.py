@@ -390,24 +390,24 @@ class Died(BaseException):
 
 
 async def test_a_worker_that_dies_between_any_two_statements_costs_nothing(sessions: Sessions) -> None:
-    expected = await both(sessions, batch=15)
+    expected = await both(sessions, batch=25)
     for kind in MESSY:
         nth, died = 0, True
         while died:
             nth += 1
             await wiped(sessions)
             if kind == "orders":
-                await loaded(sessions, await uploaded(sessions, "customers", MESSY["customers"]), batch=15)
+                await loaded(sessions, await uploaded(sessions, "customers", MESSY["customers"]), batch=25)
             run = await uploaded(sessions, kind, MESSY[kind])
             with dying_at(sessions, nth):
                 try:
-                    await loaded(sessions, run, batch=15)
+                    await loaded(sessions, run, batch=25)
                     died = False
                 except Died:
                     pass
-            await loaded(sessions, run, batch=15)
+            await loaded(sessions, run, batch=25)
             if kind == "customers":
-                await loaded(sessions, await uploaded(sessions, "orders", MESSY["orders"]), batch=15)
+                await loaded(sessions, await uploaded(sessions, "orders", MESSY["orders"]), batch=25)
             assert await everything(sessions) == expected, f"{kind}, statement {nth}"
         assert nth > 20
 
@@ -428,18 +428,18 @@ class Forgetful(Sessions):
 
 
 async def test_a_lost_answer_to_any_commit_changes_nothing(sessions: Sessions) -> None:
-    expected = await both(sessions, batch=15)
+    expected = await both(sessions, batch=25)
     nth, lost = 0, True
     while lost:
         nth += 1
         await wiped(sessions)
-        await loaded(sessions, await uploaded(sessions, "customers", MESSY["customers"]), batch=15)
+        await loaded(sessions, await uploaded(sessions, "customers", MESSY["customers"]), batch=25)
         run = await uploaded(sessions, "orders", MESSY["orders"])
         try:
-            await loaded(Forgetful(sessions, nth), run, batch=15)
+            await loaded(Forgetful(sessions, nth), run, batch=25)
             lost = False
         except ConnectionError:
-            await loaded(sessions, run, batch=15)
+            await loaded(sessions, run, batch=25)
         assert await everything(sessions) == expected
     assert nth > 4
 

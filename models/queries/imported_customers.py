@@ -1,0 +1,229 @@
+"""People that a file brings: profiles with names, consents and attributes, a batch at a time.
+
+It decides first and writes afterwards, so that a row which says nothing new touches nothing.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils import uuid7
+
+from domain.imports import CustomerLine
+from domain.profiles import ConsentSource
+from models.imports import Import
+from models.queries.copying import NULL, cell, copy
+from models.queries.imports import Stored
+
+_INCOMING_CUSTOMERS = text(
+    """
+    create temporary table if not exists incoming_customers (
+        line int, new_id uuid, customer_id text, email text, consent_email text, email_consent_id uuid,
+        consent_tracking text, tracking_consent_id uuid, time_zone text, attributes jsonb
+    ) on commit delete rows
+    """
+)
+_DECIDED_CUSTOMERS = text(
+    """
+    create temporary table if not exists decided_customers (
+        line int primary key, profile_id uuid, customer_id text, email text, time_zone text, attributes jsonb,
+        refused boolean, is_new boolean, differs boolean, adds_email boolean,
+        promotes_email boolean,
+        consent_email text, email_consent_id uuid, consent_tracking text, tracking_consent_id uuid
+    ) on commit delete rows
+    """
+)
+
+# Who each waiting row is about, and what it changes, for the rows whose turn it is: no earlier waiting row is
+# about the same person or names the same address. So a file's rows work in their order, wherever a batch
+# ends, and no statement meets a person twice. An address never goes from one profile to another, so what is
+# refused is refused out of turn as well.
+#
+# Consent, as `domain.profiles.may_grant` has it: a denial is always taken. A grant is taken where nobody
+# denied, and in place of a denial that came by import; it never lifts an unsubscribe. Suppressions are not
+# touched.
+_DECIDE = text(
+    """
+    insert into decided_customers
+    with named as (
+        select c.*, holder.profile_id as holder, holder.is_primary,
+            case when c.customer_id is null then holder.profile_id else person.profile_id end as known
+        from incoming_customers c
+        left join identities person
+            on person.workspace_id = :workspace and person.kind = 'user_id' and person.value = c.customer_id
+        left join identities holder
+            on holder.workspace_id = :workspace and holder.kind = 'email' and holder.value = c.email
+    ), judged as (
+        select *, holder is not null and holder is distinct from known as refused from named
+    ), turns as (
+        select *,
+            line = min(line) filter (where not refused) over (
+                partition by coalesce(known::text, 'id ' || customer_id, 'address ' || email)
+            ) and line = min(line) filter (where not refused) over (
+                partition by coalesce(email, line::text)
+            ) as in_turn
+        from judged
+    )
+    select t.line, coalesce(t.known, t.new_id), t.customer_id, t.email, t.time_zone, t.attributes,
+        t.refused, t.known is null,
+        t.known is not null and (
+            p.attributes || t.attributes <> p.attributes
+            or coalesce(t.time_zone, p.time_zone) is distinct from p.time_zone
+        ),
+        t.email is not null and t.holder is null,
+        t.holder is not null and not t.is_primary,
+        case when e.state is null or t.consent_email <> e.state
+            and (t.consent_email = 'denied' or e.source = :source) then t.consent_email end,
+        t.email_consent_id,
+        case when k.state is null or t.consent_tracking <> k.state
+            and (t.consent_tracking = 'denied' or k.source = :source) then t.consent_tracking end,
+        t.tracking_consent_id
+    from turns t
+    left join profiles p on p.workspace_id = :workspace and p.id = t.known
+    left join consents e on e.workspace_id = :workspace and e.profile_id = t.known
+        and e.purpose = 'email' and e.ended_at is null
+    left join consents k on k.workspace_id = :workspace and k.profile_id = t.known
+        and k.purpose = 'tracking' and k.ended_at is null
+    where t.refused or t.in_turn
+    """
+)
+_COUNT = text(
+    """
+    select count(*) filter (where refused) as refused,
+        count(*) filter (where not refused and (is_new or changes)) as imported,
+        count(*) filter (where not refused and not (is_new or changes)) as unchanged,
+        coalesce(bool_or(not refused and changes and not is_new), false) as some_known_change
+    from (
+        select *, differs or adds_email or promotes_email
+            or consent_email is not null or consent_tracking is not null as changes
+        from decided_customers
+    ) decided
+    """
+)
+_REFUSE_HELD = text(
+    """
+    insert into rejected_rows (workspace_id, import_id, line, "column", reason)
+    select :workspace, :import, line, 'email',
+        'Another profile already has the address ' || email || ': give this one its own, or merge the two.'
+    from decided_customers where refused
+    """
+)
+_ADD_PROFILES = text(
+    """
+    insert into profiles (workspace_id, id, attributes, time_zone, created_at, updated_at)
+    select :workspace, profile_id, attributes, time_zone, :now, :now
+    from decided_customers where not refused and is_new order by line
+    """
+)
+_CHANGE_KNOWN = [
+    text(
+        """
+        update profiles p set attributes = p.attributes || d.attributes,
+            time_zone = coalesce(d.time_zone, p.time_zone), updated_at = :now
+        from decided_customers d
+        where not d.refused and d.differs and p.workspace_id = :workspace and p.id = d.profile_id
+        """
+    ),
+    # An address in a file becomes the one that we write to; the others stay as names.
+    text(
+        """
+        update identities n set is_primary = false
+        from decided_customers d
+        where not d.refused and not d.is_new and (d.adds_email or d.promotes_email)
+            and n.workspace_id = :workspace and n.profile_id = d.profile_id and n.kind = 'email'
+            and n.is_primary
+        """
+    ),
+    text(
+        """
+        update identities n set is_primary = true
+        from decided_customers d
+        where not d.refused and d.promotes_email
+            and n.workspace_id = :workspace and n.kind = 'email' and n.value = d.email
+        """
+    ),
+    text(
+        """
+        update consents c set ended_at = :now
+        from decided_customers d
+        where not d.refused and not d.is_new and c.workspace_id = :workspace and c.profile_id = d.profile_id
+            and c.ended_at is null
+            and case c.purpose when 'email' then d.consent_email when 'tracking' then d.consent_tracking end
+                = any(case when c.source = :source then array['granted', 'denied'] else array['denied'] end)
+        """
+    ),
+]
+_ADD_NAMES_AND_CONSENTS = text(
+    """
+    with names as (
+        insert into identities (workspace_id, kind, value, profile_id, created_at)
+        select :workspace, given.kind, given.value, d.profile_id, :now
+        from decided_customers d
+        cross join lateral (values
+            ('user_id', case when d.is_new then d.customer_id end),
+            ('email', case when d.adds_email then d.email end)
+        ) given (kind, value)
+        where not d.refused and given.value is not null
+        order by d.line
+    )
+    insert into consents (workspace_id, id, profile_id, purpose, state, source, at)
+    select :workspace, given.id, d.profile_id, given.purpose, given.state, :source, :now
+    from decided_customers d
+    cross join lateral (values
+        ('email', d.consent_email, d.email_consent_id),
+        ('tracking', d.consent_tracking, d.tracking_consent_id)
+    ) given (purpose, state, id)
+    where not d.refused and given.state is not null
+    order by d.line
+    """
+)
+_GO_ON = text(
+    """
+    delete from incoming_customers c using decided_customers d
+    where d.line = c.line
+    """
+)
+
+
+def row(person: CustomerLine) -> str:
+    """A person as COPY reads one, with ids in case they are new."""
+    line, customer, email, mail, tracking, zone, attributes = person
+    return (
+        f"{line}\t{uuid7().hex}\t{cell(customer)}\t{cell(email)}\t{_consent(mail)}\t{_consent(tracking)}\t"
+        f"{zone or NULL}\t{cell(attributes)}\n"
+    )
+
+
+def _consent(state: str | None) -> str:
+    return f"{state}\t{uuid7().hex}" if state else f"{NULL}\t{NULL}"
+
+
+async def store(db: AsyncSession, import_: Import, rows: bytes, count: int, now: datetime) -> Stored:
+    """Add the people who are new and change what is said otherwise of those who are known."""
+    await db.execute(_INCOMING_CUSTOMERS)
+    await db.execute(_DECIDED_CUSTOMERS)
+    await copy(db, "incoming_customers", rows)
+    values = {
+        "workspace": import_.workspace_id,
+        "import": import_.id,
+        "source": ConsentSource.IMPORT.value,
+        "now": now,
+    }
+    waiting, imported, unchanged, refused = count, 0, 0, 0
+    while waiting:
+        await db.execute(_DECIDE, values)
+        round_ = (await db.execute(_COUNT)).one()
+        if round_.refused:
+            await db.execute(_REFUSE_HELD, values)
+        if round_.imported:
+            await db.execute(_ADD_PROFILES, values)
+            for statement in _CHANGE_KNOWN if round_.some_known_change else ():
+                await db.execute(statement, values)
+            await db.execute(_ADD_NAMES_AND_CONSENTS, values)
+        imported, unchanged = imported + round_.imported, unchanged + round_.unchanged
+        refused += round_.refused
+        waiting = count - imported - unchanged - refused
+        if waiting:
+            await db.execute(_GO_ON)
+            await db.execute(text("delete from decided_customers"))
+    return Stored(imported, unchanged, refused)
