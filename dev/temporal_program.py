@@ -127,7 +127,8 @@ def build(target: Path, say: Say) -> Path:
             "put a `temporal` with server 1.29.1 or newer on the PATH"
         )
     (folder / "temporal").replace(target)
-    shutil.rmtree(folder, ignore_errors=True)
+    for done_with in (folder, cache() / "go"):
+        shutil.rmtree(done_with, ignore_errors=True)
     say(f"Temporal: built in {time.monotonic() - began:.0f} s and kept as {target}.")
     return target
 
