@@ -126,7 +126,11 @@ with due as materialized (
     for update of m skip locked
 ),
 reached as materialized (
-    select d.*, o.person_id, o.merged_into, o.time_zone,
+    select d.*, o.person_id,
+        case when o.merged_into is null then o.time_zone
+            else (select p.time_zone from profiles p
+                where p.workspace_id = :workspace and p.id = o.person_id)
+        end as time_zone,
         case when o.merged_into is null then o.attributes
             else (select p.attributes from profiles p
                 where p.workspace_id = :workspace and p.id = o.person_id)
@@ -327,10 +331,10 @@ def _put_back(kind: SourceKind) -> TextClause:
 
 async def put_back(
     db: AsyncSession, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime
-) -> list[UUID]:
+) -> dict[UUID, MessageState]:
     """Let go of claimed messages that were not marked: to the queue, or skipped if the source is cancelled.
 
-    Returns those that were skipped.
+    Returns what became of those that were ours to put back. The others had been recovered before.
     """
     rows = await db.execute(
         _put_back(queue.kind),
@@ -342,7 +346,7 @@ async def put_back(
             "ids": list(ids),
         },
     )
-    return [row.id for row in rows if row.state == MessageState.SKIPPED]
+    return {row.id: MessageState(row.state) for row in rows}
 
 
 _SKIP = text(
