@@ -194,15 +194,20 @@ class Stack:
     def free(self, name: str, wish: int, taken: set[int]) -> int:
         port = free_port(0 if wish in taken else wish)
         taken.add(port)
-        if wish and port != wish:
-            self.say(f"Port {wish} ({name}) is in use: taking {port}")
+        self.tell_port(name, wish, port)
         return port
+
+    def tell_port(self, name: str, wish: int, got: int) -> None:
+        if wish and got != wish:
+            self.say(f"Port {wish} ({name}) is in use: taking {got}")
 
     def start_database(self) -> None:
         """PostgreSQL, its database, and the newest migration."""
-        database = Postgres(port=port_of(self.settings.database_url, 5433))
+        wish = port_of(self.settings.database_url, 5433)
+        database = Postgres(port=wish)
         self.parts.append(Watched("PostgreSQL", database))
         database.start()
+        self.tell_port("PostgreSQL", wish, database.port)
         for name, role in (("", APP), ("ENGINE_", ENGINE), ("ADMIN_", OWNER)):
             self.addresses[f"{name}DATABASE_URL"] = database.url(DATABASE, role)
         if DATABASE not in database.databases():
@@ -221,14 +226,15 @@ class Stack:
             raise StackError(f"the migrations fail: {done.stderr.strip().removeprefix('campanile: ')}")
 
     def start_temporal(self) -> None:
+        wish = port_of(f"//{self.settings.temporal_address}", 7233)
+        ui_wish = port_of(self.settings.temporal_ui_url, 8233)
         temporal = Temporal(
-            self.state / "temporal" / "temporal.db",
-            port_of(f"//{self.settings.temporal_address}", 7233),
-            port_of(self.settings.temporal_ui_url, 8233),
-            folder=self.state / "logs",
+            self.state / "temporal" / "temporal.db", wish, ui_wish, folder=self.state / "logs"
         )
         self.parts.append(Watched("Temporal", temporal))
         temporal.start()
+        self.tell_port("Temporal", wish, temporal.port)
+        self.tell_port("Temporal's web UI", ui_wish, temporal.ui_port)
         self.addresses["TEMPORAL_ADDRESS"] = temporal.address
         self.addresses["TEMPORAL_UI_URL"] = temporal.ui_url
         self.say("Temporal is ready")
