@@ -98,7 +98,7 @@ counted as (
     do update set n = cap_counters.n + 1 where cap_counters.n < :cap_limit
     returning profile_id
 ),
-verdict as (
+verdict as materialized (
     select j.*, case when skip is null and later is null and class = 'marketing'
         and person_id not in (select profile_id from counted) then 'capped' else skip end as reason
     from judged j
@@ -107,7 +107,7 @@ verdict as (
 ),"""
 
 _NO_CAP = """
-verdict as (select j.*, skip as reason from judged j),"""
+verdict as materialized (select j.*, skip as reason from judged j),"""
 
 # Each message looks up its person, address and what stands against it, by index and one by one: laterals
 # with a limit and scalar subqueries leave the planner no other way, whatever it believes of a ledger that
@@ -319,25 +319,27 @@ update messages m set
     closed_at = case when {given_up} then cast(:now as timestamptz) end,
     attempt = null
 where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
-    and m.state = 'claimed'
+    and m.state in ('claimed'{again})
 returning m.id, m.state
 """
 
 
 @cache
-def _put_back(kind: SourceKind) -> TextClause:
-    return text(_PUT_BACK.format(given_up=_GIVEN_UP[kind]))
+def _put_back(kind: SourceKind, again: bool) -> TextClause:
+    return text(_PUT_BACK.format(given_up=_GIVEN_UP[kind], again=", 'sending'" if again else ""))
 
 
 async def put_back(
-    db: AsyncSession, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime
+    db: AsyncSession, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime, again: bool = False
 ) -> dict[UUID, MessageState]:
     """Let go of claimed messages that were not marked: to the queue, or skipped if the source is cancelled.
 
-    Returns what became of those that were ours to put back. The others had been recovered before.
+    `again` says that a mark was never answered and is now refused: what it had marked was not sent, so that
+    goes back, too. Returns what became of those that were ours to put back. The others had been recovered
+    before.
     """
     rows = await db.execute(
-        _put_back(queue.kind),
+        _put_back(queue.kind, again),
         {
             "workspace": queue.workspace_id,
             "queue": queue.id,
