@@ -119,7 +119,8 @@ with due as materialized (
         m.source_id, m.step, m.occasion, m.visit, m.resend
     from messages m
     where m.workspace_id = :workspace and m.queue_id = :queue and m.closed_at is null
-        and m.state = 'queued' and m.due_at <= :now and (m.due_at, m.id) > (cast(:after_due as timestamptz), :after_id)
+        and m.state = 'queued' and m.due_at <= :now
+        and (m.due_at, m.id) > (cast(:after_due as timestamptz), :after_id)
         and {running}
     order by m.due_at, m.id
     limit {limit}
