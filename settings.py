@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     signing_key: str = Field(default=DEVELOPMENT_SECRET, description="Signs the tokens in tracking links")
 
     smtp_url: str = Field(
-        default="smtp://127.0.0.1:1025", description="smtp[s]://[user:password@]host:port; ?starttls=1"
+        default="smtp://127.0.0.1:1025", description="smtp, smtp+starttls or smtps://[user:password@]host:port"
     )
     mailbox_url: str = Field(
         default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
