@@ -26,6 +26,7 @@ from models.base import Sessions
 from settings import Settings
 from workflows import upkeep
 from workflows.campaigns import CampaignWorkflow
+from workflows.correlation import CorrelatedWorker
 from workflows.flows import FlowWorkflow
 from workflows.imports import ImportWorkflow
 from workflows.outbox import OutboxWorkflow
@@ -95,6 +96,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
         max_concurrent_activities=settings.worker_slots,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=20, initial=5),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, maximum=10, initial=2),
+        interceptors=[CorrelatedWorker()],
         graceful_shutdown_timeout=timedelta(seconds=30),
     )
 

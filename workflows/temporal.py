@@ -15,6 +15,8 @@ from temporalio.common import (
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import GrpcCompression
 
+from workflows.correlation import CorrelatedClient
+
 TASK_QUEUE = "campanile"
 
 WORKSPACE = SearchAttributeKey.for_keyword("CampanileWorkspace")
@@ -92,5 +94,6 @@ async def connect(address: str, namespace: str = "default", *, lazy: bool = Fals
         namespace=namespace,
         data_converter=pydantic_data_converter,
         lazy=lazy,
+        interceptors=[CorrelatedClient()],
         grpc_compression=GrpcCompression.NONE,
     )
