@@ -5,7 +5,7 @@ it leaves rows in `sending`: whoever finds their lease ended writes `unknown`, a
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -120,16 +120,31 @@ class MessageActivities:
     async def _deliver(
         self, attempt: Attempt, workspace: Workspace, claimed: Sequence[Claimed], done: Slice
     ) -> None:
+        """Wire batch by wire batch. What is marked is seen through to its end, whoever wants us to leave."""
         by_template: dict[UUID, list[Claimed]] = {}
         for message in claimed:
             by_template.setdefault(message.template_version_id, []).append(message)
         writers = await self.letters.of(workspace, by_template)
         size = self.channel.capabilities.wire_batch
-        for version, messages in by_template.items():
-            for start in range(0, len(messages), size):
-                await self._dispatch(attempt, writers[version], messages[start : start + size], done)
+        left = deque(
+            (writers[version], messages[start : start + size])
+            for version, messages in by_template.items()
+            for start in range(0, len(messages), size)
+        )
+        try:
+            while left and not activity.is_worker_shutdown():
+                await to_the_end(self._dispatch(attempt, *left.popleft(), done))
+        except asyncio.CancelledError:
+            await self._let_go(attempt, [message.id for _, batch in left for message in batch], done)
+            raise
+        await self._let_go(attempt, [message.id for _, batch in left for message in batch], done)
+
+    async def _let_go(self, attempt: Attempt, unsent: Sequence[UUID], done: Slice) -> None:
+        """Give up the lease; what is still claimed under it goes back to the queue."""
         async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            counts = await self._put_back(db, attempt, unsent)
             await ledger.drop_lease(db, attempt.queue, attempt.id)
+        self._count_unsent(counts, done)
 
     async def _dispatch(
         self, attempt: Attempt, writer: Writer, messages: Sequence[Claimed], done: Slice
@@ -181,22 +196,34 @@ class MessageActivities:
         again: bool,
     ) -> set[UUID]:
         queue, now = attempt.queue, self.clock.now()
-        skipped: list[UUID] = []
-        back: list[UUID] = []
         async with self.sessions.batch(queue.workspace_id) as db:
             letters = [(envelope.id, envelope.holes) for envelope in envelopes]
             marked = await ledger.mark(db, queue, attempt.id, letters, now, again) if letters else set()
-            if errors:
-                skipped = await ledger.skip_unwritable(db, queue, attempt.id, errors, now)
-            if len(marked) < len(envelopes):
-                back = [envelope.id for envelope in envelopes if envelope.id not in marked]
-                skipped += await ledger.put_back(db, queue, attempt.id, back, now)
-            if back or skipped:
-                await self._uncount(db, attempt, {*back, *skipped})
-                await self._closed(db, queue, skipped)
-        done.skipped += len(skipped)
-        done.again += len(set(back) - set(skipped))
+            unwritable = await ledger.skip_unwritable(db, queue, attempt.id, errors, now) if errors else []
+            refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
+            counts = await self._put_back(db, attempt, refused, unwritable)
+        self._count_unsent(counts, done)
         return marked
+
+    async def _put_back(
+        self, db: AsyncSession, attempt: Attempt, claimed: Sequence[UUID], skipped: Sequence[UUID] = ()
+    ) -> Counter[MessageState]:
+        """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
+
+        What somebody else recovered meanwhile was uncounted by them. Returns how many are in which state.
+        """
+        states = dict.fromkeys(skipped, MessageState.SKIPPED)
+        if claimed:
+            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, self.clock.now())
+        if states:
+            await self._uncount(db, attempt, states)
+            closed = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
+            await self._closed(db, attempt.queue, closed)
+        return Counter(states.values())
+
+    def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
+        done.skipped += counts[MessageState.SKIPPED]
+        done.again += counts[MessageState.QUEUED]
 
     async def _settle(
         self, attempt: Attempt, batch: Sequence[Envelope], outcomes: Sequence[Outcome], done: Slice
