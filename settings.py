@@ -27,7 +27,8 @@ class Settings(BaseSettings):
         default="development", description="development or production, which refuses default secrets"
     )
     state_dir: Path = Field(
-        default=Path(".campanile"), description="The embedded stack's state, in the repository; not read from .env"
+        default=Path(".campanile"),
+        description="The embedded stack's state, in the repository; not read from .env",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="DEBUG, INFO, WARNING or ERROR"
@@ -67,7 +68,8 @@ class Settings(BaseSettings):
     signing_key: str = Field(default=DEVELOPMENT_SECRET, description="Signs the tokens in tracking links")
 
     smtp_url: str = Field(
-        default="smtp://127.0.0.1:1025", description="smtp, smtp+starttls or smtps://[user:password@]host:port"
+        default="smtp://127.0.0.1:1025",
+        description="smtp, smtp+starttls or smtps://[user:password@]host:port",
     )
     mailbox_url: str = Field(
         default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
