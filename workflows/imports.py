@@ -55,14 +55,14 @@ def id_of(row: Import) -> str:
     return workflow_id("import", row.id, slug(row.file_name))
 
 
-async def start(client: Client, row: Import) -> None:
+async def start(client: Client, row: Import, task_queue: str = TASK_QUEUE) -> None:
     """Start the import's workflow. It does no harm if it runs, or ran, already."""
     what = "orders that start flows" if row.live else row.kind
     await client.start_workflow(
         ImportWorkflow.run,
         ImportRun(row.workspace_id, row.id),
         id=id_of(row),
-        task_queue=TASK_QUEUE,
+        task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=search_attributes(row.workspace_id, "import", row.file_name, ImportState.UPLOADED),
         static_summary=f"Import of {what}: {row.file_name}"[:200],

@@ -2,11 +2,11 @@
 
 import asyncio
 import csv
+import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from domain.imports import ImportState
 from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.flows import Flow, FlowVersion
 from models.queries import imports, profiles
 from tests.importing import (
     LEFT_OVERS,
@@ -35,11 +36,15 @@ from tests.importing import (
 )
 from tests.support import GivenClock
 
-SAMPLE = ROOT / "samples" / "cdnow_orders.csv"
+SAMPLE = (ROOT / "samples" / "cdnow_orders.csv").read_bytes()
 GIVEN = GivenClock().now()
 
 TWO = "customer_id,email,first_name\n1,ada@example.com,Ada\n2,bob@example.com,Bob\n"
-BOUGHT = "customer_id,ordered_on,quantity,total_usd\n1,1997-01-01,2,29.33\n1,1997-01-18,1,9.77\n2,1997-01-18,1,9.77\n"
+BOUGHT = """customer_id,ordered_on,quantity,total_usd
+1,1997-01-01,2,29.33
+1,1997-01-18,1,9.77
+2,1997-01-18,1,9.77
+"""
 
 
 async def test_customers_become_profiles_with_names_consents_and_attributes(sessions: Sessions) -> None:
@@ -322,13 +327,10 @@ async def test_a_line_that_never_ends_costs_one_row(sessions: Sessions) -> None:
 
 
 async def test_the_samples_orders_all_come_in(sessions: Sessions) -> None:
-    with SAMPLE.open() as file:
-        buyers = {row["customer_id"] for row in csv.DictReader(file)}
+    buyers = {row["customer_id"] for row in csv.DictReader(io.StringIO(SAMPLE.decode()))}
     await imported(sessions, "customers", "customer_id\n" + "\n".join(buyers))
-    data = Path(SAMPLE).read_bytes()
-
-    assert counts(await imported(sessions, "orders", data, batch=1000)) == (6919, 0, 0)
-    assert counts(await imported(sessions, "orders", data)) == (0, 6919, 0)
+    assert counts(await imported(sessions, "orders", SAMPLE, batch=1000)) == (6919, 0, 0)
+    assert counts(await imported(sessions, "orders", SAMPLE)) == (0, 6919, 0)
     [(people, bought)] = await asked(sessions, "select count(*), sum(count) from order_rollups")
     assert (people, bought) == (2357, 6919)
 
@@ -336,7 +338,8 @@ async def test_the_samples_orders_all_come_in(sessions: Sessions) -> None:
 MESSY = {
     "customers": "customer_id,email,consent_email,city\n"
     + "".join(
-        f"{n % 7},{'ada' if n % 5 == 0 else f'c{n % 11}'}@example.com,{('granted', 'denied', '')[n % 3]},Köln {n % 4}\n"
+        f"{n % 7},{'ada' if n % 5 == 0 else f'c{n % 11}'}@example.com,"
+        f"{('granted', 'denied', '')[n % 3]},Köln {n % 4}\n"
         for n in range(40)
     )
     + "9,broken\n,,,\n",
@@ -353,8 +356,7 @@ async def both(sessions: Sessions, chunk: int = 1000, batch: int = 10_000) -> li
 
 
 async def wiped(sessions: Sessions) -> None:
-    tables = "rejected_rows, import_chunks, import_keys, imports, order_rollups, orders, consents, identities, profiles"
-    for table in tables.split(", "):
+    for table in ("imports", "order_rollups", "orders", "consents", "identities", "profiles"):
         async with sessions(DEFAULT_WORKSPACE) as db:
             await (await db.connection()).exec_driver_sql(f"delete from {table}")
 
@@ -368,7 +370,7 @@ async def test_chunks_and_batches_make_no_difference(sessions: Sessions) -> None
 
 @contextmanager
 def dying_at(sessions: Sessions, nth: int) -> Iterator[list[int]]:
-    """The process dies at its nth statement from now on. Yields a list with the number of statements so far."""
+    """The process dies at its nth statement or commit from now on. Yields how many there were."""
     engine, seen = sessions._app.sync_engine, [0]
 
     def die(*_: Any) -> None:
@@ -391,14 +393,14 @@ class Died(BaseException):
 
 async def test_a_worker_that_dies_between_any_two_statements_costs_nothing(sessions: Sessions) -> None:
     expected = await both(sessions, batch=25)
-    for kind in MESSY:
+    for kind, data in MESSY.items():
         nth, died = 0, True
         while died:
             nth += 1
             await wiped(sessions)
             if kind == "orders":
                 await loaded(sessions, await uploaded(sessions, "customers", MESSY["customers"]), batch=25)
-            run = await uploaded(sessions, kind, MESSY[kind])
+            run = await uploaded(sessions, kind, data)
             with dying_at(sessions, nth):
                 try:
                     await loaded(sessions, run, batch=25)
@@ -457,11 +459,45 @@ async def test_two_workers_on_one_import_store_every_row_once(sessions: Sessions
 
 
 async def test_an_upload_that_nobody_began_is_found(sessions: Sessions) -> None:
-    waiting, begun = (await uploaded(sessions, "customers", TWO) for _ in range(2)), None
-    first, begun = [run async for run in waiting]
-    await loaded(sessions, begun)
+    first, second = await uploaded(sessions, "customers", TWO), await uploaded(sessions, "customers", TWO)
+    await loaded(sessions, second)
 
     async with sessions.engine() as db:
         found = await imports.unstarted(db, datetime.now(UTC) + timedelta(minutes=1))
 
     assert [row.id for row in found] == [first.import_id]
+
+
+async def a_live_flow(sessions: Sessions, event_: str | None = "order placed") -> None:
+    """A flow that is live and begins with an order, or by hand alone."""
+    trigger = {"kind": "event", "event": event_} if event_ else {"kind": "api"}
+    graph = {"trigger": trigger, "first": "a", "steps": {}, "reentry": "always"}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow = Flow(
+            workspace_id=DEFAULT_WORKSPACE, name="Thanks", slug="thanks", state="live", definition=graph
+        )
+        db.add(flow)
+        await db.flush()
+        version = FlowVersion(
+            workspace_id=DEFAULT_WORKSPACE, flow_id=flow.id, number=1, definition=graph, templates={}
+        )
+        db.add(version)
+        await db.flush()
+        flow.version_id = version.id
+
+
+ENTERED = "select properties ->> 'total' from enrollments order by 1"
+
+
+async def test_historical_orders_enroll_nobody_and_live_ones_everybody(sessions: Sessions) -> None:
+    await imported(sessions, "customers", TWO)
+    await a_live_flow(sessions)
+    await a_live_flow(sessions, None)
+
+    await imported(sessions, "orders", BOUGHT)
+    assert await asked(sessions, ENTERED) == []
+
+    more = BOUGHT + "2,1997-01-19,1,5\n1,1997-01-20,1,6\n9,1997-01-20,1,7\n"
+    done = await imported(sessions, "orders", more, live=True, batch=2)
+    assert counts(done) == (2, 3, 1)
+    assert await asked(sessions, ENTERED) == [("5.0000",), ("6.0000",)]
