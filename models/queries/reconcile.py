@@ -21,10 +21,11 @@ _DECIDE = text(
     ),
     resent as (
         insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion,
-            visit, resend, channel, class, template_version_id, bare, state, due_at)
+            visit, resend, channel, class, template_version_id, bare, holes, state, due_at, expires_at)
         select workspace_id, workspace_id, source_id, source_kind, step, profile_id, occasion, visit,
-            resend + 1, channel, class, template_version_id, bare, 'queued', :now
-        from decided where unknown_policy = 'resend' and state = 'unknown'
+            resend + 1, channel, class, template_version_id, bare,
+            case when profile_id is null then holes end, 'queued', :now, expires_at
+        from decided where unknown_policy = 'resend' and state = 'unknown' and resend = 0
         on conflict do nothing
         returning workspace_id
     ),
@@ -42,7 +43,9 @@ _DECIDE = text(
 async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
     """Decide about up to 1,000 unknown messages, as the engine. Returns how many are sent again, and left.
 
-    A new line goes out through the workspace's outbox, with the same decision's key and `resend` + 1.
+    A new line goes out through the workspace's outbox, with the same decision's key and `resend` + 1. If that
+    becomes unknown, too, it stays so: a provider that keeps every mail and loses every answer must not get
+    one a minute.
     """
     row = (await db.execute(_DECIDE, {"now": now})).one()
     return row.resent, row.left
