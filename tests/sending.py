@@ -166,10 +166,30 @@ async def a_bare_message(db: AsyncSession, address: str, **values: Any) -> tuple
 
 
 async def a_flow(db: AsyncSession, definition: dict[str, Any], name: str = "Welcome") -> UUID:
+    """A draft."""
     flow = Flow(**HERE, name=name, slug="welcome", definition=definition)
     db.add(flow)
     await db.flush()
     return flow.id
+
+
+def a_graph(steps: dict[str, Any], first: str, **values: Any) -> dict[str, Any]:
+    """A flow's definition, entered by hand unless `values` name another trigger."""
+    return {"trigger": {"kind": "api"}, "first": first, "steps": steps, **values}
+
+
+def wait(seconds: float, then: str | None = None) -> dict[str, Any]:
+    return {"kind": "wait", "duration": seconds, "then": then}
+
+
+def send(template: UUID, then: str | None = None) -> dict[str, Any]:
+    return {"kind": "send", "template_id": str(template), "then": then}
+
+
+def clicked(step: str, then: str | None, otherwise: str | None) -> dict[str, Any]:
+    """A branch on whether the person clicked in what that step had sent."""
+    condition = {"kind": "message", "did": "clicked", "step": step}
+    return {"kind": "branch", "condition": condition, "then": then, "otherwise": otherwise}
 
 
 async def states(db: AsyncSession, queue: Queue) -> Counter[str]:

@@ -13,6 +13,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     cast,
     exists,
     func,
@@ -30,23 +31,41 @@ from domain.messages import MessageClass, MessageState, SourceKind, Work
 from models.base import bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
+from models.profiles import Profile
 from models.queries import pokes
 
 WAITS_FOR_MESSAGE = "message"
+_ONCE = "once"  # The entry of those who may come only once.
 
+# Who a profile is by now. Not coalesce(), which is not leakproof: the wall would keep it from the indexes.
+_PERSON = "case when p.merged_into is null then p.id else p.merged_into end"
+
+# Nobody makes a journey again that a profile made which was merged into theirs meanwhile.
+_NEW = """
+    not exists (
+        select from profiles a
+        join enrollments e on e.workspace_id = :workspace and e.flow_id = f.id and e.profile_id = a.id
+            and e.entry = one.entry
+        where a.workspace_id = :workspace and a.merged_into = one.person_id
+    )
+"""
 
 _ENROLL = text(
     f"""
     insert into enrollments
         (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
-    select distinct on (f.id, coalesce(p.merged_into, p.id), entry)
-        f.workspace_id, f.id, f.version_id, coalesce(p.merged_into, p.id),
-        case v.definition ->> 'reentry' when 'always' then who.entry else 'once' end as entry,
-        who.properties, '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
+    select distinct on (one.person_id, one.entry)
+        f.workspace_id, f.id, f.version_id, one.person_id, one.entry, who.properties, '{START}',
+        cast(:now as timestamptz), cast(:now as timestamptz)
     from jsonb_to_recordset(cast(:entries as jsonb)) as who(profile_id uuid, entry text, properties jsonb)
     join flows f on f.workspace_id = :workspace and f.id = :flow and f.state in ('live', 'paused')
     join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
     join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
+    cross join lateral (
+        select {_PERSON} as person_id,
+            case v.definition ->> 'reentry' when 'always' then who.entry else '{_ONCE}' end as entry
+    ) one
+    where {_NEW}
     on conflict (workspace_id, flow_id, profile_id, entry) do nothing
     """
 )
@@ -56,9 +75,8 @@ _ENTER_BY_ORDERS = text(
     with entered as (
         insert into enrollments
             (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
-        select distinct on (f.id, coalesce(p.merged_into, p.id), entry)
-            f.workspace_id, f.id, f.version_id, coalesce(p.merged_into, p.id),
-            case v.definition ->> 'reentry' when 'always' then o.key else 'once' end as entry,
+        select distinct on (f.id, one.person_id, one.entry)
+            f.workspace_id, f.id, f.version_id, one.person_id, one.entry,
             jsonb_build_object('order', o.key, 'total', o.total::text, 'currency', o.currency),
             '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
         from orders o
@@ -66,8 +84,12 @@ _ENTER_BY_ORDERS = text(
         join flows f on f.workspace_id = :workspace and f.state in ('live', 'paused')
         join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
             and v.definition -> 'trigger' ->> 'event' = 'order placed'
-        where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[]))
-        order by f.id, coalesce(p.merged_into, p.id), entry, o.ordered_at, o.id
+        cross join lateral (
+            select {_PERSON} as person_id,
+                case v.definition ->> 'reentry' when 'always' then o.key else '{_ONCE}' end as entry
+        ) one
+        where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[])) and {_NEW}
+        order by f.id, one.person_id, one.entry, o.ordered_at, o.id
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning flow_id
     )
@@ -110,17 +132,22 @@ async def enter_by_orders(
 async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:
     """Let everyone whom the select names enter the flow's present version, once."""
     members = profile_ids.subquery()
+    been_here = (
+        select(Profile.merged_into)
+        .join(Enrollment, and_(Enrollment.profile_id == Profile.id, Enrollment.flow_id == flow.id))
+        .where(Profile.merged_into.is_not(None), Enrollment.entry == _ONCE)
+    )
     entries = select(
         bulk_id(),
         literal(flow.workspace_id),
         literal(flow.id),
         literal(flow.version_id),
         members.c[0],
-        literal("once"),
+        literal(_ONCE),
         literal(START),
         literal(now),
         literal(now),
-    )
+    ).where(members.c[0].not_in(been_here))
     columns = [
         "id",
         "workspace_id",
