@@ -90,8 +90,6 @@ class MessageActivities:
             workspace = await workspaces.get(db, queue.workspace_id)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            if cap := _cap(workspace, now):
-                await ledger.give_back(db, queue.workspace_id, [*states.keys() - unknown], cap.period)
             await self._closed(db, queue, unknown)
         done.unknown += len(unknown)
         return workspace
@@ -201,20 +199,27 @@ class MessageActivities:
             marked = await ledger.mark(db, queue, attempt.id, letters, now, again) if letters else set()
             unwritable = await ledger.skip_unwritable(db, queue, attempt.id, errors, now) if errors else []
             refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
-            counts = await self._put_back(db, attempt, refused, unwritable)
+            counts = await self._put_back(db, attempt, refused, unwritable, again)
         self._count_unsent(counts, done)
         return marked
 
     async def _put_back(
-        self, db: AsyncSession, attempt: Attempt, claimed: Sequence[UUID], skipped: Sequence[UUID] = ()
+        self,
+        db: AsyncSession,
+        attempt: Attempt,
+        claimed: Sequence[UUID],
+        skipped: Sequence[UUID] = (),
+        again: bool = False,
     ) -> Counter[MessageState]:
         """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
 
-        What somebody else recovered meanwhile was uncounted by them. Returns how many are in which state.
+        What somebody else recovered meanwhile was uncounted by them. `again`: a mark that was never answered
+        may have reached the database, and nothing of it was sent. Returns how many are in which state.
         """
         states = dict.fromkeys(skipped, MessageState.SKIPPED)
         if claimed:
-            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, self.clock.now())
+            now = self.clock.now()
+            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again)
         if states:
             await self._uncount(db, attempt, states)
             closed = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
@@ -265,7 +270,7 @@ class MessageActivities:
 
     async def _uncount(self, db: AsyncSession, attempt: Attempt, unsent: Collection[UUID]) -> None:
         if attempt.cap:
-            await ledger.give_back(db, attempt.queue.workspace_id, [*unsent], attempt.cap.period)
+            await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
     async def _closed(self, db: AsyncSession, queue: Queue, closed: Sequence[UUID]) -> None:
         """Messages were closed in this transaction: those who waited for them are due."""

@@ -29,7 +29,7 @@ from tests.people import HERE, a_message
 from tests.support import GivenClock
 
 NOW = GivenClock().now()  # Monday, 2026-03-02, 12:00 UTC.
-SIGNING = b"the tests' key"
+SIGNING = b"the key that the tests sign with"
 PLAIN = "<p>Hello {{ name | default: 'you' }}</p>"
 EVERYBODY: dict[str, Any] = {"all": []}
 # Long enough for nothing to end by itself, or so short that a test need not wait.

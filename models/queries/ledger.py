@@ -432,27 +432,37 @@ async def settle(
 
 _GIVE_BACK = text(
     """
-    with back as (
-        select coalesce(p.merged_into, p.id) as profile_id, m.channel,
-            date_trunc(:period, m.claimed_at at time zone w.time_zone)::date as starts_on, count(*) as n
+    with back as materialized (
+        select coalesce(p.merged_into, p.id) as profile_id, m.channel, cap ->> 'period' as period,
+            date_trunc(cap ->> 'period', m.claimed_at at time zone w.time_zone)::date as starts_on,
+            count(*) as n
         from messages m
         join workspaces w on w.id = :workspace
         join profiles p on p.workspace_id = :workspace and p.id = m.profile_id
+        cross join lateral jsonb_array_elements(w.caps) cap
         where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.class = 'marketing'
-        group by 1, 2, 3
+            and cap ->> 'channel' = m.channel
+        group by 1, 2, 3, 4
+    ),
+    -- In the order in which a claim takes them, so that no two wait for each other.
+    held as materialized (
+        select c.profile_id, c.channel, c.period, c.starts_on, back.n
+        from back join cap_counters c on c.workspace_id = :workspace and c.profile_id = back.profile_id
+            and c.channel = back.channel and c.period = back.period and c.starts_on = back.starts_on
+        order by c.profile_id for update of c
     )
-    update cap_counters c set n = greatest(c.n - back.n, 0)
-    from back
-    where c.workspace_id = :workspace and c.profile_id = back.profile_id and c.channel = back.channel
-        and c.period = :period and c.starts_on = back.starts_on
+    update cap_counters c set n = greatest(c.n - held.n, 0)
+    from held
+    where c.workspace_id = :workspace and c.profile_id = held.profile_id and c.channel = held.channel
+        and c.period = held.period and c.starts_on = held.starts_on
     """
 )
 
 
-async def give_back(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID], period: str) -> None:
-    """Take messages that were claimed but not sent out of their persons' counters."""
+async def give_back(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID]) -> None:
+    """Take messages that were claimed but not sent out of their persons' counters, if there is a cap."""
     if ids:
-        await db.execute(_GIVE_BACK, {"workspace": workspace_id, "ids": list(ids), "period": period})
+        await db.execute(_GIVE_BACK, {"workspace": workspace_id, "ids": list(ids)})
 
 
 _DROP_LEASE = text("delete from leases where workspace_id = :workspace and id = :attempt")
@@ -491,7 +501,8 @@ async def recover(
 ) -> dict[UUID, MessageState]:
     """Take over from workers whose lease ran out.
 
-    What they had only claimed was never on the wire and is queued again; what they had marked is unknown.
+    What they had only claimed was never on the wire: it is queued again, and counts for no cap. What they had
+    marked is unknown.
     """
     rows = await db.execute(
         _RECOVER,
@@ -502,7 +513,10 @@ async def recover(
             "reconcile_at": reconcile_at,
         },
     )
-    return {row.id: MessageState(row.state) for row in rows}
+    states = {row.id: MessageState(row.state) for row in rows}
+    queued = [id_ for id_, state in states.items() if state is MessageState.QUEUED]
+    await give_back(db, queue.workspace_id, queued)
+    return states
 
 
 _CANCEL = text(

@@ -15,7 +15,7 @@ from models.base import Sessions
 from models.queries import enrollments, ledger, profiles_erased
 from models.queries.ledger import MOST_ATTEMPTS, Cap, Queue, Settled
 from tests.people import a_flow, a_journey, a_message
-from tests.sending import NOW, a_campaign, at, column, counted, people, some, states
+from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
 SOON = at(0.25)  # When what is unknown is looked at again.
@@ -351,35 +351,55 @@ async def test_a_claim_that_takes_nothing_leaves_no_lease(db: AsyncSession) -> N
 # Caps are given back for what did not go.
 
 
+@pytest.fixture
+async def capped(db: AsyncSession) -> None:
+    await a_sender(db, caps=as_json([{"channel": "email", "limit": 9, "period": "day"}]))
+
+
 @pytest.mark.parametrize(("state", "left"), [("failed", 0), ("queued", 0), ("accepted", 1), ("unknown", 1)])
+@pytest.mark.usefixtures("capped")
 async def test_a_counter_holds_what_may_have_been_sent(db: AsyncSession, state: str, left: int) -> None:
     queue, attempt, [message] = await a_marked_batch(db)
     found = await settled(db, queue, attempt, Settled(message, MessageState(state)))
     unsent = [id_ for id_, now in found.items() if now in (MessageState.FAILED, MessageState.QUEUED)]
-    await ledger.give_back(db, DEFAULT_WORKSPACE, unsent, "day")
+    await ledger.give_back(db, DEFAULT_WORKSPACE, unsent)
 
     assert await counted(db) == left
 
 
+@pytest.mark.usefixtures("capped")
 async def test_a_counter_is_given_back_in_the_period_in_which_it_was_taken(db: AsyncSession) -> None:
     await db.execute(text("update workspaces set time_zone = 'Pacific/Auckland'"))
     queue, attempt = await a_campaign(db, await people(db, 2)), uuid7()
     tomorrow = Cap(5, "day", (NOW + timedelta(days=1)).date())  # It is, there.
     claim = await ledger.claim(db, queue, attempt, NOW, 60, 10, tomorrow)
-    await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id], "day")
+    await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await some(db, "select n from cap_counters order by n") == [0, 1]
 
 
+@pytest.mark.usefixtures("capped")
 async def test_what_knows_no_cap_gives_nothing_back(db: AsyncSession) -> None:
     [person] = await people(db, 1)
     marketing, attempt = await a_campaign(db, [person]), uuid7()
     await ledger.claim(db, marketing, attempt, NOW, 60, 10, TODAY)
     service = await a_campaign(db, [person], message_class="transactional")
     claim = await ledger.claim(db, service, uuid7(), NOW, 60, 10, TODAY)
-    await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id], "day")
+    await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await counted(db) == 1
+
+
+@pytest.mark.usefixtures("capped")
+async def test_what_a_dead_worker_had_only_claimed_counts_no_more(db: AsyncSession) -> None:
+    claimed, _, _ = await a_batch(db, 2, lease=-1)
+    marked_, _, _ = await a_marked_batch(db, 3, lease=-1)
+    assert await counted(db) == 5
+
+    for queue in (claimed, marked_):
+        await ledger.recover(db, queue, NOW, SOON)
+
+    assert await counted(db) == 3
 
 
 # Cancelling, looking ahead, and those who wait for a message.

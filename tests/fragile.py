@@ -1,0 +1,102 @@
+"""Transactions and channels of which one fails, at a place that the test chooses: crash here."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from channels.contract import Capabilities, Channel, Envelope, Letter, Outcome
+from models.base import Sessions
+
+
+class Killed(BaseException):
+    """The process is gone. Nothing catches this, as nothing catches a kill."""
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What happens to one transaction, counted from 1.
+
+    `killed` ends the process there. Otherwise the connection is lost: the process lives, and the database
+    answers again.
+    """
+
+    nth: int
+    committed: bool  # Whether the commit reached the database.
+    killed: bool
+
+    def next(self) -> "Blow":
+        return replace(self, nth=self.nth + 1)
+
+
+class FragileSessions(Sessions):
+    """Hands out another one's transactions, and strikes one of them."""
+
+    def __init__(self, real: Sessions, blow: Blow) -> None:
+        self._real = real
+        self.blow = blow
+        self.begun = 0
+        self.dead = False
+
+    @property
+    def struck(self) -> bool:
+        return self.begun >= self.blow.nth
+
+    def __call__(self, workspace_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
+        return self._through(self._real(workspace_id))
+
+    def batch(self, workspace_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
+        return self._through(self._real.batch(workspace_id))
+
+    def engine(self) -> AbstractAsyncContextManager[AsyncSession]:
+        return self._through(self._real.engine())
+
+    @asynccontextmanager
+    async def _through(self, real: AbstractAsyncContextManager[AsyncSession]) -> AsyncIterator[AsyncSession]:
+        if self.dead:
+            raise Killed
+        self.begun += 1
+        now = self.begun == self.blow.nth
+        async with real as db:
+            yield db
+            if now and not self.blow.committed:
+                self._strike()
+        if now:
+            self._strike()
+
+    def _strike(self) -> None:
+        self.dead = self.blow.killed
+        if self.blow.killed:
+            raise Killed
+        raise OperationalError(
+            "commit", {}, Exception("the connection was lost"), connection_invalidated=True
+        )
+
+
+class FragileChannel:
+    """Sends so many of a batch by another channel, and is killed then, before anybody hears of them."""
+
+    def __init__(self, real: Channel, sends: int) -> None:
+        self._real = real
+        self._sends = sends
+
+    @property
+    def name(self) -> str:
+        return self._real.name
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._real.capabilities
+
+    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+        await self._real.send(letter, batch[: self._sends])
+        raise Killed
+
+    async def close(self) -> None:
+        await self._real.close()
+
+    async def check(self) -> str | None:
+        return await self._real.check()
