@@ -1,10 +1,12 @@
 """Imports at work: read a piece of the file, store its rows, and write down how far that went, at once.
 
-While PostgreSQL stores one batch, the next is read and checked, in a thread. Where to go on is in the
-import's row: a worker that finds it moved by somebody else leaves it to them.
+While PostgreSQL stores one batch, the next is read and checked, in a thread; not sooner, because the thread
+and the small steps of a transaction would wait for each other. Where to go on is in the import's row: a
+worker that finds it moved by somebody else leaves it to them.
 """
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +15,7 @@ from temporalio import activity
 
 from activities.slices import Hourglass, heartbeating
 from domain.clock import Clock
-from domain.csv_rows import BLOCK, read_header, read_piece
+from domain.csv_rows import BLOCK, Piece, read_header, read_piece
 from domain.errors import Invalid
 from domain.imports import (
     CustomerReader,
@@ -28,6 +30,7 @@ from models.imports import Import
 from models.queries import enrollments, imported, imports, workspaces
 from models.workspaces import Workspace
 
+END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
 BATCH = 10_000  # Rows at most; a piece of the file holds fewer when they are long.
 
 
@@ -100,6 +103,72 @@ class Batch(NamedTuple):
         return self.ready.rows + len(self.refusals)
 
 
+class Source:
+    """An import's file, batch after batch from a place on."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        workspace_id: UUID,
+        file: imports.File,
+        layout: Layout,
+        reader: CustomerReader | OrderReader,
+        place: Place,
+        most: int,
+    ) -> None:
+        self.sessions, self.workspace_id, self.file = sessions, workspace_id, file
+        self.layout, self.reader, self.place, self.most = layout, reader, place, most
+        self._ahead: asyncio.Task[Batch] | None = None
+
+    def read_ahead(self) -> None:
+        """Begin to read what `next` will be asked for, if anything is left."""
+        if self.place.position < self.file.size:
+            self._ahead = asyncio.create_task(self._read())
+
+    async def next(self) -> Batch:
+        """The next rows of the file, checked. At its end there are none."""
+        ahead, self._ahead = self._ahead, None
+        return await (ahead or self._read())
+
+    async def close(self) -> None:
+        if self._ahead:
+            self._ahead.cancel()
+            await asyncio.wait([self._ahead])
+
+    async def _read(self) -> Batch:
+        begin, data = self.place, await self._bytes(self.place.position)
+        last = begin.position + len(data) >= self.file.size
+        piece, batch = await asyncio.to_thread(self._check, data, begin, last)
+        self.place = batch.end
+        if piece.skip_line:
+            self.place = Place(await self._end_of_line(batch.end.position), batch.end.line)
+        return batch._replace(end=self.place)
+
+    def _check(self, data: bytes, begin: Place, last: bool) -> tuple[Piece, Batch]:
+        piece = read_piece(data, line=begin.line, delimiter=self.layout.delimiter, last=last, most=self.most)
+        lines, refusals = self.reader.read(piece.rows, piece.clean)
+        refusals += [
+            Refusal(line, self.layout.name(cell), f"{reason}.") for line, cell, reason in piece.unreadable
+        ]
+        end = Place(begin.position + piece.size, begin.line + piece.lines)
+        return piece, Batch(begin, end, imported.ready(self.layout.kind, lines), refusals)
+
+    async def _end_of_line(self, position: int) -> int:
+        """Where the line after the one at `position` begins."""
+        position -= 1  # A CR there may be half of a CRLF.
+        while position < self.file.size:
+            data = await self._bytes(position)
+            if found := END_OF_LINE.search(data):
+                return position + found.end()
+            # As above: the last byte is looked at again, unless it is the file's.
+            position += len(data) - 1 if position + len(data) < self.file.size else len(data)
+        return position
+
+    async def _bytes(self, position: int) -> bytes:
+        async with self.sessions(self.workspace_id) as db:
+            return await self.file.read(db, position, BLOCK)
+
+
 class ImportActivities:
     def __init__(self, sessions: Sessions, clock: Clock, seconds: float = 15, batch: int = BATCH) -> None:
         """`seconds` is how long a slice works, apart from the batch in hand; `batch` its rows at most."""
@@ -120,19 +189,17 @@ class ImportActivities:
                 layout, place = await self._header(run, row, file)
             except Invalid as refusal:
                 return await self._fail(run, refusal.message)
-            reader = layout.reader(workspace.time_zone, workspace.currency, self.clock.now())
-            coming = asyncio.create_task(self._read(run, file, place, layout, reader))
+            now = self.clock.now()
+            reader = layout.reader(workspace.time_zone, workspace.currency, now)
+            source = Source(self.sessions, run.workspace_id, file, layout, reader, place, self.batch)
             try:
                 while True:
-                    batch = await coming
-                    if batch.end.position < file.size:
-                        coming = asyncio.create_task(self._read(run, file, batch.end, layout, reader))
-                    done = await self._store(run, batch, file.size)
-                    if done is None or done.over or glass.over:
-                        return done or await self._stand(run)
+                    batch = await source.next()
+                    done = await self._store(run, batch, source)
+                    if done.over or glass.over or done.bytes_done != batch.end.position:
+                        return done
             finally:
-                coming.cancel()
-                await asyncio.wait([coming])
+                await source.close()
 
     async def _begin(self, run: ImportRun) -> tuple[Import, imports.File, Workspace]:
         async with self.sessions(run.workspace_id) as db:
@@ -176,51 +243,24 @@ class ImportActivities:
             await imports.forget_file(db, run.import_id)
         return replace(ImportSlice.of(row), state=ImportState.FAILED, reason=reason)
 
-    async def _stand(self, run: ImportRun) -> ImportSlice:
-        async with self.sessions(run.workspace_id) as db:
-            return ImportSlice.of(await imports.get(db, run.import_id))
+    async def _store(self, run: ImportRun, batch: Batch, source: Source) -> ImportSlice:
+        """Store a batch and where it ends, in one transaction, and meanwhile begin to read the next.
 
-    async def _read(
-        self,
-        run: ImportRun,
-        file: imports.File,
-        at: Place,
-        layout: Layout,
-        reader: CustomerReader | OrderReader,
-    ) -> Batch:
-        async with self.sessions(run.workspace_id) as db:
-            data = await file.read(db, at.position, BLOCK)
-            last = at.position + len(data) >= file.size
-            batch, skip_line = await asyncio.to_thread(check, data, at, layout, reader, last, self.batch)
-            while skip_line:
-                position = batch.end.position
-                if position >= file.size:
-                    break
-                # One byte earlier: a CR at the end of what was read may be half of a CRLF.
-                data = await file.read(db, position - 1, BLOCK)
-                end = min(
-                    (found for found in (data.find(b"\n"), data[:-1].find(b"\r")) if found >= 0), default=-1
-                )
-                if end >= 0:
-                    end += 2 if data[end : end + 2] == b"\r\n" else 1
-                    skip_line = False
-                position = position - 1 + (end if end >= 0 else len(data))
-                batch = batch._replace(end=Place(position, batch.end.line))
-        return batch
-
-    async def _store(self, run: ImportRun, batch: Batch, size: int) -> ImportSlice | None:
-        """Store a batch and where it ends, in one transaction. None when somebody else has done so."""
+        When somebody else has stored it already, nothing is done, and the answer says where they are.
+        """
         async with self.sessions(run.workspace_id) as db:
             now = self.clock.now()
-            await imported.prepare(db, run.workspace_id)
+            await imported.lock(db, run.workspace_id)
             row = await imports.locked(db, run.import_id)
             if row.state != ImportState.RUNNING or row.position != batch.begin.position:
-                return None
+                return ImportSlice.of(row)
+            await imported.fill(db, row, batch.ready)
+            done = batch.end.position >= source.file.size
+            source.read_ahead()
             stored = await imported.store(db, row, batch.ready, now)
             await imports.refuse(db, row, batch.refusals)
             if stored.order_ids:
                 await enrollments.enter_by_orders(db, run.workspace_id, stored.order_ids, now)
-            done = batch.end.position >= size
             after = replace(
                 ImportSlice.of(row),
                 state=ImportState.COMPLETED if done else ImportState.RUNNING,
@@ -245,22 +285,3 @@ class ImportActivities:
             if done:
                 await imports.forget_file(db, run.import_id)
         return after
-
-
-def check(
-    data: bytes,
-    at: Place,
-    layout: Layout,
-    reader: CustomerReader | OrderReader,
-    last: bool,
-    most: int = BATCH,
-) -> tuple[Batch, bool]:
-    """Read and check the rows at the beginning of `data`.
-
-    Also says whether the rest of the line behind them is to be skipped.
-    """
-    piece = read_piece(data, line=at.line, delimiter=layout.delimiter, last=last, most=most)
-    lines, refusals = reader.read(piece.rows, piece.clean)
-    refusals += [Refusal(line, layout.name(cell), f"{reason}.") for line, cell, reason in piece.unreadable]
-    end = Place(at.position + piece.size, at.line + piece.lines)
-    return Batch(at, end, imported.ready(layout.kind, lines), refusals), piece.skip_line

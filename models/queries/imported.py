@@ -16,7 +16,7 @@ from models.queries.imports import Stored
 # One import at a time writes a workspace's people. The plans are pinned to index look-ups: a batch is small
 # beside its tables, and a plan that was made when they were empty would be kept while they grow.
 _UNWANTED = ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
-_PREPARE = text(
+_LOCK = text(
     "select pg_advisory_xact_lock(hashtextextended('imports of ' || cast(:workspace as text), 0)), "
     + ", ".join(f"set_config('enable_{way}', 'off', true)" for way in _UNWANTED)
 )
@@ -40,15 +40,21 @@ def ready(kind: ImportKind, lines: Sequence[CustomerLine] | Sequence[OrderLine])
     return Ready(data, len(lines), any(order.nth == 0 for order in orders))
 
 
-async def prepare(db: AsyncSession, workspace_id: UUID) -> None:
-    """Make ready for rows: nobody else's import writes in this workspace until the transaction ends."""
-    await db.execute(_PREPARE, {"workspace": str(workspace_id)})
+async def lock(db: AsyncSession, workspace_id: UUID) -> None:
+    """Nobody else's import writes in this workspace until the transaction ends."""
+    await db.execute(_LOCK, {"workspace": str(workspace_id)})
+
+
+async def fill(db: AsyncSession, import_: Import, rows: Ready) -> None:
+    """Hand rows to the database, in a transaction that has the `lock`; `store` does the rest."""
+    if import_.kind == ImportKind.CUSTOMERS:
+        await imported_customers.fill(db, rows.data)
+    else:
+        await imported_orders.fill(db, rows.data)
 
 
 async def store(db: AsyncSession, import_: Import, rows: Ready, now: datetime) -> Stored:
-    """Store rows after `prepare`. The answer's `order_ids` are the new orders of a live import."""
-    if not rows.rows:
-        return Stored(0, 0, 0)
+    """Let the rows take effect. The answer's `order_ids` are the new orders of a live import."""
     if import_.kind == ImportKind.CUSTOMERS:
-        return await imported_customers.store(db, import_, rows.data, rows.rows, now)
-    return await imported_orders.store(db, import_, rows.data, rows.rows, now, own_ids=rows.own_ids)
+        return await imported_customers.store(db, import_, rows.rows, now)
+    return await imported_orders.store(db, import_, rows.rows, now, own_ids=rows.own_ids)

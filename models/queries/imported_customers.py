@@ -198,11 +198,15 @@ def _consent(state: str | None) -> str:
     return f"{state}\t{uuid7().hex}" if state else f"{NULL}\t{NULL}"
 
 
-async def store(db: AsyncSession, import_: Import, rows: bytes, count: int, now: datetime) -> Stored:
-    """Add the people who are new and change what is said otherwise of those who are known."""
+async def fill(db: AsyncSession, rows: bytes) -> None:
+    """Copy rows to where `store` finds them."""
     await db.execute(_INCOMING_CUSTOMERS)
     await db.execute(_DECIDED_CUSTOMERS)
     await copy(db, "incoming_customers", rows)
+
+
+async def store(db: AsyncSession, import_: Import, count: int, now: datetime) -> Stored:
+    """Add the people who are new and change what is said otherwise of those who are known."""
     values = {
         "workspace": import_.workspace_id,
         "import": import_.id,

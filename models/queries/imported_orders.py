@@ -105,13 +105,15 @@ def row(order: OrderLine) -> str:
     return f"{uuid7().hex}\t{line}\t{cell(customer)}\t{what}\n"
 
 
-async def store(
-    db: AsyncSession, import_: Import, rows: bytes, count: int, now: datetime, *, own_ids: bool
-) -> Stored:
-    """Add the orders that are new, with their sums; `own_ids` says that some have ids of their own."""
+async def fill(db: AsyncSession, rows: bytes) -> None:
+    """Copy rows to where `store` finds them."""
     await db.execute(_INCOMING_ORDERS)
     columns = "id, line, customer_id, ordered_at, quantity, total, currency, key, nth"
     await copy(db, f"incoming_orders ({columns})", rows)
+
+
+async def store(db: AsyncSession, import_: Import, count: int, now: datetime, *, own_ids: bool) -> Stored:
+    """Add the orders that are new, with their sums; `own_ids` says that some have ids of their own."""
     values = {
         "workspace": import_.workspace_id,
         "import": import_.id,
