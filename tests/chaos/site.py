@@ -23,7 +23,6 @@ from workflows.temporal import connect
 
 LEASE = 3  # Seconds, so that what a dead worker held comes back soon.
 SLICES = 2  # What send for one campaign at a time: the default.
-READY = b"The worker is ready"
 
 
 @dataclass
@@ -95,7 +94,7 @@ class Site:
     # The worker.
 
     def start_worker(self, **settings: object) -> Process:
-        """A worker as `campanile worker` starts it. It is ready when this returns."""
+        """A worker as `campanile worker` starts it. This does not wait until it is ready."""
         log = self.folder / "logs" / f"worker-{len(self.workers)}.log"
         environment = {
             "STATE_DIR": str(self.folder),
@@ -112,8 +111,6 @@ class Site:
         worker = Process("worker", command, log=log, environment=environment, folder=ROOT)
         worker.start()
         self.workers.append(worker)
-        worker.wait_until(lambda: READY in log.read_bytes(), patience=60)
-        self.tell(f"worker {len(self.workers)} is ready")
         return worker
 
     async def kill_worker(self) -> None:

@@ -8,7 +8,7 @@ from tests.chaos.site import Site, everyone_is_accounted_for, only_what_was_on_t
 PEOPLE = 2_000
 READERS = PEOPLE * 19 // 20
 MESSAGES = 3
-PACE = 0.01  # Seconds a mail on one of the channel's sixteen connections.
+PACE = 0.005  # Seconds a mail on one of the channel's sixteen connections.
 DEADLINE = 90  # Seconds from the last blow to the end.
 
 
