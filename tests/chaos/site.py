@@ -46,7 +46,7 @@ class Site:
     temporal: Temporal = field(init=False)
     client: Client = field(init=False)
     workers: list[Process] = field(default_factory=list)
-    mail: Process = field(init=False)
+    mail: Process | None = None
 
     def __post_init__(self) -> None:
         self.temporal = Temporal(self.folder / "temporal.db", folder=self.folder / "logs")
@@ -65,7 +65,7 @@ class Site:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
-        self.mail.kill()
+        self.kill_mail()
         self.temporal.kill()
 
     # The mail server.
@@ -76,6 +76,10 @@ class Site:
         self.mail = Process("mail server", command, log=self.folder / "logs" / "lab.log", folder=ROOT)
         self.mail.start()
         self.mail.wait_until(lambda: listens(self.smtp_port))
+
+    def kill_mail(self) -> None:
+        if self.mail:
+            self.mail.kill()
 
     def kept(self) -> int:
         """How many mails the sink holds, counting only what is new since the last call."""
@@ -93,9 +97,14 @@ class Site:
 
     # The worker.
 
-    def start_worker(self, **settings: object) -> Process:
+    def start_worker(self) -> Process:
         """A worker as `campanile worker` starts it. This does not wait until it is ready."""
-        log = self.folder / "logs" / f"worker-{len(self.workers)}.log"
+        worker = self.campanile("worker", len(self.workers))
+        self.workers.append(worker)
+        return worker
+
+    def campanile(self, command: str, nth: int = 0, **settings: object) -> Process:
+        """Start one of our own processes for the nth time, against the servers of this site."""
         environment = {
             "STATE_DIR": str(self.folder),
             "DATABASE_URL": self.database.url,
@@ -107,11 +116,15 @@ class Site:
             "SEND_SLICES": str(SLICES),
             **{name: str(value) for name, value in settings.items()},
         }
-        command = [sys.executable, "-m", "cli", "worker"]
-        worker = Process("worker", command, log=log, environment=environment, folder=ROOT)
-        worker.start()
-        self.workers.append(worker)
-        return worker
+        process = Process(
+            command,
+            [sys.executable, "-m", "cli", command],
+            log=self.folder / "logs" / f"{command}-{nth}.log",
+            environment=environment,
+            folder=ROOT,
+        )
+        process.start()
+        return process
 
     async def kill_worker(self) -> None:
         """Kill the newest worker with -9, and note what was on the wire then."""

@@ -93,7 +93,7 @@ async def test_a_mail_server_killed_in_the_middle_leaves_unknown_what_it_did_not
     await a_campaign(site, PEOPLE)
 
     await site.mails_kept(site.dice.uniform(0.1, 0.7), MAILS)
-    site.mail.kill()
+    site.kill_mail()
     await asyncio.sleep(site.dice.uniform(0.5, 1))
     site.start_mail(PACE)
     await site.campaign_completed(within=DEADLINE)
