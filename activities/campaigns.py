@@ -60,13 +60,13 @@ class CampaignActivities:
     async def begin(self, campaign: CampaignRef) -> Begun:
         """Move draft or scheduled to running. This, not the workflow's id, is what makes it start once.
 
-        The workflow's first run may have committed this and died before it heard so: a running
-        campaign whose audience is not frozen yet is its own, and it goes on.
+        A campaign that is under way already is this workflow's own: Temporal runs one at a time under its
+        id. An earlier run may have committed this and never heard so, or somebody ended it by hand.
         """
         async with self.sessions(campaign.workspace_id) as db:
             begun = await campaigns.begin(db, campaign.campaign_id, self.clock.now())
             row = begun or await rows.get(db, Campaign, campaign.campaign_id)
-            started = begun is not None or (row.state in UNDER_WAY and row.queued is None)
+            started = begun is not None or row.state in UNDER_WAY
             return Begun(started, CampaignState(row.state), row.name, self.slices)
 
     @activity.defn(name="freeze_audience")
@@ -116,9 +116,7 @@ class CampaignActivities:
     @activity.defn(name="complete_campaign")
     async def complete(self, campaign: CampaignRef) -> Tally:
         """Close the books: nothing is open any more."""
-        await self._move(
-            campaign, (CampaignState.RUNNING,), CampaignState.COMPLETED, finished_at=self.clock.now()
-        )
+        await self._move(campaign, UNDER_WAY, CampaignState.COMPLETED, finished_at=self.clock.now())
         return await self.tally(campaign)
 
     @activity.defn(name="fail_campaign")

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.campaigns import Begun, CampaignActivities, CampaignRef, Tally
     from activities.messages import MessageActivities
     from activities.slices import Slice
-    from domain.campaigns import CampaignState
+    from domain.campaigns import UNDER_WAY, CampaignState
     from domain.messages import Skip, SourceKind
     from models.queries.ledger import Queue
     from workflows.temporal import ERRAND, SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
@@ -84,15 +84,14 @@ class CampaignWorkflow:
 
     @workflow.run
     async def run(self, run: CampaignRun) -> Progress:
-        if not run.progress and not await self.begin():
-            return self.now
-        await self.send()
+        if run.progress or await self.begin():
+            await self.send()
         if self.now.state is CampaignState.CANCELLED:
             await self.skip_unsent()
-        elif self.now.open and self.now.state is not CampaignState.FAILED:
+        elif self.now.state in UNDER_WAY and (self.now.open or self.paused):
             await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(replace(run, progress=self.now))
-        elif self.now.state is not CampaignState.FAILED:
+        elif self.now.state is CampaignState.RUNNING:
             self.now.settle(await self.errand(CampaignActivities.complete, "close the books"))
             self.enter(CampaignState.COMPLETED)
         self.done = True
@@ -105,7 +104,6 @@ class CampaignWorkflow:
         self.now.name, self.now.slices = begun.name, begun.slices
         self.enter(begun.state)
         if not begun.started:
-            self.done = True
             return False
         try:
             self.now.queued = self.now.open = await workflow.execute_activity_method(
@@ -131,11 +129,9 @@ class CampaignWorkflow:
 
     async def send(self) -> None:
         """Slice after slice while the ledger has something open and the campaign may send."""
-        while self.now.open and not self.leaving:
-            if self.now.state is CampaignState.PAUSED:
-                await workflow.wait_condition(
-                    lambda: self.now.state is not CampaignState.PAUSED or self.leaving
-                )
+        while (self.now.open or self.paused) and not self.leaving:
+            if self.paused:
+                await workflow.wait_condition(lambda: not self.paused or self.leaving)
                 continue
             slices = self.now.slices if self.now.open > SMALL else 1
             done = await asyncio.gather(*(self.slice() for _ in range(slices)))
@@ -194,6 +190,10 @@ class CampaignWorkflow:
     def tell(self) -> None:
         """Tell whoever looks at this workflow how far it is."""
         workflow.set_current_details(self.now.in_words())
+
+    @property
+    def paused(self) -> bool:
+        return self.now.state is CampaignState.PAUSED
 
     @property
     def leaving(self) -> bool:

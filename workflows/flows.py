@@ -226,11 +226,11 @@ async def wake(client: Client, poked: Poked) -> None:
     """Tell the flow's workflow that something is due. If somebody ended it by hand, it starts again."""
     await client.start_workflow(
         FlowWorkflow.run,
-        FlowRun(poked.workspace_id, poked.queue_id, Standing(FlowState.LIVE, poked.name or "")),
-        id=workflow_id("flow", poked.queue_id, poked.slug or ""),
+        FlowRun(poked.workspace_id, poked.queue_id, Standing(FlowState.LIVE, poked.name)),
+        id=workflow_id("flow", poked.queue_id, poked.slug),
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=search_attributes(poked.workspace_id, "flow", poked.name or "", FlowState.LIVE),
+        search_attributes=search_attributes(poked.workspace_id, "flow", poked.name, FlowState.LIVE),
         static_summary=f"Flow: {poked.name}"[:200],
         priority=fair(poked.workspace_id),
         start_signal="poke",

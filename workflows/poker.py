@@ -11,9 +11,10 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from domain.messages import SourceKind
 from models.base import Sessions
 from models.queries import pokes
-from workflows import flows, outbox
+from workflows import campaigns, flows, outbox
 
 LOCK = 0x9045  # The advisory lock's number.
 GRACE = 0.25  # Seconds that a slice under way has to take a poke.
@@ -53,10 +54,13 @@ async def _signal_some(sessions: Sessions, client: Client) -> bool:
     async with sessions.engine() as db:
         waiting = await pokes.waiting(db, GRACE, SIGNALS)
     for poke in waiting:
-        if poke.queue_id == poke.workspace_id:
-            await outbox.wake(client, poke.workspace_id)
-        else:
-            await flows.wake(client, poke)
+        match poke.kind:
+            case SourceKind.FLOW:
+                await flows.wake(client, poke)
+            case SourceKind.CAMPAIGN:
+                await campaigns.start(client, poke.workspace_id, poke.queue_id, poke.name, poke.slug)
+            case SourceKind.OUTBOX:
+                await outbox.wake(client, poke.workspace_id)
         await asyncio.sleep(1 / SIGNALS)
     if waiting:
         async with sessions.engine() as db:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.messages import Work
+from domain.messages import SourceKind, Work
 from models.base import changed
 
 
@@ -20,8 +20,9 @@ class Poked(NamedTuple):
     workspace_id: UUID
     work: Work
     seq: int
-    name: str | None  # The flow's, and None for an outbox.
-    slug: str | None
+    kind: SourceKind
+    name: str  # Empty for an outbox, which has none.
+    slug: str
 
 
 async def poke(db: AsyncSession, queue_id: UUID, work: Work) -> None:
@@ -39,8 +40,12 @@ async def take(db: AsyncSession, queue_id: UUID, work: Work) -> None:
 
 _WAITING = text(
     """
-    select p.queue_id, p.workspace_id, p.work, p.seq, f.name, f.slug
-    from pokes p left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
+    select p.queue_id, p.workspace_id, p.work, p.seq,
+        case when f.id is not null then 'flow' when c.id is not null then 'campaign' else 'outbox' end as kind,
+        coalesce(f.name, c.name, '') as name, coalesce(f.slug, c.slug, '') as slug
+    from pokes p
+    left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
+    left join campaigns c on c.workspace_id = p.workspace_id and c.id = p.queue_id
     where p.poked_at < clock_timestamp() - make_interval(secs => :grace)
     order by p.seq limit :most
     """
@@ -50,7 +55,10 @@ _WAITING = text(
 async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
     """Pokes that no slice under way has taken within `grace` seconds, the oldest first."""
     rows = await db.execute(_WAITING, {"grace": grace, "most": most})
-    return [Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, r.name, r.slug) for r in rows]
+    return [
+        Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, SourceKind(r.kind), r.name, r.slug)
+        for r in rows
+    ]
 
 
 _ANSWERED = text(
@@ -97,12 +105,22 @@ _OVERDUE = text(
         select from messages m where m.workspace_id = q.workspace_id and m.queue_id = q.id
             and m.closed_at is null and m.due_at < :late
     )
+    union all
+    -- A campaign under way has a workflow, unless somebody ended it by hand: then it is started again.
+    select c.id, c.workspace_id, 'send' from campaigns c
+    where c.started_at < :late and (
+        c.state in ('running', 'paused')
+        or c.state in ('cancelled', 'failed') and exists (
+            select from messages m where m.workspace_id = c.workspace_id and m.queue_id = c.id
+                and m.closed_at is null
+        )
+    )
     on conflict (queue_id, work) do nothing
     """
 )
 
 
 async def sweep(db: AsyncSession, late: datetime) -> int:
-    """Poke every flow and outbox that has held something due since before `late`: so a lost poke costs a
-    minute and not for ever. Returns how many were found."""
+    """Poke every flow and outbox that has held something due since before `late`, and every campaign under
+    way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
     return await changed(db, _OVERDUE, {"late": late})
