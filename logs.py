@@ -1,6 +1,6 @@
 """Structured logs: one JSON object a line, with whatever the request or workflow bound to its context.
 
-`structlog.contextvars.bind_contextvars(correlation_id=…)` adds a field to every line that follows in the
+`structlog.contextvars.bind_contextvars(request_id=…)` adds a field to every line that follows in the
 same task; lines of libraries that use the standard `logging` come out in the same form.
 """
 
