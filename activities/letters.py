@@ -9,6 +9,7 @@ from uuid import UUID
 from channels.mime import EmailLetter
 from domain import templates
 from domain.clock import Clock
+from domain.errors import Invalid
 from domain.tokens import Tokens
 from models.base import Sessions
 from models.queries.ledger import Claimed
@@ -25,11 +26,26 @@ class Writer:
     compiled: templates.Compiled
     letter: EmailLetter
 
+    def at(self, now: datetime) -> "Writer":
+        """The same for mails that are dated now."""
+        return Writer(self.compiled, self.letter.at(now))
+
     def holes(self, message: Claimed) -> tuple[str, ...]:
         """The values of the holes for this person. Raises `TemplateError`, which skips this one message."""
         if message.holes is not None:
             return tuple(message.holes)
         return templates.render(self.compiled, {**(message.attributes or {}), "email": message.address})
+
+
+@dataclass(frozen=True)
+class NoWriter:
+    """Stands for a template that can't be used at all, though it could when it was checked."""
+
+    reason: str
+
+    def holes(self, message: Claimed) -> tuple[str, ...]:
+        """Raises `TemplateError` for every message: they are skipped, and hold nobody else's up."""
+        raise templates.TemplateError(self.reason)
 
 
 class Letters:
@@ -38,9 +54,9 @@ class Letters:
         self._tokens = tokens
         self._public_url = public_url
         self._clock = clock
-        self._kept: OrderedDict[tuple[UUID, datetime], Writer] = OrderedDict()
+        self._kept: OrderedDict[tuple[UUID, datetime], Writer | NoWriter] = OrderedDict()
 
-    async def of(self, workspace: Workspace, version_ids: Iterable[UUID]) -> dict[UUID, Writer]:
+    async def of(self, workspace: Workspace, version_ids: Iterable[UUID]) -> dict[UUID, Writer | NoWriter]:
         """A writer for each template version, dated now and with the workspace's present sender."""
         wanted = {version_id: (version_id, workspace.updated_at) for version_id in version_ids}
         if missing := [version_id for version_id, key in wanted.items() if key not in self._kept]:
@@ -48,22 +64,25 @@ class Letters:
                 for version in await versions(db, missing):
                     self._kept[wanted[version.id]] = self._write(workspace, content_of(version))
         now = self._clock.now()
-        writers = {}
+        writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
             self._kept.move_to_end(key)
             kept = self._kept[key]
-            writers[version_id] = Writer(kept.compiled, kept.letter.at(now))
+            writers[version_id] = kept.at(now) if isinstance(kept, Writer) else kept
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return writers
 
-    def _write(self, workspace: Workspace, content: templates.Template) -> Writer:
-        compiled = templates.compile(
-            content,
-            workspace_name=workspace.name,
-            postal_address=workspace.postal_address or "",
-            public_url=self._public_url,
-        )
+    def _write(self, workspace: Workspace, content: templates.Template) -> Writer | NoWriter:
+        try:
+            compiled = templates.compile(
+                content,
+                workspace_name=workspace.name,
+                postal_address=workspace.postal_address or "",
+                public_url=self._public_url,
+            )
+        except Invalid as error:
+            return NoWriter(error.message)
         letter = EmailLetter(
             compiled,
             sender_name=workspace.sender_name or workspace.name,

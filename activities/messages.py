@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
-from activities.letters import Letters, Writer
+from activities.letters import Letters, NoWriter, Writer
 from activities.slices import Bell, Hourglass, Slice, Timing, heartbeating, is_away, rest, to_the_end
 from channels.contract import Channel, Envelope, Outcome, OutcomeKind
 from domain.clock import Clock
@@ -145,7 +145,7 @@ class MessageActivities:
         self._count_unsent(counts, done)
 
     async def _dispatch(
-        self, attempt: Attempt, writer: Writer, messages: Sequence[Claimed], done: Slice
+        self, attempt: Attempt, writer: Writer | NoWriter, messages: Sequence[Claimed], done: Slice
     ) -> None:
         """One batch over the wire: fill the holes, mark, send, settle."""
         envelopes, errors = [], []
@@ -158,7 +158,7 @@ class MessageActivities:
                 envelopes.append(Envelope(message.id, message.address, holes, message.tracked))
         marked = await self._mark(attempt, envelopes, errors, done)
         batch = [envelope for envelope in envelopes if envelope.id in marked]
-        if batch:
+        if batch and isinstance(writer, Writer):
             outcomes = await self.channel.send(writer.letter, batch)
             await self._settle(attempt, batch, outcomes, done)
 

@@ -22,7 +22,7 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 from uuid_utils.compat import uuid7
 
-from activities.letters import Letters
+from activities.letters import Letters, Writer
 from bench import people
 from bench.harness import Case
 from bench.stack import Stack, expect, peak_memory
@@ -94,6 +94,7 @@ class JourneyActivities:
         # A queue of its own: nobody else looks at it, so that its claim finds this one line.
         queue = Queue(line.workspace_id, line.profile_id, SourceKind.OUTBOX)
         writer = (await self.letters.of(self.workspace, [line.template_version_id]))[line.template_version_id]
+        assert isinstance(writer, Writer)
         async with self.sessions.batch(line.workspace_id) as db:
             values = {"workspace": line.workspace_id, "profile": line.profile_id, "step": line.step}
             await db.execute(_WRITE, {**values, "version": line.template_version_id, "now": now})

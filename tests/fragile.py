@@ -45,14 +45,20 @@ class FragileSessions(Sessions):
     def struck(self) -> bool:
         return self.begun >= self.blow.nth
 
-    def __call__(self, workspace_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
-        return self._through(self._real(workspace_id))
+    @asynccontextmanager
+    async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        async with self._through(self._real(workspace_id)) as db:
+            yield db
 
-    def batch(self, workspace_id: UUID) -> AbstractAsyncContextManager[AsyncSession]:
-        return self._through(self._real.batch(workspace_id))
+    @asynccontextmanager
+    async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        async with self._through(self._real.batch(workspace_id)) as db:
+            yield db
 
-    def engine(self) -> AbstractAsyncContextManager[AsyncSession]:
-        return self._through(self._real.engine())
+    @asynccontextmanager
+    async def engine(self) -> AsyncIterator[AsyncSession]:
+        async with self._through(self._real.engine()) as db:
+            yield db
 
     @asynccontextmanager
     async def _through(self, real: AbstractAsyncContextManager[AsyncSession]) -> AsyncIterator[AsyncSession]:

@@ -48,7 +48,7 @@ async def a_sender(db: AsyncSession, **values: Any) -> None:
     await db.execute(text(f"update workspaces set {sets}, updated_at = clock_timestamp()"), columns)
 
 
-async def people(db: AsyncSession, n: int, name: str = "p", **attributes: Any) -> list[UUID]:
+async def people(db: AsyncSession, n: int, prefix: str = "p", **attributes: Any) -> list[UUID]:
     """So many who allow everything: p1@shop.example and so on, in this order."""
     return await some(
         db,
@@ -59,7 +59,7 @@ async def people(db: AsyncSession, n: int, name: str = "p", **attributes: Any) -
             from generate_series(1, :n) n returning id, attributes ->> 'nth' as nth
         ), named as (
             insert into identities (workspace_id, kind, value, profile_id)
-            select :here, 'email', :name || nth || '@shop.example', id from made
+            select :here, 'email', :prefix || nth || '@shop.example', id from made
         ), agreed as (
             insert into consents (workspace_id, profile_id, purpose, state, source, at)
             select :here, id, purpose, 'granted', 'import', :now
@@ -68,7 +68,7 @@ async def people(db: AsyncSession, n: int, name: str = "p", **attributes: Any) -
         select id from made order by cast(nth as int)
         """,
         n=n,
-        name=name,
+        prefix=prefix,
         now=NOW,
         here=DEFAULT_WORKSPACE,
         attributes=as_json(attributes),

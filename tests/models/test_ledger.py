@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -25,7 +26,7 @@ async def a_batch(
     db: AsyncSession, n: int = 1, *, lease: float = 60, cap: Cap | None = TODAY
 ) -> tuple[Queue, UUID, list[UUID]]:
     """A campaign's messages, claimed: the queue, the attempt, and their ids. A lease below 0 has ended."""
-    queue, attempt = await a_campaign(db, await people(db, n, name=f"{uuid4().hex[:6]}-")), uuid7()
+    queue, attempt = await a_campaign(db, await people(db, n, prefix=f"{uuid4().hex[:6]}-")), uuid7()
     claim = await ledger.claim(db, queue, attempt, NOW, lease, 1000, cap)
     return queue, attempt, [message.id for message in claim.claimed]
 
@@ -408,7 +409,7 @@ async def test_what_a_dead_worker_had_only_claimed_counts_no_more(db: AsyncSessi
 async def test_cancelling_skips_what_is_queued_and_nothing_else(db: AsyncSession) -> None:
     queue = await a_campaign(db, await people(db, 3))
     claim = await ledger.claim(db, queue, uuid7(), NOW, 60, 2)
-    other = await a_campaign(db, await people(db, 1, name="q"))
+    other = await a_campaign(db, await people(db, 1, prefix="q"))
     await marked(db, queue, (await some(db, "select id from leases"))[0], [claim.claimed[0].id])
 
     assert await ledger.cancel(db, queue, NOW) == 1
@@ -443,8 +444,8 @@ async def test_looking_ahead_tells_what_is_open_when_it_is_due_and_how_long_it_i
 async def test_who_waits_for_a_message_is_due_when_it_is_closed(db: AsyncSession, state: str) -> None:
     flow, [person] = await a_flow(db), await people(db, 1)
     journey = await a_journey(db, flow, person, step="hello", visit=1, due_at=None, waiting_for="message")
-    values = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow", "step": "hello"}
-    values |= {"occasion": journey, "visit": 1}
+    values: dict[str, Any] = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow"}
+    values |= {"step": "hello", "occasion": journey, "visit": 1}
     reason = Skip.CAPPED if state == "skipped" else None
     message = await a_message(db, person, state=state, reason=reason, **values)
 
@@ -466,8 +467,8 @@ async def test_who_waits_for_a_message_is_due_when_it_is_closed(db: AsyncSession
 async def test_no_other_message_frees_anybody(db: AsyncSession, other: dict[str, object]) -> None:
     flow, [person] = await a_flow(db), await people(db, 1)
     journey = await a_journey(db, flow, person, step="hello", visit=1, due_at=None, waiting_for="message")
-    values = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow", "step": "hello"}
-    values |= {"occasion": journey, "visit": 1, "state": "accepted", **other}
+    values: dict[str, Any] = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow"}
+    values |= {"step": "hello", "occasion": journey, "visit": 1, "state": "accepted", **other}
     message = await a_message(db, person, **values)
 
     assert await enrollments.free(db, DEFAULT_WORKSPACE, [message], NOW) == 0

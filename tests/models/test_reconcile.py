@@ -22,13 +22,13 @@ async def an_unknown_message(
     sessions: Sessions, policy: str = "resend", *, bare: bool = False, **values: Any
 ) -> UUID:
     """A message that became unknown, and is looked at now."""
-    known = {"state": "unknown", "reconcile_at": NOW, **values}
+    known: dict[str, Any] = {"state": "unknown", "reconcile_at": NOW, **values}
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db, unknown_policy=policy)
         if bare:
             return (await a_bare_message(db, "eve@elsewhere.example", **known))[1]
         campaign = uuid4()
-        origin = {"queue_id": campaign, "source_id": campaign, "source_kind": "campaign"}
+        origin: dict[str, Any] = {"queue_id": campaign, "source_id": campaign, "source_kind": "campaign"}
         [person] = await people(db, 1)
         return await a_message(db, person, occasion=campaign, **origin, **known)
 
