@@ -1,12 +1,13 @@
 """Imports at work: read a piece of the file, store its rows, and write down how far that went, at once.
 
-While PostgreSQL stores one batch, the next is read and checked, in a thread; not sooner, because the thread
-and the small steps of a transaction would wait for each other. Where to go on is in the import's row: a
-worker that finds it moved by somebody else leaves it to them.
+While PostgreSQL stores one batch, the next is read, checked (in a thread) and copied to a table of its own,
+where it waits for its turn. Where to go on is in the import's row: a worker that finds it moved by somebody
+else leaves it to them.
 """
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
@@ -118,24 +119,9 @@ class Source:
     ) -> None:
         self.sessions, self.workspace_id, self.file = sessions, workspace_id, file
         self.layout, self.reader, self.place, self.most = layout, reader, place, most
-        self._ahead: asyncio.Task[Batch] | None = None
-
-    def read_ahead(self) -> None:
-        """Begin to read what `next` will be asked for, if anything is left."""
-        if self.place.position < self.file.size:
-            self._ahead = asyncio.create_task(self._read())
 
     async def next(self) -> Batch:
         """The next rows of the file, checked. At its end there are none."""
-        ahead, self._ahead = self._ahead, None
-        return await (ahead or self._read())
-
-    async def close(self) -> None:
-        if self._ahead:
-            self._ahead.cancel()
-            await asyncio.wait([self._ahead])
-
-    async def _read(self) -> Batch:
         begin, data = self.place, await self._bytes(self.place.position)
         last = begin.position + len(data) >= self.file.size
         piece, batch = await asyncio.to_thread(self._check, data, begin, last)
@@ -192,14 +178,21 @@ class ImportActivities:
             now = self.clock.now()
             reader = layout.reader(workspace.time_zone, workspace.currency, now)
             source = Source(self.sessions, run.workspace_id, file, layout, reader, place, self.batch)
+            steps: list[asyncio.Task[ImportSlice]] = []
+
+            def go_on() -> None:
+                if not glass.over:
+                    steps.append(asyncio.create_task(self._step(run, source, go_on)))
+
+            steps.append(asyncio.create_task(self._step(run, source, go_on)))
             try:
-                while True:
-                    batch = await source.next()
-                    done = await self._store(run, batch, source)
-                    if done.over or glass.over or done.bytes_done != batch.end.position:
-                        return done
+                while steps:
+                    done = await steps.pop(0)
             finally:
-                await source.close()
+                for step in steps:
+                    step.cancel()
+                await asyncio.gather(*steps, return_exceptions=True)
+            return done
 
     async def _begin(self, run: ImportRun) -> tuple[Import, imports.File, Workspace]:
         async with self.sessions(run.workspace_id) as db:
@@ -243,20 +236,23 @@ class ImportActivities:
             await imports.forget_file(db, run.import_id)
         return replace(ImportSlice.of(row), state=ImportState.FAILED, reason=reason)
 
-    async def _store(self, run: ImportRun, batch: Batch, source: Source) -> ImportSlice:
-        """Store a batch and where it ends, in one transaction, and meanwhile begin to read the next.
+    async def _step(self, run: ImportRun, source: Source, go_on: Callable[[], None]) -> ImportSlice:
+        """Store the next batch and where it ends, in one transaction.
 
-        When somebody else has stored it already, nothing is done, and the answer says where they are.
+        Once the import is its own it lets the next step `go_on`, which waits for it with its rows in hand.
+        When somebody else has stored them, nothing is done, and the answer says where they are.
         """
+        batch = await source.next()
         async with self.sessions(run.workspace_id) as db:
             now = self.clock.now()
+            await imported.fill(db, source.layout.kind, batch.ready)
             await imported.lock(db, run.workspace_id)
             row = await imports.locked(db, run.import_id)
             if row.state != ImportState.RUNNING or row.position != batch.begin.position:
                 return ImportSlice.of(row)
-            await imported.fill(db, row, batch.ready)
             done = batch.end.position >= source.file.size
-            source.read_ahead()
+            if not done:
+                go_on()
             stored = await imported.store(db, row, batch.ready, now)
             await imports.refuse(db, row, batch.refusals)
             if stored.order_ids:

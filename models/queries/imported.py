@@ -45,9 +45,9 @@ async def lock(db: AsyncSession, workspace_id: UUID) -> None:
     await db.execute(_LOCK, {"workspace": str(workspace_id)})
 
 
-async def fill(db: AsyncSession, import_: Import, rows: Ready) -> None:
-    """Hand rows to the database, in a transaction that has the `lock`; `store` does the rest."""
-    if import_.kind == ImportKind.CUSTOMERS:
+async def fill(db: AsyncSession, kind: ImportKind, rows: Ready) -> None:
+    """Hand rows to the database. They take effect by `store`, in the same transaction, under the `lock`."""
+    if kind is ImportKind.CUSTOMERS:
         await imported_customers.fill(db, rows.data)
     else:
         await imported_orders.fill(db, rows.data)
