@@ -1,0 +1,98 @@
+"""Which step comes next, and which graphs would strand or spin their members."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from pydantic import ValidationError
+
+from domain.errors import Invalid
+from domain.flows import Branch, Flow, Send, Wait, check, next_step
+
+TEMPLATE = str(UUID(int=1))
+
+
+def send(then: str | None = None) -> dict[str, Any]:
+    return {"kind": "send", "template_id": TEMPLATE, "then": then}
+
+
+def wait(then: str | None = None, duration: Any = 60) -> dict[str, Any]:
+    return {"kind": "wait", "duration": duration, "then": then}
+
+
+def fork(then: str | None, otherwise: str | None, step: str = "hello") -> dict[str, Any]:
+    condition = {"kind": "message", "did": "clicked", "step": step}
+    return {"kind": "branch", "condition": condition, "then": then, "otherwise": otherwise}
+
+
+def a_graph(first: str = "hello", **steps: dict[str, Any]) -> Flow:
+    return Flow.model_validate({"trigger": {"kind": "api"}, "first": first, "steps": steps})
+
+
+def test_a_send_and_a_wait_lead_on_and_a_branch_leads_either_way() -> None:
+    branch = a_graph(hello=send(), fork=fork("yes", "no")).steps["fork"]
+
+    assert next_step(Send(template_id=uuid4(), then="a")) == "a"
+    assert next_step(Wait(duration=timedelta(1), then="b")) == "b"
+    assert isinstance(branch, Branch)
+    assert (next_step(branch, True), next_step(branch, False)) == ("yes", "no")
+    assert next_step(Wait(duration=timedelta(1))) is None
+
+
+@pytest.mark.parametrize(("duration", "seconds"), [(90, 90), (0.5, 0.5), ("PT2H", 7200), ("P1D", 86400)])
+def test_a_wait_is_given_in_seconds_or_as_iso_8601_has_it(duration: Any, seconds: float) -> None:
+    step = a_graph("nap", nap=wait(duration=duration)).steps["nap"]
+
+    assert isinstance(step, Wait)
+    assert step.duration.total_seconds() == seconds
+
+
+@pytest.mark.parametrize("duration", [0, -1, "soon", None])
+def test_a_wait_takes_some_time(duration: Any) -> None:
+    with pytest.raises(ValidationError):
+        a_graph("nap", nap=wait(duration=duration))
+
+
+@pytest.mark.parametrize("graph", [{}, {"steps": {}}, {"steps": {"x": {"kind": "dance"}}}])
+def test_a_flow_has_steps_of_a_kind_that_we_know(graph: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Flow.model_validate({"trigger": {"kind": "api"}, "first": "x", **graph})
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        a_graph(hello=send()),
+        a_graph(hello=send("fork"), fork=fork(None, "hello2"), hello2=send()),
+        a_graph(hello=send("nap"), nap=wait("hello")),  # A loop, with a wait in it.
+        a_graph(hello=send("fork"), fork=fork("nap", None), nap=wait("hello")),
+        a_graph("nap", nap=wait("nap")),
+    ],
+)
+def test_a_sound_graph_is_taken(graph: Flow) -> None:
+    check(graph)
+
+
+@pytest.mark.parametrize(
+    ("graph", "pointer"),
+    [
+        (a_graph("elsewhere", hello=send()), "/first"),
+        (a_graph(hello=send("elsewhere")), "/steps/hello/then"),
+        (a_graph(hello=send("fork"), fork=fork(None, "elsewhere")), "/steps/fork/otherwise"),
+        (a_graph(hello=send(), start=send()), "/steps/start"),
+        (a_graph(hello=send(), end=send()), "/steps/end"),
+        (a_graph(hello=send("fork"), fork=fork(None, None, "elsewhere")), "/steps/fork/condition"),
+        (a_graph(hello=send("nap"), nap=wait("fork"), fork=fork(None, None, "nap")), "/steps/fork/condition"),
+        (a_graph(hello=send("hello")), "/steps/hello"),
+        (a_graph(hello=send("fork"), fork=fork("hello", None)), "/steps/hello"),
+        (a_graph(hello=send("fork"), fork=fork("fork", None)), "/steps/fork"),
+        (a_graph(hello=send(), a=send("b"), b=send("a")), "/steps/a"),  # Also where nobody comes yet.
+    ],
+)
+def test_a_graph_that_would_strand_or_spin_its_members_is_refused(graph: Flow, pointer: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        check(graph)
+
+    assert refusal.value.field == pointer
+    assert refusal.value.message.endswith(".")
