@@ -81,7 +81,9 @@ class Settings(BaseSettings):
     reconcile_after_seconds: PositiveFloat = Field(
         default=900, description="How old an unknown message is when its workspace's policy decides"
     )
-    worker_slots: PositiveInt = Field(default=20, description="Activities at a time in one worker process")
+    worker_slots: PositiveInt = Field(
+        default=500, description="Activities at a time in one worker process; most of them only listen"
+    )
     send_slices: PositiveInt = Field(default=2, description="Slices at a time that send for one campaign")
 
     @property
