@@ -127,7 +127,7 @@ class Site:
         return process
 
     async def kill_worker(self) -> None:
-        """Kill the newest worker with -9, and note what was on the wire then."""
+        """Kill the newest worker with -9, unless it is dead, and note what was on the wire then."""
         before = self.kept()
         self.workers[-1].kill()
         # What it had asked of the database may still be committed: look when its connections are gone.
