@@ -38,8 +38,9 @@ class Begun:
 
 @dataclass(frozen=True)
 class Tally:
-    """A campaign's messages by state, test messages left out."""
+    """A campaign's state, and its messages by theirs, test messages left out."""
 
+    state: CampaignState
     queued: int
     accepted: int
     failed: int
@@ -111,17 +112,19 @@ class CampaignActivities:
     @activity.defn(name="tally_campaign")
     async def tally(self, campaign: CampaignRef) -> Tally:
         async with self.sessions(campaign.workspace_id) as db:
-            return Tally(**await messages.tally(db, campaign.campaign_id))
+            row = await rows.get(db, Campaign, campaign.campaign_id)
+            counts = await messages.tally(db, campaign.campaign_id)
+            return Tally(state=CampaignState(row.state), **counts)
 
     @activity.defn(name="complete_campaign")
     async def complete(self, campaign: CampaignRef) -> Tally:
-        """Close the books: nothing is open any more."""
+        """Close the books: nothing is open any more. An earlier cancel stands."""
         await self._move(campaign, UNDER_WAY, CampaignState.COMPLETED, finished_at=self.clock.now())
         return await self.tally(campaign)
 
     @activity.defn(name="fail_campaign")
     async def fail(self, campaign: CampaignRef, reason: str) -> Tally:
-        """End a campaign that can't go on, and say why where its owner looks."""
+        """End a campaign that can't go on, and say why where its owner looks. An earlier cancel stands."""
         now = self.clock.now()
         await self._move(campaign, UNDER_WAY, CampaignState.FAILED, reason=reason, finished_at=now)
         return await self.skip_unsent(campaign)

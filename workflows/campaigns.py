@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.campaigns import Begun, CampaignActivities, CampaignRef, Tally
     from activities.messages import MessageActivities
     from activities.slices import Slice
-    from domain.campaigns import UNDER_WAY, CampaignState
+    from domain.campaigns import ENDED, UNDER_WAY, CampaignState
     from domain.messages import Skip, SourceKind
     from models.queries.ledger import Queue
     from workflows.temporal import ERRAND, SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
@@ -86,14 +86,15 @@ class CampaignWorkflow:
     async def run(self, run: CampaignRun) -> Progress:
         if run.progress or await self.begin():
             await self.send()
-        if self.now.state is CampaignState.CANCELLED:
+        if self.under_way and (self.now.open or self.paused):
+            # The history is long enough. A cancel that comes now waits for what follows here.
+            await workflow.wait_condition(lambda: workflow.all_handlers_finished() or not self.under_way)
+            if self.under_way:
+                workflow.continue_as_new(replace(run, progress=self.now))
+        if self.now.state is CampaignState.RUNNING:
+            self.end(await self.errand(CampaignActivities.complete, "close the books"))
+        if self.now.state in (CampaignState.CANCELLED, CampaignState.FAILED):
             await self.skip_unsent()
-        elif self.now.state in UNDER_WAY and (self.now.open or self.paused):
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            workflow.continue_as_new(replace(run, progress=self.now))
-        elif self.now.state is CampaignState.RUNNING:
-            self.now.settle(await self.errand(CampaignActivities.complete, "close the books"))
-            self.enter(CampaignState.COMPLETED)
         self.done = True
         await workflow.wait_condition(workflow.all_handlers_finished)
         return self.now
@@ -113,8 +114,9 @@ class CampaignWorkflow:
                 **SLICE,
             )
         except ActivityError as error:
-            reason = str(error.cause or error)
-            self.now.settle(
+            cause = error.cause
+            reason = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
+            self.end(
                 await workflow.execute_activity_method(
                     CampaignActivities.fail,
                     args=[self.campaign, reason],
@@ -122,7 +124,6 @@ class CampaignWorkflow:
                     **SLICE,
                 )
             )
-            self.enter(CampaignState.FAILED)
             return True
         self.tell()
         return True
@@ -182,6 +183,11 @@ class CampaignWorkflow:
     async def errand(self, work: Callable[[Any, CampaignRef], Awaitable[T]], what: str) -> T:
         return await workflow.execute_activity_method(work, self.campaign, summary=what, **ERRAND)
 
+    def end(self, tally: Tally) -> None:
+        """The row has the last word: somebody may have cancelled what was about to end otherwise."""
+        self.now.settle(tally)
+        self.enter(tally.state)
+
     def enter(self, state: CampaignState) -> None:
         self.now.state = state
         workflow.upsert_search_attributes([STATUS.value_set(state.value)])
@@ -194,6 +200,10 @@ class CampaignWorkflow:
     @property
     def paused(self) -> bool:
         return self.now.state is CampaignState.PAUSED
+
+    @property
+    def under_way(self) -> bool:
+        return self.now.state in UNDER_WAY
 
     @property
     def leaving(self) -> bool:
@@ -221,7 +231,8 @@ class CampaignWorkflow:
         await workflow.wait_condition(lambda: self.now.state is not CampaignState.DRAFT)
         if not await self.errand(work, to.value):
             raise ApplicationError(f"This campaign is {self.now.state}.", type="Conflict", non_retryable=True)
-        self.enter(to)
+        if self.now.state not in ENDED:  # It may have ended between the commit and the news of it.
+            self.enter(to)
 
     @workflow.query
     def progress(self) -> Progress:
