@@ -14,7 +14,7 @@ from uuid import UUID
 from temporalio import workflow
 from temporalio.client import Client, WithStartWorkflowOperation
 from temporalio.common import WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.flows import FlowActivities, FlowRef, Published
@@ -80,16 +80,23 @@ class FlowWorkflow:
         self.agenda = "look who is due"
         self.slices = run.slices
         self.open = 0
+        self.refused = False  # What was to be published could not be, and nothing is under way.
 
     @workflow.run
     async def run(self, run: FlowRun) -> Standing:
-        await workflow.wait_condition(lambda: self.now.state is not FlowState.DRAFT)
+        await workflow.wait_condition(
+            lambda: (
+                self.now.state is not FlowState.DRAFT or (self.refused and workflow.all_handlers_finished())
+            )
+        )
+        if self.now.state is FlowState.DRAFT:
+            return self.now
         await asyncio.gather(self.advance(), self.send())
-        if self.now.state is FlowState.ARCHIVED:
-            await self.end_journeys()
         await workflow.wait_condition(workflow.all_handlers_finished)
         if self.now.state is not FlowState.ARCHIVED:
             workflow.continue_as_new(replace(run, standing=self.now, slices=self.slices))
+        await self.end_journeys()
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return self.now
 
     async def advance(self) -> None:
@@ -100,7 +107,7 @@ class FlowWorkflow:
             self.now.places = done.places
             self.agenda = done.agenda or "look who is due"
             self.tell()
-            await self.sleep_until(done.next_due_at, Work.ADVANCE)
+            await self.sleep_until(done.next_due_at, Work.ADVANCE, done.idle)
 
     async def send(self) -> None:
         """Send while the ledger has something open; then sleep until it has."""
@@ -115,7 +122,7 @@ class FlowWorkflow:
             self.tell()
             due = [done.next_due_at for done in parts if done.next_due_at]
             due += [workflow.now() + timedelta(seconds=done.lease_left) for done in parts if done.lease_left]
-            await self.sleep_until(min(due, default=None), Work.SEND)
+            await self.sleep_until(min(due, default=None), Work.SEND, all(done.idle for done in parts))
 
     async def awake(self, work: Work) -> bool:
         """Wait until the flow is live. False when it is time to leave. The poke is answered by looking."""
@@ -123,8 +130,11 @@ class FlowWorkflow:
         self.poked.discard(work)
         return not self.leaving
 
-    async def sleep_until(self, when: datetime | None, work: Work) -> None:
-        left = max(when - workflow.now(), timedelta(0)) if when else None
+    async def sleep_until(self, when: datetime | None, work: Work, idle: bool) -> None:
+        """Until then, or until somebody pokes. After an idle slice a little in any case: what is due and did
+        not move may be held by a pause of which we have not heard yet."""
+        least = timedelta(milliseconds=200 if idle else 0)
+        left = max(when - workflow.now(), least) if when else None
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: work in self.poked or self.leaving,
@@ -171,9 +181,13 @@ class FlowWorkflow:
     @workflow.update
     async def publish(self) -> int:
         """Answers with the version's number when it is committed and its members have entered."""
-        published: Published = await workflow.execute_activity_method(
-            FlowActivities.publish, self.flow, summary="publish", **SLICE
-        )
+        try:
+            published: Published = await workflow.execute_activity_method(
+                FlowActivities.publish, self.flow, summary="publish", **SLICE
+            )
+        except ActivityError:
+            self.refused = True
+            raise
         self.now.name, self.now.version = published.name, published.number
         self.slices = published.slices
         self.enter(published.state)
@@ -223,14 +237,20 @@ async def publish(client: Client, workspace_id: UUID, flow_id: UUID, name: str, 
 
 
 async def wake(client: Client, poked: Poked) -> None:
-    """Tell the flow's workflow that something is due. If somebody ended it by hand, it starts again."""
+    """Tell the flow's workflow that something is due. If somebody ended it by hand, it starts again.
+
+    An archived flow has ended for good: what poked it came too late.
+    """
+    state = FlowState(poked.state)
+    if state is FlowState.ARCHIVED:
+        return
     await client.start_workflow(
         FlowWorkflow.run,
-        FlowRun(poked.workspace_id, poked.queue_id, Standing(FlowState.LIVE, poked.name)),
+        FlowRun(poked.workspace_id, poked.queue_id, Standing(state, poked.name)),
         id=workflow_id("flow", poked.queue_id, poked.slug),
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=search_attributes(poked.workspace_id, "flow", poked.name, FlowState.LIVE),
+        search_attributes=search_attributes(poked.workspace_id, "flow", poked.name, state),
         static_summary=f"Flow: {poked.name}"[:200],
         priority=fair(poked.workspace_id),
         start_signal="poke",

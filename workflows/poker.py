@@ -8,6 +8,7 @@ import asyncio
 
 import psycopg
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -29,7 +30,7 @@ async def poke_forever(sessions: Sessions, client: Client, url: str) -> None:
     while True:
         try:
             await _poke_while_connected(sessions, client, url)
-        except (psycopg.Error, RPCError, OSError) as error:
+        except (psycopg.Error, SQLAlchemyError, RPCError, OSError) as error:
             log.warning("The poker lost its connection and tries again", error=str(error))
             await asyncio.sleep(1)
 

@@ -23,6 +23,7 @@ class Poked(NamedTuple):
     kind: SourceKind
     name: str  # Empty for an outbox, which has none.
     slug: str
+    state: str  # The flow's or campaign's; empty for an outbox.
 
 
 async def poke(db: AsyncSession, queue_id: UUID, work: Work) -> None:
@@ -41,8 +42,10 @@ async def take(db: AsyncSession, queue_id: UUID, work: Work) -> None:
 _WAITING = text(
     """
     select p.queue_id, p.workspace_id, p.work, p.seq,
-        case when f.id is not null then 'flow' when c.id is not null then 'campaign' else 'outbox' end as kind,
-        coalesce(f.name, c.name, '') as name, coalesce(f.slug, c.slug, '') as slug
+        case when f.id is not null then 'flow' when c.id is not null then 'campaign' else 'outbox' end
+            as kind,
+        coalesce(f.name, c.name, '') as name, coalesce(f.slug, c.slug, '') as slug,
+        coalesce(f.state, c.state, '') as state
     from pokes p
     left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
     left join campaigns c on c.workspace_id = p.workspace_id and c.id = p.queue_id
@@ -56,7 +59,7 @@ async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
     """Pokes that no slice under way has taken within `grace` seconds, the oldest first."""
     rows = await db.execute(_WAITING, {"grace": grace, "most": most})
     return [
-        Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, SourceKind(r.kind), r.name, r.slug)
+        Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, SourceKind(r.kind), r.name, r.slug, r.state)
         for r in rows
     ]
 
@@ -123,4 +126,7 @@ _OVERDUE = text(
 async def sweep(db: AsyncSession, late: datetime) -> int:
     """Poke every flow and outbox that has held something due since before `late`, and every campaign under
     way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
-    return await changed(db, _OVERDUE, {"late": late})
+    found = await changed(db, _OVERDUE, {"late": late})
+    if found:  # For the poker: a payload that is nobody's wakes it alone.
+        await db.execute(select(func.pg_notify("campanile", "")))
+    return found
