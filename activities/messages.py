@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
 from activities.letters import Letters, NoWriter, Writer
-from activities.slices import Bell, Hourglass, Slice, Timing, heartbeating, is_away, rest, to_the_end
+from activities.slices import (
+    DATABASE_ERRORS,
+    Bell,
+    Hourglass,
+    Slice,
+    Timing,
+    heartbeating,
+    is_away,
+    rest,
+    to_the_end,
+)
 from channels.contract import Channel, Envelope, Outcome, OutcomeKind
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
@@ -178,7 +187,7 @@ class MessageActivities:
         while True:
             try:
                 return await self._try_to_mark(attempt, envelopes, errors, done, again)
-            except (DBAPIError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 if not is_away(error):
                     raise
                 activity.logger.warning("The mark is repeated", extra={"attempt": str(attempt.id)})
@@ -259,7 +268,7 @@ class MessageActivities:
                     closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
                     await self._closed(db, queue, closed)
                 return states
-            except (DBAPIError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 if not is_away(error):
                     raise
                 activity.logger.warning(

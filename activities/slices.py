@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 import structlog
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
 
 from domain.messages import Work
@@ -168,6 +169,10 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     if cancelled:
         raise asyncio.CancelledError
     return task.result()
+
+
+# What a transaction may raise when the database is away: see `is_away`.
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
 
 
 def is_away(error: Exception) -> bool:

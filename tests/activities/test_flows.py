@@ -82,7 +82,7 @@ class Site:
 
     async def enroll(self, *members: UUID, entry: str = "x") -> int:
         async with self.sessions(DEFAULT_WORKSPACE) as db:
-            who = [(member, entry, {}) for member in members]
+            who: list[tuple[UUID, str, dict[str, Any]]] = [(member, entry, {}) for member in members]
             flow_id = self.flow.flow_id
             return await enrollments.enroll(db, DEFAULT_WORKSPACE, flow_id, who, self.clock.now())
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio.testing import ActivityEnvironment
 
 from activities.slices import Bell, Timing
@@ -365,6 +366,19 @@ async def test_a_known_answer_survives_a_database_that_is_away(
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await states(db, queue) == {"accepted": 3}
     assert len(lab.accepted) == 3
+
+
+async def test_an_answer_is_kept_until_a_connection_is_free(sessions: Sessions) -> None:
+    queue = await a_frozen_campaign(sessions)
+
+    class Exhausted(FragileSessions):
+        def _strike(self) -> None:
+            raise PoolTimeout("no connection became free")
+
+    busy = Exhausted(sessions, Blow(5, committed=False, killed=False))
+    await ran(a_sender_of(busy, NullChannel(), BELL).send, queue)
+
+    assert await outcome(sessions, queue) == ("accepted", None, 1)
 
 
 async def test_a_cancelled_activity_writes_down_what_it_knows(
