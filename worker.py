@@ -110,7 +110,7 @@ async def serve(settings: Settings, channel: Channel) -> None:
     parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)
-    poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url))
+    poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

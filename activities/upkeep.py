@@ -1,25 +1,23 @@
 """Upkeep: what nobody waits for, but somebody must do. It spans workspaces, as the engine's role."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import activity
 
-from activities.imports import ImportRun
 from activities.slices import heartbeating
 from domain.clock import Clock
 from models.base import Sessions
-from models.queries import imports, pokes, reconcile
+from models.queries import ledger, pokes, reconcile
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 
 
 @dataclass
 class Upkeep:
-    poked: int = 0  # Flows and outboxes that were overdue.
+    poked: int = 0  # Flows and outboxes that were overdue, and campaigns under way.
     resent: int = 0  # Unknown messages sent again, as their workspace chose.
     left: int = 0  # Unknown messages left as they are, as their workspace chose.
-    unstarted: list[ImportRun] = field(default_factory=list)  # Files that are here, and nobody reads.
 
 
 class UpkeepActivities:
@@ -34,8 +32,7 @@ class UpkeepActivities:
         async with heartbeating():
             async with self.sessions.engine() as db:
                 done.poked = await pokes.sweep(db, now - LATE)
-                waiting = await imports.unstarted(db, now - LATE)
-            done.unstarted = [ImportRun(row.workspace_id, row.id) for row in waiting]
+                await ledger.drop_forgotten_leases(db)
             more = True
             while more:
                 async with self.sessions.engine() as db:

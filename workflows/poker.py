@@ -1,10 +1,11 @@
-"""The poker: it tells workflows of pokes that no slice under way has heard.
+"""The poker: it tells workflows of pokes that no slice under way has heard, and starts forgotten imports.
 
 One process of the installation pokes at a time (an advisory lock); it waits for NOTIFY, and looks every
 ten seconds in case one was lost. Each workflow costs a signal, so there are at most twenty a second.
 """
 
 import asyncio
+from datetime import timedelta
 
 import psycopg
 import structlog
@@ -12,30 +13,33 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from domain.clock import Clock
 from domain.messages import SourceKind
 from models.base import Sessions
-from models.queries import pokes
+from models.queries import imports, pokes
 from workflows import campaigns, flows, outbox
+from workflows.imports import start as start_import
 
 LOCK = 0x9045  # The advisory lock's number.
 GRACE = 0.25  # Seconds that a slice under way has to take a poke.
 LOOK_EVERY = 10.0  # Seconds.
 SIGNALS = 20  # A second.
+FORGOTTEN = timedelta(seconds=30)  # A file that waits so long is nobody's.
 
 log = structlog.get_logger()
 
 
-async def poke_forever(sessions: Sessions, client: Client, url: str) -> None:
+async def poke_forever(sessions: Sessions, client: Client, url: str, clock: Clock) -> None:
     """Poke until cancelled. `url` is the engine's, for the connection that holds the lock and listens."""
     while True:
         try:
-            await _poke_while_connected(sessions, client, url)
+            await _poke_while_connected(sessions, client, url, clock)
         except (psycopg.Error, SQLAlchemyError, RPCError, OSError) as error:
             log.warning("The poker lost its connection and tries again", error=str(error))
             await asyncio.sleep(1)
 
 
-async def _poke_while_connected(sessions: Sessions, client: Client, url: str) -> None:
+async def _poke_while_connected(sessions: Sessions, client: Client, url: str, clock: Clock) -> None:
     address = url.replace("postgresql+psycopg://", "postgresql://")
     async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
         await connection.execute("listen campanile")
@@ -46,8 +50,17 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str) ->
         while True:
             while await _signal_some(sessions, client):
                 pass
+            await _start_imports(sessions, client, clock)
             async for _ in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
                 await asyncio.sleep(GRACE)
+
+
+async def _start_imports(sessions: Sessions, client: Client, clock: Clock) -> None:
+    """Start those whose file is here and whose API died, or found no Temporal, before it could."""
+    async with sessions.engine() as db:
+        waiting = await imports.unstarted(db, clock.now() - FORGOTTEN)
+    for row in waiting:
+        await start_import(client, row)
 
 
 async def _signal_some(sessions: Sessions, client: Client) -> bool:

@@ -14,11 +14,9 @@ from temporalio.client import (
     SchedulePolicy,
     ScheduleSpec,
 )
-from temporalio.exceptions import WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.upkeep import Upkeep, UpkeepActivities
-    from workflows.imports import ImportWorkflow
     from workflows.temporal import SLICE, TASK_QUEUE
 
 SCHEDULE = "upkeep"
@@ -28,19 +26,9 @@ SCHEDULE = "upkeep"
 class UpkeepWorkflow:
     @workflow.run
     async def run(self) -> Upkeep:
-        done = await workflow.execute_activity_method(
+        return await workflow.execute_activity_method(
             UpkeepActivities.upkeep, summary="find what is overdue or unknown", **SLICE
         )
-        for run in done.unstarted:
-            with suppress(WorkflowAlreadyStartedError):
-                await workflow.start_child_workflow(
-                    ImportWorkflow.run,
-                    run,
-                    id=f"import/{run.import_id}",
-                    parent_close_policy=workflow.ParentClosePolicy.ABANDON,
-                    static_summary="Import that nobody had begun",
-                )
-        return done
 
 
 async def schedule(client: Client) -> None:

@@ -519,6 +519,14 @@ async def recover(
     return states
 
 
+_DROP_FORGOTTEN = text("delete from leases where until < clock_timestamp() - interval '1 day'")
+
+
+async def drop_forgotten_leases(db: AsyncSession) -> None:
+    """Remove, as the engine, what workers left who died after their last message was settled."""
+    await db.execute(_DROP_FORGOTTEN)
+
+
 _CANCEL = text(
     """
     with open as (
