@@ -44,6 +44,7 @@ TOKEN = "~campanile-token~"
 
 _LARGEST = 200_000  # Characters of one part. Gmail clips what is above 102 KB.
 _SPECIAL = re.compile("[&<>\"']")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")  # The ledger keeps no NUL and no half of a character.
 _COUNTERS = {"increment", "decrement"}
 _LIQUIDS_OWN = {"now", "today", "size", "first", "last"}  # Names that Liquid gives a meaning.
 _Plain = tuple[str, tuple[str, ...], str | None]  # A variable, the keys within it, its default.
@@ -276,13 +277,13 @@ def _fill(part: _Part, variables: Mapping[str, Any], values: list[str]) -> None:
                 f"give it a default: {{{{ {error.message} | default: 'there' }}}}."
             ) from error
         except LiquidError as error:
-            raise TemplateError(
-                f"{_brief(node)} can't be rendered for this profile: {error.message}."
-            ) from error
+            raise TemplateError(_no_way(node, error.message)) from error
         except LiquidInterrupt as error:
             raise TemplateError(f"{_brief(node)} stands outside of any loop; take it out.") from error
         except Exception as error:  # Filters let out whatever Python raises: one message, not the batch.
-            raise TemplateError(f"{_brief(node)} can't be rendered for this profile: {error}.") from error
+            raise TemplateError(_no_way(node, error)) from error
+        if _UNSTORABLE.search(value):
+            raise TemplateError(_no_way(node, "it gives a NUL or half of a character"))
         if hole is not None:
             values[hole] = value
 
@@ -291,6 +292,10 @@ def _render(node: Node, context: RenderContext) -> str:
     buffer = context.get_buffer()
     node.render(context, buffer)
     return buffer.getvalue()
+
+
+def _no_way(node: Node, why: object) -> str:
+    return f"{_brief(node)} can't be rendered for this profile: {_UNSTORABLE.sub('�', str(why))}."
 
 
 def _brief(node: Node) -> str:

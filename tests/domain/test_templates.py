@@ -120,13 +120,16 @@ def test_a_missing_variable_is_false_in_a_condition() -> None:
         "{% for x in (1..99999) %}{% endfor %}",
         "{{ n | date: 5 }}",
         "{% for x in (1..9000) %}{{ long }}{% endfor %}",
+        "{{ nul | url_decode }}",
+        "{% capture kept %}{{ 'AAAA' | base64_decode }}{% endcapture %}{{ kept | date: kept }}{{ kept }}",
     ],
 )
 def test_whatever_goes_wrong_while_rendering_is_that_messages_error(source: str) -> None:
     made = compiled(html=f"<p>{source}</p>")
 
-    with pytest.raises(TemplateError):
-        templates.render(made, {"n": 1, "long": "x" * 100})
+    with pytest.raises(TemplateError) as error:
+        templates.render(made, {"n": 1, "long": "x" * 100, "nul": "%00"})
+    assert "\0" not in error.value.message
 
 
 @pytest.mark.parametrize(
