@@ -9,10 +9,11 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain.errors import Invalid
-from domain.segments import Message, Rule, conditions
+from domain.segments import Message, Name, Rule, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
+LONGEST_WAIT = timedelta(days=3660)  # Beyond the year 9999 there is no date to wait for.
 
 
 class FlowState(StrEnum):
@@ -60,7 +61,7 @@ class Wait(_Part):
     """Wait for a time: seconds, or an ISO 8601 duration."""
 
     kind: Literal["wait"] = "wait"
-    duration: timedelta = Field(gt=timedelta(0))
+    duration: timedelta = Field(gt=timedelta(0), le=LONGEST_WAIT)
     then: str | None = None
 
 
@@ -82,7 +83,7 @@ class Flow(_Part):
 
     trigger: Trigger
     first: str
-    steps: dict[str, Step] = Field(min_length=1, max_length=200)
+    steps: dict[Name, Step] = Field(min_length=1, max_length=200)
     reentry: Literal["once", "always"] = "once"
 
 

@@ -48,10 +48,16 @@ def test_a_wait_is_given_in_seconds_or_as_iso_8601_has_it(duration: Any, seconds
     assert step.duration.total_seconds() == seconds
 
 
-@pytest.mark.parametrize("duration", [0, -1, "soon", None])
-def test_a_wait_takes_some_time(duration: Any) -> None:
+@pytest.mark.parametrize("duration", [0, -1, "soon", None, "P3000000D", 1e13])
+def test_a_wait_takes_some_time_and_ends_while_there_are_dates(duration: Any) -> None:
     with pytest.raises(ValidationError):
         a_graph("nap", nap=wait(duration=duration))
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "half a \ud800"])
+def test_a_step_has_a_name_that_can_be_kept_and_indexed(name: str) -> None:
+    with pytest.raises(ValidationError):
+        a_graph(name, **{name: wait()})
 
 
 @pytest.mark.parametrize("graph", [{}, {"steps": {}}, {"steps": {"x": {"kind": "dance"}}}])
