@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import orjson
 
 from domain import money
 from domain.addresses import normal_address
+from domain.clock import time_zones
 from domain.csv_rows import Row, flaw
 from domain.errors import Invalid
 from domain.profiles import ConsentState
@@ -311,16 +312,11 @@ def _consent(cell: str, column: str) -> str | None:
 
 def _zone(cell: str) -> str | None:
     text = cell.strip()
-    if text and text not in _zones():
+    if text and text not in time_zones():
         raise _Wrong(
             "time_zone", f'"{shown(text)}" is no time zone: write one of IANA\'s, such as Europe/Berlin'
         )
     return text or None
-
-
-@lru_cache(maxsize=1)
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 def _day(cell: str, zone: ZoneInfo, latest: datetime) -> tuple[str, str]:

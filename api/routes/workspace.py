@@ -3,7 +3,6 @@
 from datetime import datetime, time
 from typing import Annotated, Literal
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter
@@ -11,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 
 from api.deps import Db, WorkspaceId
 from api.shapes import In, Name, Out, absent, example
+from domain.clock import time_zones
 from domain.errors import Invalid
 from domain.workspaces import Cap
 from models.queries import workspaces
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/workspace", tags=["workspace"])
 
 
 def _zone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in time_zones():
         raise ValueError(f'There is no time zone "{name}"; name one of IANA\'s, such as Europe/Berlin')
     return name
 

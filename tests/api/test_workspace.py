@@ -45,6 +45,7 @@ async def test_null_takes_a_setting_back(api: AsyncClient) -> None:
     [
         ({"time_zone": "Mars/Olympus"}, "/time_zone"),
         ({"time_zone": "../../etc/passwd"}, "/time_zone"),
+        ({"time_zone": "localtime"}, "/time_zone"),
         ({"time_zone": None}, "/time_zone"),
         ({"sender_email": "no address"}, "/sender_email"),
         ({"sender_email": "a@b.example\r\nBcc: x@y.example"}, "/sender_email"),

@@ -44,6 +44,7 @@ def test_a_customer_is_read_with_names_consents_and_attributes() -> None:
         ("1,ada,,", "email", '"ada" is no email address'),
         ("1,,yes,", "consent_email", "write granted or denied"),
         ("1,,,Berlin", "time_zone", "such as Europe/Berlin"),
+        ("1,,,localtime", "time_zone", "such as Europe/Berlin"),
         ("1,,", "time_zone", "3 of 4 cells"),
         ("1,,,,5", "time_zone", "5 cells for 4 columns"),
         ("x" * 256 + ",,,", "customer_id", "longer than 255"),
