@@ -20,7 +20,16 @@ with workflow.unsafe.imports_passed_through():
     from domain.campaigns import ENDED, UNDER_WAY, CampaignState
     from domain.messages import Skip, SourceKind
     from models.queries.ledger import Queue
-    from workflows.temporal import ERRAND, SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
+    from workflows.temporal import (
+        ERRAND,
+        SLICE,
+        STATUS,
+        TASK_QUEUE,
+        brief,
+        fair,
+        search_attributes,
+        workflow_id,
+    )
 
 T = TypeVar("T")
 
@@ -248,7 +257,7 @@ async def start(client: Client, workspace_id: UUID, campaign_id: UUID, name: str
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=search_attributes(workspace_id, "campaign", name, CampaignState.DRAFT),
-        static_summary=f"Campaign: {name}"[:200],
+        static_summary=brief(f"Campaign: {name}"),
         static_details=f"Sends one message to everyone in its segment. Campaign {campaign_id}.",
         priority=fair(workspace_id),
     )

@@ -24,7 +24,16 @@ with workflow.unsafe.imports_passed_through():
     from domain.messages import SourceKind, Work
     from models.queries.ledger import Queue
     from models.queries.pokes import Poked
-    from workflows.temporal import ERRAND, SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
+    from workflows.temporal import (
+        ERRAND,
+        SLICE,
+        STATUS,
+        TASK_QUEUE,
+        brief,
+        fair,
+        search_attributes,
+        workflow_id,
+    )
 
 Ref = TypeVar("Ref")
 
@@ -143,7 +152,7 @@ class FlowWorkflow:
             )
 
     async def slice(self, work: Callable[[Any, Ref], Awaitable[Slice]], what: Ref, summary: str) -> Slice:
-        return await workflow.execute_activity_method(work, what, summary=summary[:200], **SLICE)
+        return await workflow.execute_activity_method(work, what, summary=brief(summary), **SLICE)
 
     async def end_journeys(self) -> None:
         """What is on the wire comes back within its lease; everything else ends now."""
@@ -227,7 +236,7 @@ async def publish(client: Client, workspace_id: UUID, flow_id: UUID, name: str, 
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=search_attributes(workspace_id, "flow", name, FlowState.DRAFT),
-        static_summary=f"Flow: {name}"[:200],
+        static_summary=brief(f"Flow: {name}"),
         static_details=f"Moves everyone who entered from step to step. Flow {flow_id}.",
         priority=fair(workspace_id),
     )
@@ -251,7 +260,7 @@ async def wake(client: Client, poked: Poked) -> None:
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=search_attributes(poked.workspace_id, "flow", poked.name, state),
-        static_summary=f"Flow: {poked.name}"[:200],
+        static_summary=brief(f"Flow: {poked.name}"),
         priority=fair(poked.workspace_id),
         start_signal="poke",
         start_signal_args=[poked.work],

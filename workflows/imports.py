@@ -9,7 +9,15 @@ with workflow.unsafe.imports_passed_through():
     from domain.imports import ImportState
     from domain.names import slug
     from models.imports import Import
-    from workflows.temporal import SLICE, STATUS, TASK_QUEUE, fair, search_attributes, workflow_id
+    from workflows.temporal import (
+        SLICE,
+        STATUS,
+        TASK_QUEUE,
+        brief,
+        fair,
+        search_attributes,
+        workflow_id,
+    )
 
 
 @workflow.defn
@@ -34,7 +42,7 @@ class ImportWorkflow:
     def note(self, done: ImportSlice) -> None:
         """Tell whoever looks at this workflow how far the file is read, and what became of its rows."""
         workflow.set_current_details(in_words(done))
-        self.about_to = f"go on at {done.percent} % of {done.file_name}"[:200]
+        self.about_to = brief(f"go on at {done.percent} % of {done.file_name}")
         if done.state is not self.state:
             self.state = done.state
             workflow.upsert_search_attributes([STATUS.value_set(done.state.value)])
@@ -65,7 +73,7 @@ async def start(client: Client, row: Import, task_queue: str = TASK_QUEUE) -> No
         task_queue=task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         search_attributes=search_attributes(row.workspace_id, "import", row.file_name, ImportState.UPLOADED),
-        static_summary=f"Import of {what}: {row.file_name}"[:200],
+        static_summary=brief(f"Import of {what}: {row.file_name}"),
         static_details=f"Reads {row.file_name} ({row.size:,} bytes), row by row. Import {row.id}.",
         priority=fair(row.workspace_id),
     )

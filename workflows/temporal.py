@@ -65,6 +65,11 @@ ERRAND = Errand(
 )
 
 
+def brief(text: str) -> str:
+    """`text` as long as a summary may be: Temporal refuses one of more than 400 bytes."""
+    return text[:200].encode()[:400].decode(errors="ignore")
+
+
 def workflow_id(kind: str, id: UUID, slug: str) -> str:  # noqa: A002 - the word for it
     """Deterministic and readable, because the web UI's list shows little else."""
     return f"{kind}/{id}/{slug}"

@@ -53,7 +53,7 @@ async def a_template(
 
 async def a_campaign(api: AsyncClient, **values: Any) -> str:
     body = {
-        "name": "Winter letter",
+        "name": values.get("name") or "Winter letter",
         "segment_id": values.get("segment_id") or await a_segment(api),
         "template_id": values.get("template_id") or await a_template(api),
     }

@@ -96,6 +96,23 @@ async def test_a_start_is_one_workflow_however_often_it_is_asked_for(
     await handle.terminate()
 
 
+async def test_a_campaign_with_a_long_name_in_any_script_can_be_started(
+    api: AsyncClient, sessions: Sessions, temporal: Client
+) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    campaign = await a_campaign(api, name="夏" * 200)
+
+    begun = await api.post(f"{AT}/{campaign}/start")
+
+    assert begun.status_code == 202
+    handle = temporal.get_workflow_handle(begun.json()["workflow_id"])
+    summary = await (await handle.describe()).static_summary()
+    assert summary is not None
+    assert summary.startswith("Campaign: 夏夏夏")
+    await handle.terminate()
+
+
 async def test_a_start_without_temporal_says_so_and_changes_nothing(
     lonely_api: AsyncClient, sessions: Sessions
 ) -> None:
