@@ -163,6 +163,7 @@ def _pool(url: str, size: int) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=300,
         pool_recycle=1800,
+        hide_parameters=True,  # An error is logged, and kept in Temporal's history: no people in there.
         connect_args={"prepare_threshold": 1},
         json_deserializer=orjson.loads,
         json_serializer=lambda value: orjson.dumps(value).decode(),

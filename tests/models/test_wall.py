@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import delete, func, insert, select, text, update
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from domain.messages import Work
@@ -255,3 +255,12 @@ async def a_profile(sessions: Sessions, workspace_id: UUID) -> UUID:
     async with sessions(workspace_id) as db:
         added = insert(Profile).values(workspace_id=workspace_id).returning(Profile.id)
         return (await db.scalars(added)).one()
+
+
+async def test_an_error_says_nothing_of_the_people_that_the_statement_was_about(sessions: Sessions) -> None:
+    with pytest.raises(DBAPIError) as error:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await db.execute(text("select 1 / 0 where :name <> ''"), {"name": "Ada"})
+
+    assert "division" in str(error.value)
+    assert "Ada" not in str(error.value)
