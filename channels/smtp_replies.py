@@ -39,7 +39,7 @@ class Reply:
     @classmethod
     def of(cls, lines: list[bytes]) -> "Reply":
         """From lines that begin with the same three digits. RFC 2034 repeats the enhanced code in each."""
-        texts = [line[4:].decode("utf-8", "replace").strip() for line in lines]
+        texts = [line[4:].decode("utf-8", "replace").replace("\0", "").strip() for line in lines]
         enhanced = ENHANCED.match(texts[0])
         if enhanced:
             texts[1:] = [text.removeprefix(enhanced[0]).strip() for text in texts[1:]]

@@ -245,6 +245,13 @@ async def test_replies_may_be_torn_and_have_many_lines() -> None:
         assert (outcome.kind, outcome.reason) == (REJECTED, "550 5.1.1 Nobody of that name")
 
 
+async def test_a_nul_in_a_reply_is_not_kept() -> None:
+    async with SmtpLab() as lab, a_channel(lab) as channel:
+        lab.fail(Fault(Phase.RCPT, reply="550 5.1.1 No\0body", times=1))
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert outcome.reason == "550 5.1.1 Nobody"
+
+
 async def test_a_letter_that_can_not_be_filled_hurts_only_its_own_message() -> None:
     batch = [envelope(1), envelope(2, None, "broken"), envelope(3)]
     async with SmtpLab() as lab, a_channel(lab) as channel:
