@@ -103,6 +103,8 @@ class Wire(asyncio.BufferedProtocol):
                 await self.upgrade(tls)
             if self.server.user is not None:
                 await self.log_in(self.server.user, self.server.password)
+            if self.over:  # It broke off right after the last answer, before we came to hear of it.
+                raise ConnectionResetError("it hung up")
         except TimeoutError:
             raise Unreachable(not_sent(f"{self.server} does not answer.")) from None
         except ssl.SSLError as error:

@@ -291,6 +291,18 @@ async def test_where_starttls_is_asked_for_nothing_is_said_in_the_clear() -> Non
         assert "does not offer STARTTLS" in (outcome.reason or "")
 
 
+async def test_a_server_that_breaks_off_with_its_last_word_of_the_handshake_is_a_retry() -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 Hello\r\n")
+        await reader.readuntil(b"\r\n")
+        writer.write(b"250 Nice to meet you\r\nand no more SMTP from here on\r\n")
+        await reader.read()
+
+    async with a_server_that(babble) as port, a_channel(port) as channel, asyncio.timeout(5):
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert outcome.kind == RETRY
+
+
 async def test_words_that_someone_put_before_the_handshake_are_not_believed() -> None:
     async def inject(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 script\r\n")
