@@ -81,7 +81,7 @@ class MessageActivities:
             while not glass.over:
                 attempt, claim = await self._claim(queue, workspace, done, cursor, rung)
                 if claim.claimed:
-                    await self._deliver(attempt, workspace, claim.claimed, done)
+                    await self._deliver(attempt, workspace, claim.claimed, done, glass)
                 if claim.found:
                     cursor = claim.cursor
                 elif cursor != ledger.BEGINNING:
@@ -125,9 +125,15 @@ class MessageActivities:
         return attempt, claim
 
     async def _deliver(
-        self, attempt: Attempt, workspace: Workspace, claimed: Sequence[Claimed], done: Slice
+        self,
+        attempt: Attempt,
+        workspace: Workspace,
+        claimed: Sequence[Claimed],
+        done: Slice,
+        glass: Hourglass,
     ) -> None:
-        """Wire batch by wire batch. What is marked is seen through to its end, whoever wants us to leave."""
+        """Wire batch by wire batch, one at least. What is marked is seen through to its end, whoever wants us
+        to leave; what is not when the slice is over goes back, so that a slow provider holds up no others."""
         by_template: dict[UUID, list[Claimed]] = {}
         for message in claimed:
             by_template.setdefault(message.template_version_id, []).append(message)
@@ -139,7 +145,8 @@ class MessageActivities:
             for start in range(0, len(messages), size)
         )
         try:
-            while left and not activity.is_worker_shutdown():
+            await to_the_end(self._dispatch(attempt, *left.popleft(), done))
+            while left and not glass.over:
                 await to_the_end(self._dispatch(attempt, *left.popleft(), done))
         except asyncio.CancelledError:
             await self._let_go(attempt, [message.id for _, batch in left for message in batch], done)

@@ -416,6 +416,19 @@ async def test_a_worker_that_shuts_down_finishes_its_batch_and_leaves_the_rest(s
         assert await some(db, "select id from leases") == []
 
 
+async def test_a_slice_is_over_in_time_however_slow_the_provider_is(sessions: Sessions) -> None:
+    queue = await a_frozen_campaign(sessions, 6)
+    channel = HeldUp(sessions, "select pg_sleep(0.1)")
+    short = Timing(slice=0.01, linger=0, lease=60, reconcile_after=0)
+
+    done = await ran(a_sender_of(sessions, channel, BELL, timing=short).send, queue)
+
+    assert (done.accepted, done.again, done.open) == (2, 4, 4)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await states(db, queue) == {"accepted": 2, "queued": 4}
+        assert await counted(db) == 2
+
+
 # What a slice looks for, and how long.
 
 
