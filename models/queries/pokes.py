@@ -127,6 +127,11 @@ async def sweep(db: AsyncSession, late: datetime) -> int:
     """Poke every flow and outbox that has held something due since before `late`, and every campaign under
     way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
     found = await changed(db, _OVERDUE, {"late": late})
-    if found:  # For the poker: a payload that is nobody's wakes it alone.
-        await db.execute(select(func.pg_notify("campanile", "")))
+    if found:
+        await wake_poker(db)
     return found
+
+
+async def wake_poker(db: AsyncSession) -> None:
+    """Have the poker look at once, for pokes that were written without `poke`. No slice hears this."""
+    await db.execute(select(func.pg_notify("campanile", "")))

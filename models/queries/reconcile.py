@@ -5,6 +5,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from models.queries import pokes
+
 _DECIDE = text(
     """
     with due as (
@@ -48,4 +50,6 @@ async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
     one a minute.
     """
     row = (await db.execute(_DECIDE, {"now": now})).one()
+    if row.resent:
+        await pokes.wake_poker(db)
     return row.resent, row.left

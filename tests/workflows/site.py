@@ -140,7 +140,7 @@ async def at_work(
     await bell.start()
     settings = Settings(worker_slots=slots)
     parts = Parts(channel, clock, timing, slices)
-    poker = asyncio.create_task(poke_forever(sessions, client, database.engine_url))
+    poker = asyncio.create_task(poke_forever(sessions, client, database.engine_url, clock))
     site = Site(client, sessions, channel, clock)
     try:
         async with worker.build(client, sessions, bell, parts, settings):
@@ -159,13 +159,12 @@ async def told(handle: "WorkflowHandle[Any, Any]") -> tuple[str, str, str, dict[
     """What Temporal's web UI shows of a workflow: summary, details, current details, search attributes."""
     description = await handle.describe()
     metadata = await handle.query("__temporal_workflow_metadata")
-    attributes = {pair.key.name: str(pair.value) for pair in description.typed_search_attributes}
-    current = metadata["currentDetails"] if isinstance(metadata, dict) else metadata.current_details
+    ours = [pair for pair in description.typed_search_attributes if pair.key.name.startswith("Campanile")]
     return (
         await description.static_summary() or "",
         await description.static_details() or "",
-        current,
-        attributes,
+        metadata["currentDetails"] if isinstance(metadata, dict) else metadata.current_details,
+        {pair.key.name: str(pair.value) for pair in ours},
     )
 
 
