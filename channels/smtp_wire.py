@@ -109,7 +109,7 @@ class Wire(asyncio.BufferedProtocol):
             raise Unreachable(not_sent(f"{self.server} does not answer.")) from None
         except ssl.SSLError as error:
             raise Unreachable(senders_fault(f"TLS with {self.server} failed: {error}")) from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: the host's name is none.
             raise Unreachable(not_sent(f"{self.server} can't be reached: {error}")) from error
         self.answer = None
 

@@ -291,6 +291,13 @@ async def test_where_starttls_is_asked_for_nothing_is_said_in_the_clear() -> Non
         assert "does not offer STARTTLS" in (outcome.reason or "")
 
 
+async def test_a_server_whose_name_is_none_is_a_retry() -> None:
+    channel = SmtpChannel("smtp://mail..example")
+    async with asyncio.timeout(5):
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+    assert outcome.kind == RETRY
+
+
 async def test_a_server_that_breaks_off_with_its_last_word_of_the_handshake_is_a_retry() -> None:
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 Hello\r\n")
