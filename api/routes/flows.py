@@ -1,11 +1,12 @@
 """Flows: a graph of steps that people go through, each at their own pace."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, status
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client, WorkflowHandle
 from uuid_utils.compat import uuid7
@@ -25,6 +26,8 @@ from workflows.flows import FlowWorkflow
 from workflows.temporal import workflow_id
 
 router = APIRouter(prefix="/flows", tags=["flows"])
+
+LARGEST_PROPERTIES = 10_000  # Bytes, of each of up to 10,000 who enter at once.
 
 _EXAMPLE = {
     "name": "Welcome",
@@ -92,9 +95,18 @@ class FlowOut(Out):
     )
 
 
+def _small(properties: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(properties)) > LARGEST_PROPERTIES:
+        raise ValueError(f"Keep the properties under {LARGEST_PROPERTIES:,} bytes of JSON")
+    return properties
+
+
 class EnrollIn(In):
     profiles: list[str] = Field(min_length=1, max_length=10_000, description="Ids or emails.")
-    properties: dict[str, Any] = Field(default_factory=dict, description="Kept with the journey.")
+    properties: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
+        default_factory=dict,
+        description=f"Kept with each journey: at most {LARGEST_PROPERTIES:,} bytes of JSON.",
+    )
     entry: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
         None,
         description="Where a flow may be entered always: what tells two journeys of one profile apart. "

@@ -138,6 +138,15 @@ async def test_people_enter_by_id_or_email_once_and_strangers_are_named(
         assert str(await db.scalar(text("select queue_id from pokes"))) == flow
 
 
+async def test_properties_are_few_since_each_journey_keeps_its_own(api: AsyncClient) -> None:
+    flow = await a_flow(api)
+    body = {"profiles": ["ada@example.com"], "properties": {"note": "x" * 10_000}}
+
+    problem = refusal(await api.post(f"{AT}/{flow}/enroll", json=body), 422)
+
+    assert problem["errors"][0]["pointer"] == "/properties"
+
+
 async def test_where_entering_again_is_allowed_an_entry_tells_journeys_apart(
     api: AsyncClient, sessions: Sessions
 ) -> None:
