@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test check format clean bench-send bench-flow bench-import lock
+.PHONY: help setup demo dev test check record format clean bench-send bench-flow bench-import lock
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ check: setup ## Lint, types and the import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+record: setup ## Record the workflows' histories anew, for the tests that replay them
+	$(BIN)/python -m tests.workflows.record
 
 format: setup ## Put the code in shape
 	$(BIN)/ruff check --fix-only .

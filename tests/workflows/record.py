@@ -1,0 +1,171 @@
+"""Record a finished run of each workflow for `test_histories.py`: `python -m tests.workflows.record`.
+
+Do so when a workflow has changed on purpose. Runs that are under way replay on the new code, so a change that
+the old recordings do not survive strands them: it belongs behind `workflow.patched`.
+"""
+
+import asyncio
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from temporalio.client import Client, WorkflowHandle
+
+from dev.places import ROOT
+from dev.temporal import Temporal
+from domain.messages import Work
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.queries import pokes
+from tests.sending import (
+    a_bare_message,
+    a_graph,
+    a_segment,
+    a_sender,
+    a_template,
+    clicked,
+    people,
+    send,
+    wait,
+)
+from tests.support import a_clone, a_server, make_template
+from tests.workflows.site import Site, SlowChannel, at_work
+from workflows.campaigns import CampaignWorkflow
+from workflows.flows import FlowWorkflow
+from workflows.temporal import TASK_QUEUE, connect
+from workflows.upkeep import UpkeepWorkflow
+
+HISTORIES = Path(__file__).with_name("histories")
+Run = WorkflowHandle[Any, Any]
+
+
+async def keep(name: str, handle: Run) -> None:
+    """Write the history down once it has ended, without what tells of the machine that made it."""
+    await handle.result()
+    history = json.loads((await handle.fetch_history()).to_json())
+    said = json.dumps(_nameless(history), indent=1).replace(str(ROOT), ".")
+    (HISTORIES / f"{name}.json").write_text(said + "\n")
+    print(f"{name}: {len(history['events'])} events")  # noqa: T201 - this is a program for a terminal
+
+
+def _nameless(part: Any) -> Any:
+    match part:
+        case dict():
+            return {key: "a worker" if key == "identity" else _nameless(value) for key, value in part.items()}
+        case list():
+            return [_nameless(each) for each in part]
+        case str() if re.match(r"\d+@", part):  # A sticky queue has the process's and the machine's name.
+            return "a worker's own queue"
+    return part
+
+
+async def a_campaign_that_is_paused_and_completes(site: Site) -> Run:
+    handle = await site.start(await site.a_campaign(40))
+    await handle.execute_update(CampaignWorkflow.pause)
+    await handle.execute_update(CampaignWorkflow.resume)
+    return handle
+
+
+async def a_campaign_that_is_cancelled(site: Site) -> Run:
+    handle = await site.start(await site.a_campaign(300))
+    await handle.execute_update(CampaignWorkflow.cancel)
+    return handle
+
+
+async def a_campaign_that_fails(site: Site) -> Run:
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        segment = await a_segment(db, {"kind": "star sign"})
+    return await site.start(await site.a_campaign(segment_id=segment))
+
+
+async def a_flow(site: Site) -> Run:
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        template, _ = await a_template(db)
+        members = await people(db, 3)
+    steps = {
+        "hello": send(template, "nap"),
+        "nap": wait(3600, "fork"),
+        "fork": clicked("hello", "thanks", None),
+        "thanks": send(template),
+    }
+    flow = await site.a_flow(a_graph(steps, "hello"))
+    await site.publish(flow)
+    await site.enroll(flow, *members)
+    await site.becomes("select count(*) from enrollments where step = 'nap'", [3])
+    await site.flow(flow).execute_update(FlowWorkflow.pause)
+    await site.flow(flow).execute_update(FlowWorkflow.resume)
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        one = "update messages set clicked_at = due_at where id = (select id from messages limit 1)"
+        await db.execute(text(one))
+    site.clock.move(timedelta(hours=1))
+    await site.flow(flow).signal(FlowWorkflow.poke, Work.ADVANCE)
+    await site.becomes("select count(*) from enrollments where outcome = 'finished'", [3])
+    await site.publish(flow)
+    await site.flow(flow).execute_update(FlowWorkflow.archive)
+    return site.flow(flow)
+
+
+async def an_outbox(site: Site) -> Run:
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        await a_bare_message(db, "eve@elsewhere.example", due_at=site.clock.now())
+        await pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
+    await site.becomes("select state from messages where bare is not null", ["accepted"])
+    return site.client.get_workflow_handle(f"outbox/{DEFAULT_WORKSPACE}")
+
+
+async def upkeep(site: Site) -> Run:
+    return await site.client.start_workflow(UpkeepWorkflow.run, id="upkeep", task_queue=TASK_QUEUE)
+
+
+SCENES = {
+    "campaign": a_campaign_that_is_paused_and_completes,
+    "campaign-cancelled": a_campaign_that_is_cancelled,
+    "campaign-failed": a_campaign_that_fails,
+    "flow": a_flow,
+    "outbox": an_outbox,
+    "upkeep": upkeep,
+}
+
+
+@asynccontextmanager
+async def a_site(client: Client) -> AsyncIterator[Site]:
+    server = a_server()
+    try:
+        make_template(server)
+        database = a_clone(server)
+        sessions = Sessions(database.url, database.engine_url)
+        async with at_work(client, sessions, database, channel=SlowChannel()) as site:
+            yield site
+        await sessions.close()
+        server.drop_database(database.name)
+    finally:
+        server.stop()
+
+
+async def record(address: str) -> None:
+    client = await connect(address)
+    for name, scene in SCENES.items():
+        async with a_site(client) as site:
+            await keep(name, await scene(site))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        server = Temporal(folder=Path(folder) / "logs")
+        server.start()
+        try:
+            asyncio.run(record(server.address))
+        finally:
+            server.kill()
+
+
+if __name__ == "__main__":
+    main()
