@@ -1,0 +1,197 @@
+"""What a batch costs follows the batch: not the ledger, not the workspace, and not what ANALYZE has seen.
+
+PostgreSQL counts what a transaction really reads. That sees also the plans that were made once for every
+batch, which EXPLAIN would make anew.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from uuid_utils.compat import uuid7
+
+from dev.postgres import Postgres
+from domain.flows import START, Send, Wait
+from domain.messages import MessageState, SourceKind
+from domain.segments import parse
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.flows import Flow
+from models.queries import campaigns, enrollments, flows, ledger, segments
+from models.queries.enrollments import Move
+from models.queries.ledger import Cap, Queue, Settled
+from tests.sending import (
+    EVERYBODY,
+    NOW,
+    a_draft,
+    a_flow,
+    a_graph,
+    a_segment,
+    a_sender,
+    a_template,
+    as_json,
+    at,
+    people,
+    send,
+    wait,
+)
+from tests.support import a_clone
+
+CROWD = 6_000
+BATCH = 200
+CAP = Cap(5, "day", NOW.date())
+MANNERS: dict[str, Any] = {"now": NOW, "time_zone": "UTC", "currency": "USD"}
+SMALL = {"workspaces", "campaigns", "flows", "flow_versions", "segments", "templates", "template_versions"}
+
+
+@pytest.fixture(scope="module")
+async def fresh(postgres: Postgres) -> AsyncIterator[Sessions]:
+    """A database that was filled a moment ago, of which the planner knows nothing."""
+    database = a_clone(postgres)
+    sessions = Sessions(database.url, database.engine_url, pool_size=1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db, caps=as_json([{"channel": "email", "limit": 5, "period": "day"}]))
+        await people(db, CROWD)
+    yield sessions
+    await sessions.close()
+    postgres.drop_database(database.name)
+
+
+async def a_frozen_campaign(sessions: Sessions) -> Queue:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        campaign = await a_draft(db)
+        await campaigns.begin(db, campaign.id, NOW)
+        members = segments.members(parse(EVERYBODY), **MANNERS)
+        assert await campaigns.freeze(db, campaign.id, members, NOW) == CROWD
+    return Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)
+
+
+async def a_full_flow(sessions: Sessions) -> tuple[Flow, UUID]:
+    """Everybody is due at the start. Also the version of the template that is sent next."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        template, version = await a_template(db)
+        await a_segment(db)
+        steps = {"nap": wait(60, "hello"), "hello": send(template)}
+        flow, _, _ = await flows.publish(db, await a_flow(db, a_graph(steps, "nap")))
+        members = segments.members(parse(EVERYBODY), **MANNERS)
+        assert await enrollments.enter_all(db, flow, members, NOW) == CROWD
+    return flow, version
+
+
+_READ = text(
+    """
+    select relname, seq_scan, coalesce(idx_tup_fetch, 0) as fetched from pg_stat_xact_user_tables
+    """
+)
+
+
+async def costs_a_batch(
+    open_: Callable[[UUID], AbstractAsyncContextManager[Any]],
+    work: Callable[[Any], Awaitable[Any]],
+    times: int = 10,
+) -> Any:
+    """Do the work, and see that no table was read from end to end and none for much more than one batch."""
+    async with open_(DEFAULT_WORKSPACE) as db:
+        # What this connection has read and not reported yet, which may be more than this transaction.
+        before = {row.relname: row for row in await db.execute(_READ)}
+        answer = await work(db)
+        for row in await db.execute(_READ):
+            table, fetched = row.relname, row.fetched - before[row.relname].fetched
+            assert row.seq_scan == before[table].seq_scan or table in SMALL, (
+                f"{table} is read from end to end"
+            )
+            assert fetched <= times * BATCH, f"{fetched} rows of {table} for a batch of {BATCH}"
+    return answer
+
+
+async def claimed(sessions: Sessions, queue: Queue, attempt: UUID, lease: float = 60) -> ledger.Claim:
+    async def work(db: Any) -> ledger.Claim:
+        return await ledger.claim(db, queue, attempt, NOW, lease, BATCH, CAP)
+
+    claim: ledger.Claim = await costs_a_batch(sessions.batch, work)
+    assert len(claim.claimed) == BATCH
+    return claim
+
+
+async def test_claiming_marking_and_settling_cost_what_the_batch_costs(fresh: Sessions) -> None:
+    queue = await a_frozen_campaign(fresh)
+    for state in (MessageState.ACCEPTED, MessageState.QUEUED, MessageState.FAILED, MessageState.UNKNOWN):
+        attempt = uuid7()
+        ids = [message.id for message in (await claimed(fresh, queue, attempt)).claimed]
+        letters = [(id_, ["Ada"]) for id_ in ids]
+        answers = [Settled(id_, state) for id_ in ids]
+
+        async def mark(db: Any, attempt: UUID = attempt, letters: Any = letters) -> set[UUID]:
+            return await ledger.mark(db, queue, attempt, letters, NOW)
+
+        async def settle(db: Any, attempt: UUID = attempt, answers: Any = answers) -> Any:
+            found = await ledger.settle(db, queue, attempt, answers, NOW, NOW)
+            await ledger.give_back(db, DEFAULT_WORKSPACE, list(found))
+            await ledger.drop_lease(db, queue, attempt)
+            return found
+
+        assert len(await costs_a_batch(fresh.batch, mark)) == BATCH
+        assert len(await costs_a_batch(fresh.batch, settle)) == BATCH
+
+
+async def test_taking_over_and_putting_back_cost_what_the_batch_costs(fresh: Sessions) -> None:
+    queue = await a_frozen_campaign(fresh)
+    for _ in range(3):
+        attempt = uuid7()
+        await claimed(fresh, queue, attempt, lease=-1)
+
+        async def recover(db: Any) -> Any:
+            return await ledger.recover(db, queue, NOW, NOW)
+
+        assert len(await costs_a_batch(fresh.batch, recover)) == BATCH
+        ids = [message.id for message in (await claimed(fresh, queue, attempt)).claimed]
+
+        async def put_back(db: Any, attempt: UUID = attempt, ids: Any = ids) -> Any:
+            await ledger.skip_unwritable(db, queue, attempt, [(ids[0], "why")], NOW)
+            back = await ledger.put_back(db, queue, attempt, ids, NOW)
+            await ledger.drop_lease(db, queue, attempt)
+            return back
+
+        assert len(await costs_a_batch(fresh.batch, put_back)) == BATCH - 1
+
+
+async def test_moving_a_group_costs_what_the_group_costs(fresh: Sessions) -> None:
+    flow, template_version = await a_full_flow(fresh)
+    assert flow.version_id
+    nap = Wait(duration=timedelta(seconds=60))
+    naps = Move(DEFAULT_WORKSPACE, flow.id, flow.version_id, START, "nap", nap, None, "")
+    hello = Send(template_id=UUID(int=1))
+    sends = naps._replace(origin="nap", to="hello", step=hello, template_version_id=template_version)
+    for move, now in ((naps, NOW), (sends, at(1))) * 3:
+
+        async def advance(db: Any, move: Move = move, now: Any = now) -> int:
+            return await enrollments.advance(db, move, now, BATCH)
+
+        assert await costs_a_batch(fresh, advance) == BATCH
+
+
+async def test_the_agenda_looks_at_each_step_and_not_at_those_who_wait(fresh: Sessions) -> None:
+    flow, _ = await a_full_flow(fresh)
+
+    async def agenda(db: Any) -> Any:
+        return await enrollments.agenda(db, DEFAULT_WORKSPACE, flow.id, at(-1))
+
+    for _ in range(3):
+        [item] = await costs_a_batch(fresh, agenda, times=1)
+        assert (item.step, item.due) == (START, 0)
+
+
+async def test_a_closed_message_frees_its_member_by_key(fresh: Sessions) -> None:
+    await a_full_flow(fresh)
+    queue = await a_frozen_campaign(fresh)
+    ids = [message.id for message in (await claimed(fresh, queue, uuid7())).claimed]
+
+    async def free(db: Any) -> int:
+        return await enrollments.free(db, DEFAULT_WORKSPACE, ids, NOW)
+
+    for _ in range(3):
+        assert await costs_a_batch(fresh.batch, free) == 0
