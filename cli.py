@@ -141,7 +141,9 @@ def outcome() -> int:
     try:
         return app(standalone_mode=False) or 0
     except typer.TyperException as error:
-        wrong = error.format_message()
+        wrong = " ".join(error.format_message().replace("Value error, ", "").split())
+        if not wrong:  # Without a command, its help was the answer.
+            return error.exit_code
         hint = "" if error.exit_code != 2 else f" See `{' '.join(command_named(error))} --help`."
         sys.stderr.write(f"campanile: {wrong.rstrip('.')}.{hint}\n")
         return error.exit_code

@@ -1,6 +1,7 @@
 """Refusals on the wire: every error is a problem of RFC 9457, in words, and never a traceback."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,8 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
+from starlette.types import Scope
 from temporalio.service import RPCError, RPCStatusCode
 
 from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused
@@ -19,6 +22,7 @@ from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 TEMPORAL_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
@@ -134,11 +138,29 @@ def _foreseen(error: Exception) -> CampanileError | None:
 def handle(app: FastAPI) -> None:
     """Let `app` answer every error with a problem."""
 
-    async def answer(_: Request, error: Exception) -> JSONResponse:
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return _wrong_method(methods(app, request.scope))
         return of_error(error)
 
     for kind in (CampanileError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def methods(app: FastAPI, scope: Scope) -> list[str]:
+    """All that an address answers. Each method is a route of its own; the framework names the first's."""
+    found: set[str] = set()
+    for method in METHODS:
+        matches = (route.matches({**scope, "method": method})[0] for route in app.routes)
+        if Match.FULL in matches:
+            found.add(method)
+    return sorted(found)
+
+
+def _wrong_method(allowed: list[str]) -> JSONResponse:
+    named = ", ".join(allowed)
+    detail = f"This address answers {named} only."
+    return problem(405, "method-not-allowed", "Wrong method", detail, Allow=named)
 
 
 def _refusal(error: CampanileError) -> JSONResponse:
@@ -165,10 +187,6 @@ def _http(error: HTTPException) -> JSONResponse:
         case 404:
             detail = "There is nothing at this address; /docs lists what there is."
             return problem(404, "not-found", "There is no such thing", detail)
-        case 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            detail = f"This address answers {allowed or 'other methods'} only."
-            return problem(405, "method-not-allowed", "Wrong method", detail, Allow=allowed)
         case status:
             phrase = HTTPStatus(status).phrase
             detail = str(error.detail).rstrip(".") + "."
@@ -198,12 +216,16 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
             detail = f"The body is no valid JSON: {error['ctx']['error']}, at character {place[0]}."
         case "model_attributes_type" | "dict_type" | "model_type":
             detail = "Send a JSON object here."
+            if isinstance(body, str | bytes):  # It was not even read as JSON.
+                detail = "Send a JSON object here, with Content-Type: application/json."
         case "string_unicode":
             detail = "This holds half a character; send whole ones."
         case "union_tag_invalid" | "union_tag_not_found":
             detail = f"{error['msg']}.".replace("Input tag", "The kind").replace("using _tag() ", "")
         case _:
-            message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "This should")
+            message = str(error["msg"]).removeprefix("Value error, ")
+            message = re.sub("^(Input|String|List|Dictionary) should", "This should", message)
+            message = re.sub(" after validation, not \\d+$", "", message)
             detail = message if message.endswith((".", "?", "!")) else f"{message}."
     return FieldError(pointer=pointer, part=str(part), detail=detail)
 
@@ -242,6 +264,6 @@ def _likely(value: Any, place: Sequence[str | int]) -> list[str | int]:
 
 
 def _has(value: Any, key: str | int) -> bool:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):  # A form is one too.
         return key in value
     return isinstance(value, list) and isinstance(key, int) and key < len(value)

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
@@ -57,17 +58,20 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield machine()
     yield disk()
     yield environment()
-    yield stack(settings)
-    for check in (database, migrations, temporal, smtp, api):
-        yield guarded(check, settings)
+    yield guarded("embedded stack", stack, settings)
+    yield guarded("PostgreSQL", database, settings)
+    yield guarded("migrations", migrations, settings)
+    yield guarded("Temporal", temporal, settings)
+    yield guarded("SMTP", smtp, settings)
+    yield guarded("API", api, settings)
 
 
-def guarded(check: Callable[[Settings], Finding], settings: Settings) -> Finding:
+def guarded(what: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:
     """A check that breaks is a finding too."""
     try:
         return check(settings)
     except Exception as error:  # noqa: BLE001 - the doctor looks at what is broken
-        return Finding(check.__name__, False, f"{type(error).__name__}: {error}", START)
+        return Finding(what, False, f"{type(error).__name__}: {error}", f"look at its setting, or {START}")
 
 
 def python() -> Finding:
@@ -96,9 +100,16 @@ def stack(settings: Settings) -> Finding:
     pid = remembered(settings.state / "run" / "stack.json")
     if pid is not None:
         return Finding("embedded stack", True, f"runs as process {pid}")
-    taken = [str(port) for port in (settings.port, settings.tracking_port) if listens(port)]
-    free = f"ports {', '.join(taken)} are in use, others will be taken" if taken else "its ports are free"
+    taken = [str(port) for port in ports(settings) if listens(port)]
+    free = f"others use {', '.join(taken)}, so it will take other ports" if taken else "its ports are free"
     return Finding("embedded stack", True, f"does not run; {free}")
+
+
+def ports(settings: Settings) -> list[int]:
+    """What the stack would like to listen on."""
+    urls = (settings.smtp_url, settings.mailbox_url, settings.temporal_ui_url, settings.database_url)
+    named = [urlsplit(url).port for url in (*urls, f"//{settings.temporal_address}")]
+    return sorted({settings.port, settings.tracking_port, *(port for port in named if port)})
 
 
 def database(settings: Settings) -> Finding:
@@ -150,13 +161,15 @@ async def temporal_version(settings: Settings) -> str:
 
 def smtp(settings: Settings) -> Finding:
     place = urlsplit(settings.smtp_url)
+    if not place.hostname:
+        return Finding("SMTP", False, "SMTP_URL names no mail server", "write it like smtp://127.0.0.1:1025")
     kind = smtplib.SMTP_SSL if place.scheme == "smtps" else smtplib.SMTP
     where = f"{place.hostname}:{place.port}"
     try:
-        with kind(place.hostname or "", place.port or 25, timeout=5) as server:
+        with kind(place.hostname, place.port or 25, timeout=5) as server:
             code, _ = server.ehlo()
     except OSError as error:
-        return Finding("SMTP", False, f"{where}: {error}", f"{START}, or set SMTP_URL")
+        return Finding("SMTP", False, f"{where}: {reason(error)}", f"{START}, or set SMTP_URL")
     return Finding("SMTP", code == 250, f"{where} answers {code}", "set SMTP_URL to a server that takes mail")
 
 
@@ -165,11 +178,26 @@ def api(settings: Settings) -> Finding:
         with urllib.request.urlopen(f"{settings.api_url}/ready", timeout=5) as answer:
             ready = to_json.load(answer)
     except urllib.error.HTTPError as error:
-        problem = to_json.load(error)
-        return Finding("API", False, str(problem.get("detail", error)), "mend what it names, then look again")
+        with suppress(ValueError):
+            said = str(to_json.load(error).get("detail", error))
+            return Finding("API", False, said, "mend what it names, then look again")
+        return somebody_else(settings)
+    except ValueError:
+        return somebody_else(settings)
     except OSError as error:
-        return Finding("API", False, f"{settings.api_url}: {error}", f"{START}, or set API_URL")
+        return Finding("API", False, f"{settings.api_url}: {reason(error)}", f"{START}, or set API_URL")
     return Finding("API", ready["status"] == "ready", f"ready at {settings.api_url}", "see its log")
+
+
+def somebody_else(settings: Settings) -> Finding:
+    found = f"what answers at {settings.api_url} is not Campanile"
+    return Finding("API", False, found, f"{START}, or set API_URL")
+
+
+def reason(error: OSError) -> str:
+    """Why something does not answer, without numbers and wrappings."""
+    inner = error.reason if isinstance(error, urllib.error.URLError) else error
+    return inner.strerror if isinstance(inner, OSError) and inner.strerror else str(inner)
 
 
 def conninfo(url: str) -> str:

@@ -37,7 +37,7 @@ class Watched(FileIO):
 
 def run(settings: Settings, kind: str, path: Path, *, live: bool, json: bool) -> int:
     """Import the file. 0 when the import completed, whatever rows it refused."""
-    console = Console(stderr=json, highlight=False)
+    console = Console(stderr=json, highlight=False, soft_wrap=True)
     with client(settings) as api, bars(console) as progress, Watched(path, progress) as file:
         begun = asked(
             api.post(
@@ -66,17 +66,17 @@ def summary(
     console: Console, done: dict[str, Any], refused: list[dict[str, Any]], settings: Settings
 ) -> None:
     console.print(
-        f"{done['rows']:,} rows: {done['imported']:,} imported, {done['unchanged']:,} unchanged, "
-        f"{done['rejected']:,} rejected"
+        f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}: {done['imported']:,} imported, "
+        f"{done['unchanged']:,} unchanged, {done['rejected']:,} rejected"
     )
     for one in refused[:ERRORS_SHOWN]:
         console.print(f"  line {one['line']}, {one['column']}: {one['reason']}", markup=False)
     if done["rejected"] > ERRORS_SHOWN:
         console.print(f"  … the rest: {settings.api_url}/api/v1/imports/{done['id']}/errors")
     if done["state"] == "failed":
-        console.print(
-            "The import failed; what it wrote before stays. Mend the cause and import the file again."
-        )
+        console.print(f"The import failed: {done['reason']}", markup=False)
+        if done["rows"]:
+            console.print("What it wrote before stays. Import the file again when that is mended.")
 
 
 def client(settings: Settings) -> httpx2.Client:

@@ -54,7 +54,8 @@ def unserved() -> str | None:
         return "Python 3.11 or newer is needed: set PYTHON to one, as in `make demo PYTHON=python3.12`"
     if platform.system() != "Linux" or platform.machine() not in MACHINES:
         here = f"{platform.system()} on {platform.machine()}"
-        return f"the embedded stack serves {served}, and this is {here}: point DATABASE_URL and TEMPORAL_ADDRESS at servers of your own"
+        own = "point DATABASE_URL and TEMPORAL_ADDRESS at servers of your own"
+        return f"the embedded stack serves {served}, and this is {here}: {own}"
     kind, version = platform.libc_ver()
     if kind != "glibc" or tuple(map(int, version.split(".")[:2])) < OLDEST_GLIBC:
         return f"the embedded stack serves {served}, and this is {kind or 'another libc'} {version}"

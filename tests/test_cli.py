@@ -1,9 +1,12 @@
 """The command line, as a process of its own: what it prints and the code that it ends with."""
 
+import json
 import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -27,7 +30,8 @@ def campanile(*words: str, state: Path, **environment: str) -> subprocess.Comple
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (("import", "people", "file.csv"), "'people' is not one of"),
+        (("import",), "Choose from: customers, orders."),
+        (("import", "people", "file.csv"), "Invalid value for 'kind': 'people' is not one of"),
         (("import", "customers"), "Missing argument"),
         (("campaign",), "No such command"),
         (("doctor", "--yaml"), "No such option"),
@@ -42,6 +46,14 @@ def test_wrong_use_is_one_sentence_with_a_way_out_and_code_2(
     assert hint in done.stderr
     assert "--help" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_command_its_help_is_all_it_says(tmp_path: Path) -> None:
+    done = campanile(state=tmp_path)
+
+    assert done.returncode == 2
+    assert "doctor" in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_file_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> None:
@@ -79,3 +91,27 @@ def test_a_setting_that_makes_no_sense_is_a_sentence(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stderr.startswith("campanile: PORT is 'eighty'")
+
+
+def test_the_doctor_knows_whom_it_meets_instead_of_the_stack(tmp_path: Path) -> None:
+    stranger = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)  # Answers 501 to everything.
+    Thread(target=stranger.serve_forever, daemon=True).start()
+    port = stranger.server_port
+    places = {
+        "DATABASE_URL": "postgresql+psycopg://nobody:nothing@127.0.0.1:9/nothing",
+        "ADMIN_DATABASE_URL": "postgresql+psycopg://nobody:nothing@127.0.0.1:9/nothing",
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{port}",
+        "SMTP_URL": "nowhere",
+        "API_URL": f"http://127.0.0.1:{port}",
+    }
+    try:
+        done = campanile("doctor", "--json", state=tmp_path, **places)
+    finally:
+        stranger.shutdown()
+        stranger.server_close()
+
+    found = {each["what"]: each["found"] for each in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 1
+    assert str(port) in found["embedded stack"]
+    assert found["SMTP"] == "SMTP_URL names no mail server"
+    assert found["API"] == f"what answers at http://127.0.0.1:{port} is not Campanile"

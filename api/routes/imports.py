@@ -89,7 +89,7 @@ async def upload(
 ) -> ImportOut:
     """Upload a file. It is kept before we answer, and read by a workflow; `GET` tells how far that is.
 
-    Should Temporal be away, the import starts by itself within a minute of its return.
+    Should Temporal be away, the import starts by itself within two minutes of its return.
     """
     if live and kind is not ImportKind.ORDERS:
         raise Invalid("Only orders can be live: customers start no flow, so leave `live` out.", "/live")

@@ -48,7 +48,38 @@ async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(strict_api:
     response = await strict_api.put(f"{V1}/segments/{'0' * 32}", json={})
 
     refusal(response, 405)
-    assert response.headers["allow"]
+    assert response.headers["allow"] == "DELETE, GET, PATCH"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "pointer", "detail"),
+    [
+        ("workspace", {"currency": "Gold"}, "/currency", "This should match pattern '^[A-Z]{3}$'."),
+        ("workspace", {"postal_address": ""}, "/postal_address", "This should have at least 1 character."),
+    ],
+)
+async def test_what_the_framework_refuses_is_said_in_our_words(
+    strict_api: AsyncClient, path: str, sent: dict[str, str], pointer: str, detail: str
+) -> None:
+    (error,) = refusal(await strict_api.patch(f"{V1}/{path}", json=sent), 422)["errors"]
+
+    assert (error["pointer"], error["detail"]) == (pointer, detail)
+
+
+async def test_json_that_does_not_say_so_is_told_to(strict_api: AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = await strict_api.post(f"{V1}/segments", content='{"name": "x"}', headers=form)
+
+    assert "Content-Type: application/json" in refusal(response, 422)["detail"]
+
+
+async def test_a_form_s_field_at_fault_is_named(strict_api: AsyncClient) -> None:
+    file = ("people.csv", b"email\n", "text/csv")
+    response = await strict_api.post(f"{V1}/imports", data={"kind": "people"}, files={"file": file})
+
+    problem = refusal(response, 422)
+
+    assert problem["detail"] == "kind: This should be 'customers' or 'orders'."
 
 
 async def test_a_request_id_comes_back_and_a_strange_one_is_replaced(strict_api: AsyncClient) -> None:
