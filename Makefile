@@ -8,7 +8,7 @@ BIN := .venv/bin
 .PHONY: help setup demo dev test check record format clean bench-send bench-flow bench-import lock
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
 
 setup: ## Make .venv and get a Temporal server
 	@$(PYTHON) -m dev.setup

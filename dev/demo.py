@@ -20,6 +20,7 @@ from dev.terminal import addresses, of_settings, running_stack, wishes
 from settings import Settings, read_settings
 
 ORDERS = ROOT / "samples" / "cdnow_orders.csv"
+LABELS = {"queued": "queued at the start"}
 
 
 def run(settings: Settings, *, json: bool, once: bool) -> int:
@@ -82,7 +83,7 @@ def table(of: Summary) -> Table:
         ("profiles", of.profiles),
         ("orders", of.orders),
         ("in the segment", of.segment),
-        *((f"campaign: {name}", count) for name, count in of.campaign.items()),
+        *((f"campaign: {LABELS.get(name, name)}", count) for name, count in of.campaign.items()),
         ("campaign: opened", of.opened),
         ("campaign: clicked", of.clicked),
         *((f"flow: {name}", count) for name, count in of.flow.items()),
