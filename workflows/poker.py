@@ -56,9 +56,9 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
 
 
 async def _start_imports(sessions: Sessions, client: Client, clock: Clock) -> None:
-    """Start those whose file is here and whose API died, or found no Temporal, before it could."""
+    """Start those whose API died, or found no Temporal, before it could, or that somebody ended by hand."""
     async with sessions.engine() as db:
-        waiting = await imports.unstarted(db, clock.now() - FORGOTTEN)
+        waiting = await imports.forgotten(db, clock.now() - FORGOTTEN)
     for row in waiting:
         await start_import(client, row)
 

@@ -1,7 +1,7 @@
 """Imports: files of customers and orders, and a report of the rows that were refused.
 
 An upload is kept and then read by a workflow, which starts when the file is safe. Should the API die in
-between, or Temporal be away, the poker finds the file (`models.queries.imports.unstarted`) and starts it.
+between, or Temporal be away, the poker finds the file (`models.queries.imports.forgotten`) and starts it.
 """
 
 from collections.abc import AsyncIterator

@@ -76,14 +76,16 @@ async def refusals(db: AsyncSession, import_id: UUID, after: int, limit: int) ->
     return list(await db.scalars(asked))
 
 
-async def unstarted(db: AsyncSession, before: datetime) -> list[Import]:
-    """Imports of any workspace whose file is here since `before` and that nobody began; as the engine.
+async def forgotten(db: AsyncSession, before: datetime) -> list[Import]:
+    """Imports of any workspace whose file is here and that stand still since `before`; as the engine.
 
     The API starts the workflow right after it has committed the file; these are the ones whose API died
-    in between, or found no Temporal. Starting one that has started meanwhile does nothing.
+    in between, or found no Temporal, and those whose workflow somebody ended by hand. Starting one that is
+    under way does nothing.
     """
-    asked = select(Import).where(Import.state == ImportState.UPLOADED, Import.created_at < before)
-    return list(await db.scalars(asked.order_by(Import.created_at).limit(100)))
+    open_ = (ImportState.UPLOADED, ImportState.RUNNING)
+    asked = select(Import).where(Import.state.in_(open_), Import.updated_at < before)
+    return list(await db.scalars(asked.order_by(Import.updated_at).limit(100)))
 
 
 async def locked(db: AsyncSession, import_id: UUID) -> Import:

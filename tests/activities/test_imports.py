@@ -458,14 +458,19 @@ async def test_two_workers_on_one_import_store_every_row_once(sessions: Sessions
     assert (await asked(sessions, ROLLUPS))[0][3] == 500
 
 
-async def test_an_upload_that_nobody_began_is_found(sessions: Sessions) -> None:
-    first, second = await uploaded(sessions, "customers", TWO), await uploaded(sessions, "customers", TWO)
-    await loaded(sessions, second)
+async def test_an_upload_that_nobody_began_or_goes_on_with_is_found(sessions: Sessions) -> None:
+    runs = [await uploaded(sessions, "customers", TWO) for _ in range(3)]
+    await loaded(sessions, runs[1])
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = await imports.get(db, runs[2].import_id)
+        await imports.move(db, row, state=ImportState.RUNNING)
 
     async with sessions.engine() as db:
-        found = await imports.unstarted(db, datetime.now(UTC) + timedelta(minutes=1))
+        now = await imports.forgotten(db, datetime.now(UTC) - timedelta(minutes=1))
+        later = await imports.forgotten(db, datetime.now(UTC) + timedelta(minutes=1))
 
-    assert [row.id for row in found] == [first.import_id]
+    assert now == []
+    assert {row.id for row in later} == {runs[0].import_id, runs[2].import_id}
 
 
 async def a_live_flow(sessions: Sessions, event_: str | None = "order placed") -> None:

@@ -46,7 +46,7 @@ async def test_an_upload_is_kept_while_temporal_is_away(lonely_api: AsyncClient,
     begun = await sent(lonely_api, BAD)
 
     async with sessions.engine() as db:
-        found = await imports.unstarted(db, GivenClock().now().replace(year=9000))
+        found = await imports.forgotten(db, GivenClock().now().replace(year=9000))
     assert [str(row.id) for row in found] == [begun["id"]]
 
 
