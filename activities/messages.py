@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
@@ -32,7 +31,7 @@ from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
 from domain.workspaces import Cap, period_start
-from models.base import Sessions
+from models.base import Db, Sessions
 from models.queries import enrollments, ledger, pokes, workspaces
 from models.queries.ledger import Claimed, Queue, Settled
 from models.workspaces import Workspace
@@ -74,10 +73,10 @@ class MessageActivities:
 
         A flow's or an outbox's slice lingers for more; a campaign's is over when its queue is.
         """
-        done, glass = Slice(), Hourglass(self.timing.slice)
-        cursor = ledger.BEGINNING
+        done, cursor = Slice(), ledger.BEGINNING
         async with heartbeating(), self.bell.listen(queue.id, Work.SEND) as rung:
             workspace = await self._begin(queue, done)
+            glass = Hourglass(self.timing.slice)
             while not glass.over:
                 attempt, claim = await self._claim(queue, workspace, done, cursor, rung)
                 if claim.claimed:
@@ -94,9 +93,10 @@ class MessageActivities:
     async def _begin(self, queue: Queue, done: Slice) -> Workspace:
         """Take over from workers that died, and read how this workspace writes to people."""
         now = self.clock.now()
+        async with self.sessions(queue.workspace_id) as db:
+            workspace = await workspaces.get(db, queue.workspace_id)
         async with self.sessions.batch(queue.workspace_id) as db:
             await pokes.take(db, queue.id, Work.SEND)
-            workspace = await workspaces.get(db, queue.workspace_id)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
             await self._closed(db, queue, unknown)
@@ -221,7 +221,7 @@ class MessageActivities:
 
     async def _put_back(
         self,
-        db: AsyncSession,
+        db: Db,
         attempt: Attempt,
         claimed: Sequence[UUID],
         skipped: Sequence[UUID] = (),
@@ -284,11 +284,11 @@ class MessageActivities:
                 )
                 await asyncio.sleep(AGAIN_AFTER)
 
-    async def _uncount(self, db: AsyncSession, attempt: Attempt, unsent: Collection[UUID]) -> None:
+    async def _uncount(self, db: Db, attempt: Attempt, unsent: Collection[UUID]) -> None:
         if attempt.cap:
             await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
-    async def _closed(self, db: AsyncSession, queue: Queue, closed: Sequence[UUID]) -> None:
+    async def _closed(self, db: Db, queue: Queue, closed: Sequence[UUID]) -> None:
         """Messages were closed in this transaction: those who waited for them are due."""
         if not closed or queue.kind is not SourceKind.FLOW:
             return

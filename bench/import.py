@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from activities.imports import ImportSlice
 from bench.harness import Case, report
 from bench.run import run
 from bench.stack import DATABASE, Stack, expect, peak_memory
@@ -110,7 +111,7 @@ async def through(stack: Stack, sessions: Sessions, worker: Process, kind: Impor
     client = await connect(stack.temporal.address)
     meter, started = stack.meter(worker), time.perf_counter()
     await imports.start(client, row)
-    done = await client.get_workflow_handle_for(imports.ImportWorkflow.run, imports.id_of(row)).result()
+    done = await client.get_workflow_handle(imports.id_of(row), result_type=ImportSlice).result()
     seconds = time.perf_counter() - started
     with file.open("rb") as lines:
         wanted = sum(1 for _ in lines) - 1

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from channels.contract import Capabilities, Channel, Envelope, Letter, Outcome
 from models.base import Sessions
+
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -51,7 +54,7 @@ class FragileSessions(Sessions):
             yield db
 
     @asynccontextmanager
-    async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+    async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncConnection]:
         async with self._through(self._real.batch(workspace_id)) as db:
             yield db
 
@@ -61,7 +64,7 @@ class FragileSessions(Sessions):
             yield db
 
     @asynccontextmanager
-    async def _through(self, real: AbstractAsyncContextManager[AsyncSession]) -> AsyncIterator[AsyncSession]:
+    async def _through(self, real: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
         if self.dead:
             raise Killed
         self.begun += 1

@@ -28,7 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
 from domain.messages import MessageClass, MessageState, SourceKind, Work
-from models.base import bulk_id, changed
+from models.base import Db, bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
 from models.profiles import Profile
@@ -174,7 +174,7 @@ _FREE = text(
 )
 
 
-async def free(db: AsyncSession, workspace_id: UUID, message_ids: Sequence[UUID], now: datetime) -> int:
+async def free(db: Db, workspace_id: UUID, message_ids: Sequence[UUID], now: datetime) -> int:
     """The members who waited for these messages, now closed, are due. Returns how many."""
     values = {"workspace": workspace_id, "messages": list(message_ids), "now": now}
     return await changed(db, _FREE, values)

@@ -14,10 +14,9 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import MessageState, SourceKind
-from models.base import changed
+from models.base import Db, changed
 
 # A message that was refused this often before acceptance is given up.
 MOST_ATTEMPTS = 10
@@ -238,7 +237,7 @@ def _claim(kind: SourceKind, capped: bool, limit: int) -> TextClause:
 
 
 async def claim(
-    db: AsyncSession,
+    db: Db,
     queue: Queue,
     attempt: UUID,
     now: datetime,
@@ -288,7 +287,7 @@ def _mark(kind: SourceKind, again: bool) -> TextClause:
 
 
 async def mark(
-    db: AsyncSession,
+    db: Db,
     queue: Queue,
     attempt: UUID,
     letters: Sequence[tuple[UUID, Sequence[str]]],
@@ -331,7 +330,7 @@ def _put_back(kind: SourceKind, again: bool) -> TextClause:
 
 
 async def put_back(
-    db: AsyncSession, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime, again: bool = False
+    db: Db, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime, again: bool = False
 ) -> dict[UUID, MessageState]:
     """Let go of claimed messages that were not marked: to the queue, or skipped if the source is cancelled.
 
@@ -364,7 +363,7 @@ _SKIP = text(
 
 
 async def skip_unwritable(
-    db: AsyncSession, queue: Queue, attempt: UUID, errors: Sequence[tuple[UUID, str]], now: datetime
+    db: Db, queue: Queue, attempt: UUID, errors: Sequence[tuple[UUID, str]], now: datetime
 ) -> list[UUID]:
     """Skip claimed messages whose template can't be filled for this person, each with the sentence why."""
     rows = await db.execute(
@@ -405,7 +404,7 @@ _SETTLE = text(
 
 
 async def settle(
-    db: AsyncSession,
+    db: Db,
     queue: Queue,
     attempt: UUID,
     outcomes: Sequence[Settled],
@@ -459,7 +458,7 @@ _GIVE_BACK = text(
 )
 
 
-async def give_back(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID]) -> None:
+async def give_back(db: Db, workspace_id: UUID, ids: Sequence[UUID]) -> None:
     """Take messages that were claimed but not sent out of their persons' counters, if there is a cap."""
     if ids:
         await db.execute(_GIVE_BACK, {"workspace": workspace_id, "ids": list(ids)})
@@ -468,7 +467,7 @@ async def give_back(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID]) -
 _DROP_LEASE = text("delete from leases where workspace_id = :workspace and id = :attempt")
 
 
-async def drop_lease(db: AsyncSession, queue: Queue, attempt: UUID) -> None:
+async def drop_lease(db: Db, queue: Queue, attempt: UUID) -> None:
     """The batch is done: nothing of it is claimed or on the wire."""
     await db.execute(_DROP_LEASE, {"workspace": queue.workspace_id, "attempt": attempt})
 
@@ -496,9 +495,7 @@ _RECOVER = text(
 )
 
 
-async def recover(
-    db: AsyncSession, queue: Queue, now: datetime, reconcile_at: datetime
-) -> dict[UUID, MessageState]:
+async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -> dict[UUID, MessageState]:
     """Take over from workers whose lease ran out.
 
     What they had only claimed was never on the wire: it is queued again, and counts for no cap. What they had
@@ -522,7 +519,7 @@ async def recover(
 _DROP_FORGOTTEN = text("delete from leases where until < clock_timestamp() - interval '1 day'")
 
 
-async def drop_forgotten_leases(db: AsyncSession) -> None:
+async def drop_forgotten_leases(db: Db) -> None:
     """Remove, as the engine, what workers left who died after their last message was settled."""
     await db.execute(_DROP_FORGOTTEN)
 
@@ -540,7 +537,7 @@ _CANCEL = text(
 )
 
 
-async def cancel(db: AsyncSession, queue: Queue, now: datetime) -> int:
+async def cancel(db: Db, queue: Queue, now: datetime) -> int:
     """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
     values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
     return await changed(db, _CANCEL, values)
@@ -567,7 +564,7 @@ class Ahead(NamedTuple):
     lease_left: float | None  # Seconds until the first lease ends, negative when it has; None without leases.
 
 
-async def ahead(db: AsyncSession, queue: Queue) -> Ahead:
+async def ahead(db: Db, queue: Queue) -> Ahead:
     row = (await db.execute(_AHEAD, {"workspace": queue.workspace_id, "queue": queue.id})).one()
     left = row.lease_left.total_seconds() if row.lease_left is not None else None
     return Ahead(row.open, row.next_due, left)

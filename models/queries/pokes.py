@@ -9,10 +9,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import func, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import SourceKind, Work
-from models.base import changed
+from models.base import Db, changed
 
 
 class Poked(NamedTuple):
@@ -26,7 +25,7 @@ class Poked(NamedTuple):
     state: str  # The flow's or campaign's; empty for an outbox.
 
 
-async def poke(db: AsyncSession, queue_id: UUID, work: Work) -> None:
+async def poke(db: Db, queue_id: UUID, work: Work) -> None:
     """Tell whoever works on the queue, once this transaction has committed, that there is something due.
 
     A slice under way hears it at once; otherwise the poker signals the workflow.
@@ -34,7 +33,7 @@ async def poke(db: AsyncSession, queue_id: UUID, work: Work) -> None:
     await db.execute(select(func.poke(queue_id, work.value)))
 
 
-async def take(db: AsyncSession, queue_id: UUID, work: Work) -> None:
+async def take(db: Db, queue_id: UUID, work: Work) -> None:
     """Whoever is about to look for work answers the poke by looking."""
     await db.execute(select(func.take_poke(queue_id, work.value)))
 
@@ -55,7 +54,7 @@ _WAITING = text(
 )
 
 
-async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
+async def waiting(db: Db, grace: float, most: int) -> list[Poked]:
     """Pokes that no slice under way has taken within `grace` seconds, the oldest first."""
     rows = await db.execute(_WAITING, {"grace": grace, "most": most})
     return [
@@ -74,7 +73,7 @@ _ANSWERED = text(
 )
 
 
-async def answered(db: AsyncSession, pokes: Sequence[Poked]) -> None:
+async def answered(db: Db, pokes: Sequence[Poked]) -> None:
     """Their workflows were signalled. A poke that was renewed meanwhile stays: only the number read goes."""
     queues, works, seqs = zip(*((poke.queue_id, poke.work, poke.seq) for poke in pokes), strict=True)
     await db.execute(_ANSWERED, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
@@ -123,7 +122,7 @@ _OVERDUE = text(
 )
 
 
-async def sweep(db: AsyncSession, late: datetime) -> int:
+async def sweep(db: Db, late: datetime) -> int:
     """Poke every flow and outbox that has held something due since before `late`, and every campaign under
     way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
     found = await changed(db, _OVERDUE, {"late": late})
@@ -132,6 +131,6 @@ async def sweep(db: AsyncSession, late: datetime) -> int:
     return found
 
 
-async def wake_poker(db: AsyncSession) -> None:
+async def wake_poker(db: Db) -> None:
     """Have the poker look at once, for pokes that were written without `poke`. No slice hears this."""
     await db.execute(select(func.pg_notify("campanile", "")))

@@ -243,6 +243,23 @@ async def test_a_template_that_can_not_be_used_at_all_skips_its_messages_and_no_
         assert await column(db, "detail", broken)
 
 
+# Which transaction it is, counted from the end: mark, settle, let go, claim twice in vain, look ahead.
+MARK, SETTLE = 5, 4
+
+
+async def nth(sessions: Sessions, from_the_end: int) -> int:
+    """The number of one transaction of a slice that sends one batch."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        queue = await a_campaign(db, await people(db, 1, "rehearsal"))
+    count = FragileSessions(sessions, Blow(1000, committed=False, killed=False))
+    await ran(a_sender_of(count, NullChannel(), BELL).send, queue)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("delete from messages where queue_id = :queue"), {"queue": queue.id})
+        await db.execute(text("delete from cap_counters"))
+    return count.begun - from_the_end
+
+
 # Pauses and cancels that come in the middle.
 
 
@@ -309,7 +326,7 @@ async def test_a_mark_whose_answer_was_lost_during_a_pause_holds_nothing_up(sess
     """The first mark is committed, nobody hears so, and the second is refused: nothing was sent."""
     queue = await a_frozen_campaign(sessions, 2)
 
-    lossy = FragileSessions(sessions, Blow(4, committed=True, killed=False))
+    lossy = FragileSessions(sessions, Blow(5, committed=True, killed=False))
     channel = HeldUp(sessions, "select 1")
     sending = asyncio.create_task(ran(a_sender_of(lossy, channel, BELL).send, queue))
 
@@ -375,7 +392,7 @@ async def test_an_answer_is_kept_until_a_connection_is_free(sessions: Sessions) 
         def _strike(self) -> None:
             raise PoolTimeout("no connection became free")
 
-    busy = Exhausted(sessions, Blow(5, committed=False, killed=False))
+    busy = Exhausted(sessions, Blow(await nth(sessions, SETTLE), committed=False, killed=False))
     await ran(a_sender_of(busy, NullChannel(), BELL).send, queue)
 
     assert await outcome(sessions, queue) == ("accepted", None, 1)
@@ -418,8 +435,8 @@ async def test_a_worker_that_shuts_down_finishes_its_batch_and_leaves_the_rest(s
 
 async def test_a_slice_is_over_in_time_however_slow_the_provider_is(sessions: Sessions) -> None:
     queue = await a_frozen_campaign(sessions, 6)
-    channel = HeldUp(sessions, "select pg_sleep(0.1)")
-    short = Timing(slice=0.01, linger=0, lease=60, reconcile_after=0)
+    channel = HeldUp(sessions, "select pg_sleep(0.6)")
+    short = Timing(slice=0.5, linger=0, lease=60, reconcile_after=0)
 
     done = await ran(a_sender_of(sessions, channel, BELL, timing=short).send, queue)
 

@@ -11,7 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.imports import ImportActivities
+from activities.imports import ImportActivities, ImportSlice
 from domain.imports import ImportState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -47,7 +47,7 @@ async def test_an_import_goes_on_slice_by_slice_and_tells_its_story_in_words(
     async with worked(client, ImportActivities(sessions, GivenClock(), seconds=0, batch=30).load) as queue:
         await start(client, row, queue)
         await start(client, row, queue)
-        handle = client.get_workflow_handle_for(ImportWorkflow.run, id_of(row))
+        handle = client.get_workflow_handle(id_of(row), result_type=ImportSlice)
         done = await handle.result()
         details = await handle.query("__temporal_workflow_metadata")
 
