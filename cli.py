@@ -115,6 +115,10 @@ def serve(target: str, settings: Settings, port: int) -> None:
     from granian import Granian
     from granian.constants import Interfaces, Loops
 
+    from dev.process import StackError, listens
+
+    if listens(port, settings.host):  # Granian would share the port, and half of the requests.
+        raise StackError(f"port {port} is in use: end what listens there, or set PORT or TRACKING_PORT")
     Granian(
         target,
         address=settings.host,

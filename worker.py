@@ -22,6 +22,7 @@ from channels.contract import Channel
 from channels.smtp import SmtpChannel
 from domain.clock import Clock, SystemClock
 from domain.tokens import Tokens
+from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
 from workflows import upkeep
@@ -105,6 +106,8 @@ async def serve(settings: Settings, channel: Channel) -> None:
     """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end."""
     client = await connect(settings.temporal_address, settings.temporal_namespace)
     sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
+    async with sessions(DEFAULT_WORKSPACE):
+        pass  # Whoever can't enter the database must not take tasks from those who can.
     bell = Bell(settings.database_url)
     await bell.start()
     parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)

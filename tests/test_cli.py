@@ -115,3 +115,13 @@ def test_the_doctor_knows_whom_it_meets_instead_of_the_stack(tmp_path: Path) -> 
     assert str(port) in found["embedded stack"]
     assert found["SMTP"] == "SMTP_URL names no mail server"
     assert found["API"] == f"what answers at http://127.0.0.1:{port} is not Campanile"
+
+
+def test_a_port_in_use_is_refused_instead_of_shared(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as taken:
+        done = campanile("api", state=tmp_path, PORT=str(taken.server_port))
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"campanile: port {taken.server_port} is in use: end what listens there, or set PORT or TRACKING_PORT\n"
+    )
