@@ -122,6 +122,4 @@ def test_a_port_in_use_is_refused_instead_of_shared(tmp_path: Path) -> None:
         done = campanile("api", state=tmp_path, PORT=str(taken.server_port))
 
     assert done.returncode == 1
-    assert done.stderr == (
-        f"campanile: port {taken.server_port} is in use: end what listens there, or set PORT or TRACKING_PORT\n"
-    )
+    assert f"port {taken.server_port} is in use: end what listens there" in done.stderr

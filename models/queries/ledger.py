@@ -18,8 +18,9 @@ from sqlalchemy import TextClause, text
 from domain.messages import MessageState, SourceKind
 from models.base import Db, changed
 
-# A message that was refused this often before acceptance is given up.
-MOST_ATTEMPTS = 10
+# A message that was refused this often before acceptance is given up. The pauses double up to an hour, so
+# that is about a day: an outage of a night fails nobody (RFC 5321, section 4.5.4.1, asks for patience).
+MOST_ATTEMPTS = 36
 Cursor = tuple[str, UUID]  # A due_at, as PostgreSQL writes it, and an id.
 BEGINNING: Cursor = ("-infinity", UUID(int=0))
 
