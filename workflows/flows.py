@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.slices import Slice
     from domain.flows import FlowState
     from domain.messages import SourceKind, Work
+    from models.flows import Flow
     from models.queries.ledger import Queue
     from models.queries.pokes import Poked
     from workflows.temporal import (
@@ -227,21 +228,41 @@ class FlowWorkflow:
         return self.now
 
 
+Steering = workflow.UpdateMethodMultiParam[[FlowWorkflow], None]  # FlowWorkflow.pause, and so on.
+
+
 async def publish(client: Client, workspace_id: UUID, flow_id: UUID, name: str, slug: str) -> int:
     """Publish the flow as it was last edited, starting its workflow if it has none. Returns the version."""
-    start = WithStartWorkflowOperation(
-        FlowWorkflow.run,
-        FlowRun(workspace_id, flow_id),
-        id=workflow_id("flow", flow_id, slug),
-        task_queue=TASK_QUEUE,
-        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=search_attributes(workspace_id, "flow", name, FlowState.DRAFT),
-        static_summary=brief(f"Flow: {name}"),
-        static_details=f"Moves everyone who entered from step to step. Flow {flow_id}.",
-        priority=fair(workspace_id),
-    )
+    start = _starting(FlowRun(workspace_id, flow_id), FlowState.DRAFT, name, slug)
     return await client.execute_update_with_start_workflow(
         FlowWorkflow.publish, start_workflow_operation=start
+    )
+
+
+async def steer(client: Client, flow: Flow, update: Steering) -> None:
+    """Ask a flow that was published to pause, resume or archive.
+
+    If somebody ended its workflow by hand, it starts again as it stood: a paused one, which has nothing due
+    that upkeep could find, would be held for ever.
+    """
+    standing = Standing(FlowState(flow.state), flow.name)
+    start = _starting(FlowRun(flow.workspace_id, flow.id, standing), standing.state, flow.name, flow.slug)
+    await client.execute_update_with_start_workflow(update, start_workflow_operation=start)
+
+
+def _starting(
+    run: FlowRun, state: FlowState, name: str, slug: str
+) -> WithStartWorkflowOperation[FlowWorkflow, Standing]:
+    return WithStartWorkflowOperation(
+        FlowWorkflow.run,
+        run,
+        id=workflow_id("flow", run.flow_id, slug),
+        task_queue=TASK_QUEUE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        search_attributes=search_attributes(run.workspace_id, "flow", name, state),
+        static_summary=brief(f"Flow: {name}"),
+        static_details=f"Moves everyone who entered from step to step. Flow {run.flow_id}.",
+        priority=fair(run.workspace_id),
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, status
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
 from api.deps import Db, Opened, Pages, Temporal, Transactions, WorkspaceId
@@ -22,8 +22,7 @@ from models.base import Sessions
 from models.flows import Flow
 from models.queries import enrollments, flows, messages, profiles_found, rows, workspaces
 from workflows import flows as runs
-from workflows.flows import FlowWorkflow
-from workflows.temporal import workflow_id
+from workflows.flows import FlowWorkflow, Steering
 
 router = APIRouter(prefix="/flows", tags=["flows"])
 
@@ -235,7 +234,7 @@ async def pause_flow(
 ) -> FlowOut:
     """Pause: everyone stays where they are, new ones enter and wait, nothing is sent."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await ask(_run(temporal, flow).execute_update(FlowWorkflow.pause), _not_under_way(flow))
+    await _steer(temporal, flow, FlowWorkflow.pause)
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -245,7 +244,7 @@ async def resume_flow(
 ) -> FlowOut:
     """Go on after a pause."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await ask(_run(temporal, flow).execute_update(FlowWorkflow.resume), _not_under_way(flow))
+    await _steer(temporal, flow, FlowWorkflow.resume)
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -255,7 +254,7 @@ async def archive_flow(
 ) -> FlowOut:
     """End the flow for good: nobody enters, journeys end, what was not sent is not."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await ask(_run(temporal, flow).execute_update(FlowWorkflow.archive), _not_under_way(flow))
+    await _steer(temporal, flow, FlowWorkflow.archive)
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -339,8 +338,10 @@ async def _read(sessions: Sessions, workspace_id: UUID, flow_id: UUID) -> FlowOu
         return await _shown(db, await rows.get(db, Flow, flow_id))
 
 
-def _run(temporal: Client, flow: Flow) -> WorkflowHandle[FlowWorkflow, Any]:
-    return temporal.get_workflow_handle_for(FlowWorkflow.run, workflow_id("flow", flow.id, flow.slug))
+async def _steer(temporal: Client, flow: Flow, update: Steering) -> None:
+    if flow.state not in (FlowState.LIVE, FlowState.PAUSED):
+        raise Conflict(_not_under_way(flow))
+    await ask(runs.steer(temporal, flow, update), _not_under_way(flow))
 
 
 def _not_under_way(flow: Flow) -> str:

@@ -14,12 +14,13 @@ from domain.flows import FlowState
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import pokes
+from models.flows import Flow
+from models.queries import pokes, rows
 from tests.relay import Relay
 from tests.sending import a_bare_message, a_graph, a_sender, a_template, as_json, clicked, people, send, wait
 from tests.support import Database, eventually
 from tests.workflows.site import Site, at_work, slices_of, told
-from workflows import outbox
+from workflows import flows, outbox
 from workflows.flows import FlowWorkflow
 from workflows.upkeep import UpkeepWorkflow
 
@@ -201,6 +202,22 @@ async def test_a_flow_whose_workflow_was_ended_by_hand_starts_again_as_it_stood(
     assert (await site.flow(flow).query(FlowWorkflow.standing)).state is FlowState.PAUSED
     await site.flow(flow).execute_update(FlowWorkflow.resume)
     await site.becomes(PLACES, ["nap 1"])
+
+
+async def test_a_held_flow_with_nobody_due_whose_workflow_was_ended_by_hand_can_be_resumed(
+    site: Site,
+) -> None:
+    flow = await site.a_flow(a_graph({"nap": wait(3600)}, "nap"))
+    await site.publish(flow)
+    await site.flow(flow).execute_update(FlowWorkflow.pause)
+    await site.flow(flow).terminate()
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        row = await rows.get(db, Flow, flow)
+
+    await flows.steer(site.client, row, FlowWorkflow.resume)
+
+    assert (await site.flow(flow).query(FlowWorkflow.standing)).state is FlowState.LIVE
+    assert await site.ask("select state from flows") == ["live"]
 
 
 async def _nobody_is_at_it(site: Site, flow: UUID) -> bool:
