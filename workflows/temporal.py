@@ -67,7 +67,7 @@ ERRAND = Errand(
 
 def brief(text: str) -> str:
     """`text` as long as a summary may be: Temporal refuses one of more than 400 bytes."""
-    return text[:200].encode()[:400].decode(errors="ignore")
+    return text[:200].encode()[:390].decode(errors="ignore")
 
 
 def workflow_id(kind: str, id: UUID, slug: str) -> str:  # noqa: A002 - the word for it
@@ -81,7 +81,7 @@ def search_attributes(workspace_id: UUID, kind: str, name: str, status: str) -> 
         [
             SearchAttributePair(WORKSPACE, str(workspace_id)),
             SearchAttributePair(KIND, kind),
-            SearchAttributePair(NAME, name[:200]),
+            SearchAttributePair(NAME, name[:170]),  # 2,048 bytes at most, and JSON makes 12 of an emoji.
             SearchAttributePair(STATUS, status),
         ]
     )
