@@ -1,13 +1,13 @@
 """Send what is due: claim, mark, send, settle, for one queue at a time.
 
-No transaction is open across a call to a provider. A crash between the provider's yes and our note of
+A batch is settled by the transaction that marks the next, so that a batch costs one commit. No transaction is open across a call to a provider. A crash between the provider's yes and our note of
 it leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and never guesses.
 """
 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from activities.slices import (
     rest,
     to_the_end,
 )
-from channels.contract import Channel, Envelope, Outcome, OutcomeKind
+from channels.contract import Channel, Envelope, OutcomeKind
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
@@ -54,6 +54,17 @@ class Attempt:
     queue: Queue
     id: UUID
     cap: ledger.Cap | None
+
+
+Batch = tuple[Writer | NoWriter, Sequence[Claimed]]  # What goes over the wire together, and who writes it.
+
+
+@dataclass
+class Hand:
+    """What came back from the wire and is not written down yet."""
+
+    answers: list[Settled] = field(default_factory=list)
+    answered_at: datetime | None = None
 
 
 class MessageActivities:
@@ -139,31 +150,44 @@ class MessageActivities:
             by_template.setdefault(message.template_version_id, []).append(message)
         writers = await self.letters.of(workspace, by_template)
         size = self.channel.capabilities.wire_batch
-        left = deque(
+        left: deque[Batch] = deque(
             (writers[version], messages[start : start + size])
             for version, messages in by_template.items()
             for start in range(0, len(messages), size)
         )
+        hand = Hand()
         try:
-            await to_the_end(self._dispatch(attempt, *left.popleft(), done))
+            await to_the_end(self._dispatch(attempt, *left.popleft(), hand, done))
             while left and not glass.over:
-                await to_the_end(self._dispatch(attempt, *left.popleft(), done))
+                await to_the_end(self._dispatch(attempt, *left.popleft(), hand, done))
         except asyncio.CancelledError:
-            await self._let_go(attempt, [message.id for _, batch in left for message in batch], done)
+            await to_the_end(self._let_go(attempt, hand, left, done))
             raise
-        await self._let_go(attempt, [message.id for _, batch in left for message in batch], done)
+        except BaseException:
+            # The lease stays: what became of the batch in hand is for whoever finds it ended to say.
+            await to_the_end(self._write_down(attempt, hand, done))
+            raise
+        await to_the_end(self._let_go(attempt, hand, left, done))
 
-    async def _let_go(self, attempt: Attempt, unsent: Sequence[UUID], done: Slice) -> None:
-        """Give up the lease; what is still claimed under it goes back to the queue."""
+    async def _let_go(self, attempt: Attempt, hand: Hand, left: Collection[Batch], done: Slice) -> None:
+        """Write the last answers down, put back what is still claimed under the lease, and give it up."""
+        await self._write_down(attempt, hand, done)
+        unsent = [message.id for _, messages in left for message in messages]
         async with self.sessions.batch(attempt.queue.workspace_id) as db:
             counts = await self._put_back(db, attempt, unsent)
             await ledger.drop_lease(db, attempt.queue, attempt.id)
         self._count_unsent(counts, done)
 
     async def _dispatch(
-        self, attempt: Attempt, writer: Writer | NoWriter, messages: Sequence[Claimed], done: Slice
+        self,
+        attempt: Attempt,
+        writer: Writer | NoWriter,
+        messages: Sequence[Claimed],
+        hand: Hand,
+        done: Slice,
     ) -> None:
-        """One batch over the wire: fill the holes, mark, send, settle."""
+        """One batch over the wire: fill the holes, mark, send. Its answers stay in the hand, to be written
+        down by the transaction that marks the next batch: one commit a batch, and never two on the wire."""
         envelopes, errors = [], []
         for message in messages:
             try:
@@ -172,17 +196,22 @@ class MessageActivities:
                 errors.append((message.id, str(error)))
             else:
                 envelopes.append(Envelope(message.id, message.address, holes, message.tracked))
-        marked = await self._mark(attempt, envelopes, errors, done)
+        marked = await self._mark(attempt, envelopes, errors, hand, done)
         batch = [envelope for envelope in envelopes if envelope.id in marked]
         if batch and isinstance(writer, Writer):
             outcomes = await self.channel.send(writer.letter, batch)
-            await self._settle(attempt, batch, outcomes, done)
+            hand.answered_at = self.clock.now()
+            hand.answers = [
+                Settled(envelope.id, _STATES[o.kind], o.provider_id, o.reason, o.retry_after)
+                for envelope, o in zip(batch, outcomes, strict=True)
+            ]
 
     async def _mark(
         self,
         attempt: Attempt,
         envelopes: Sequence[Envelope],
         errors: Sequence[tuple[UUID, str]],
+        hand: Hand,
         done: Slice,
     ) -> set[UUID]:
         """Commit the mark; if the commit's own answer is lost, ask again under the same attempt.
@@ -193,11 +222,14 @@ class MessageActivities:
         again = False
         while True:
             try:
-                return await self._try_to_mark(attempt, envelopes, errors, done, again)
+                return await self._try_to_mark(attempt, envelopes, errors, hand, done, again)
             except DATABASE_ERRORS as error:
                 if not is_away(error):
                     raise
-                activity.logger.warning("The mark is repeated", extra={"attempt": str(attempt.id)})
+                activity.logger.warning(
+                    "The database is away; what was sent is settled, and the next marked, when it is back",
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
+                )
                 again = True
                 await asyncio.sleep(AGAIN_AFTER)
 
@@ -206,16 +238,20 @@ class MessageActivities:
         attempt: Attempt,
         envelopes: Sequence[Envelope],
         errors: Sequence[tuple[UUID, str]],
+        hand: Hand,
         done: Slice,
         again: bool,
     ) -> set[UUID]:
         queue, now = attempt.queue, self.clock.now()
         async with self.sessions.batch(queue.workspace_id) as db:
+            settled = await self._settle(db, attempt, hand)
             letters = [(envelope.id, envelope.holes) for envelope in envelopes]
             marked = await ledger.mark(db, queue, attempt.id, letters, now, again) if letters else set()
             unwritable = await ledger.skip_unwritable(db, queue, attempt.id, errors, now) if errors else []
             refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
             counts = await self._put_back(db, attempt, refused, unwritable, again)
+        hand.answers = []
+        self._count_settled(settled, done)
         self._count_unsent(counts, done)
         return marked
 
@@ -246,41 +282,40 @@ class MessageActivities:
         done.skipped += counts[MessageState.SKIPPED]
         done.again += counts[MessageState.QUEUED]
 
-    async def _settle(
-        self, attempt: Attempt, batch: Sequence[Envelope], outcomes: Sequence[Outcome], done: Slice
-    ) -> None:
-        """Write the answers down, however long the database is away: the known must not become unknown."""
-        now = self.clock.now()
-        settled = [
-            Settled(envelope.id, _STATES[o.kind], o.provider_id, o.reason, o.retry_after)
-            for envelope, o in zip(batch, outcomes, strict=True)
-        ]
-        states = await to_the_end(self._write_down(attempt, settled, now))
-        counts = Counter(states.values())
+    async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
+        """Write the answers in the hand down. Returns how many messages are in which state now."""
+        now = hand.answered_at
+        if not now or not hand.answers:
+            return Counter()
+        states = await ledger.settle(
+            db, attempt.queue, attempt.id, hand.answers, now, self._reconcile_at(now)
+        )
+        unsent = (MessageState.QUEUED, MessageState.FAILED)
+        await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
+        closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
+        await self._closed(db, attempt.queue, closed)
+        return Counter(states.values())
+
+    def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:
         done.accepted += counts[MessageState.ACCEPTED]
         done.failed += counts[MessageState.FAILED]
         done.unknown += counts[MessageState.UNKNOWN]
         done.again += counts[MessageState.QUEUED]
 
-    async def _write_down(
-        self, attempt: Attempt, settled: Sequence[Settled], now: datetime
-    ) -> dict[UUID, MessageState]:
-        queue = attempt.queue
-        while True:
+    async def _write_down(self, attempt: Attempt, hand: Hand, done: Slice) -> None:
+        """Settle what is in the hand, however long the database is away: known must not become unknown."""
+        while hand.answers:
             try:
-                async with self.sessions.batch(queue.workspace_id) as db:
-                    states = await ledger.settle(db, queue, attempt.id, settled, now, self._reconcile_at(now))
-                    unsent = (MessageState.QUEUED, MessageState.FAILED)
-                    await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
-                    closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
-                    await self._closed(db, queue, closed)
-                return states
+                async with self.sessions.batch(attempt.queue.workspace_id) as db:
+                    settled = await self._settle(db, attempt, hand)
+                hand.answers = []
+                self._count_settled(settled, done)
             except DATABASE_ERRORS as error:
                 if not is_away(error):
                     raise
                 activity.logger.warning(
                     "The database is away; what was sent is settled when it is back",
-                    extra={"attempt": str(attempt.id), "messages": len(settled)},
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
                 )
                 await asyncio.sleep(AGAIN_AFTER)
 

@@ -166,7 +166,7 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
             if task.cancelled():
                 raise
             cancelled = True
-    if cancelled:
+    if cancelled and not task.exception():
         raise asyncio.CancelledError
     return task.result()
 
