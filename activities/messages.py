@@ -1,7 +1,8 @@
 """Send what is due: claim, mark, send, settle, for one queue at a time.
 
-A batch is settled by the transaction that marks the next, so that a batch costs one commit. No transaction is open across a call to a provider. A crash between the provider's yes and our note of
-it leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and never guesses.
+A batch is settled by the transaction that marks the next, so that a batch costs one commit. No
+transaction is open across a call to a provider. A crash between the provider's yes and our note of it
+leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and never guesses.
 """
 
 import asyncio
