@@ -1,18 +1,22 @@
 """What a flow does to the world, apart from sending: publish, move members on, change state."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import inf
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, not_
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 import models.flows
-from activities.slices import Bell, Hourglass, Slice, Timing, heartbeating, rest
+from activities.slices import Bell, Hourglass, Pace, Slice, Timing, heartbeating, rest
 from domain.clock import Clock
-from domain.flows import START, Branch, Flow, FlowState, Send, next_step
+from domain.flows import START, Branch, Flow, FlowState, Send, Wait, next_step
 from domain.messages import SourceKind, Work
 from domain.segments import parse
 from models.base import Json, Sessions
@@ -23,6 +27,7 @@ from models.queries.ledger import Queue
 from models.segments import Segment
 
 GROUP = 2000  # Members a statement.
+FEW = 200  # So many move in the transaction that found them: longer ones would hold the flow's poke.
 
 Graphs = dict[UUID, tuple[Flow, Json]]  # Each version's graph, and its steps' pinned template versions.
 
@@ -42,6 +47,29 @@ class Published:
     name: str
     state: FlowState
     slices: int  # How many slices may send for it at a time.
+
+
+class Way(NamedTuple):
+    """One way on from a step, and for whom (None: for everyone)."""
+
+    move: Move
+    condition: ColumnElement[bool] | None
+
+
+class Round:
+    """What one look at the agenda led to: how many moved on from each step, and when the next may."""
+
+    def __init__(self) -> None:
+        self.moved: Counter[tuple[UUID, str]] = Counter()
+        self.next_due_at: datetime | None = None
+
+    def add(self, move: Move, moved: int, now: datetime) -> None:
+        self.moved[move.version_id, move.origin] += moved
+        if moved and (due_at := enrollments.due_on_arrival(move, now)):
+            self.soonest(due_at)
+
+    def soonest(self, due_at: datetime) -> None:
+        self.next_due_at = min(self.next_due_at or due_at, due_at)
 
 
 class FlowActivities:
@@ -71,20 +99,17 @@ class FlowActivities:
     @activity.defn(name="advance")
     async def advance(self, flow: FlowRef) -> Slice:
         """Move everyone who is due, in groups, and linger for more until the slice is over."""
-        done, glass = Slice(), Hourglass(self.timing.slice)
+        done, glass, pace = Slice(), Hourglass(self.timing.slice), Pace()
         graphs: Graphs = {}
         async with heartbeating(), self.bell.listen(flow.flow_id, Work.ADVANCE) as rung:
             while not glass.over:
+                pace.begin()
                 rung.clear()
                 now = self.clock.now()
-                agenda = await self._agenda(flow, graphs, now)
-                moved = 0
-                for item in agenda:
-                    if item.due and not glass.over:
-                        moved += await self._move_on(flow, graphs[item.version_id], item, done, glass)
-                done.moved += moved
-                if not moved and not await self._linger(agenda, now, rung, glass):
+                round_ = await self._round(flow, graphs, now, done, glass)
+                if not await self._linger(round_, now, rung, glass, pace):
                     break
+            done.lively = glass.over
             await self._look_ahead(flow, graphs, done)
         return done
 
@@ -120,74 +145,105 @@ class FlowActivities:
                 done.open = (await ledger.ahead(db, queue)).open
         return done
 
-    async def _agenda(self, flow: FlowRef, graphs: Graphs, now: datetime) -> list[Item]:
+    async def _agenda(self, db: AsyncSession, flow: FlowRef, graphs: Graphs, now: datetime) -> Sequence[Item]:
         """The agenda, with `graphs` brought up to date for every version on it."""
-        async with self.sessions(flow.workspace_id) as db:
-            await pokes.take(db, flow.flow_id, Work.ADVANCE)
-            agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
-            if any(item.version_id not in graphs for item in agenda):
-                for version in await flows.published(db, flow.flow_id):
-                    graphs[version.id] = (Flow.model_validate(version.definition), version.templates)
+        await pokes.take(db, flow.flow_id, Work.ADVANCE)
+        agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
+        if any(item.version_id not in graphs for item in agenda):
+            for version in await flows.published(db, flow.flow_id):
+                graphs[version.id] = (Flow.model_validate(version.definition), version.templates)
         return agenda
 
-    async def _move_on(
-        self, flow: FlowRef, version: tuple[Flow, Json], item: Item, done: Slice, glass: Hourglass
-    ) -> int:
-        """Move those who are due at one step, group by group. Returns how many moved."""
-        graph, templates = version
-        moved = 0
-        for to, why, condition in await self._ways(flow, graph, item.step):
-            step = graph.steps[to] if to else None
-            template = UUID(templates[to]) if isinstance(step, Send) and to else None
-            move = Move(flow.workspace_id, flow.flow_id, item.version_id, item.step, to, step, template, why)
-            group = GROUP
-            while group == GROUP and not glass.over:
-                async with self.sessions(flow.workspace_id) as db:
-                    group = await enrollments.advance(db, move, self.clock.now(), GROUP, condition)
-                    if group and template:
-                        await pokes.poke(db, flow.flow_id, Work.SEND)
-                moved += group
-                if template:
-                    done.queued += group
+    async def _round(
+        self, flow: FlowRef, graphs: Graphs, now: datetime, done: Slice, glass: Hourglass
+    ) -> Round:
+        """Look who is due and move them on: few in the transaction that looked, many group by group."""
+        round_ = Round()
+        async with self.sessions(flow.workspace_id) as db:
+            agenda = await self._agenda(db, flow, graphs, now)
+            due = [item for item in agenda if item.due]
+            few = sum(item.due for item in due) <= FEW
+            ways: list[Way] = []
+            for item in due:
+                ways += await self._ways(db, flow, item, graphs[item.version_id], now)
+            if few:
+                for way in ways:
+                    round_.add(way.move, await self._move(db, way, done), now)
+        if not few:
+            for way in ways:
+                round_.add(way.move, await self._move_all(way, done, glass), now)
+        for item in agenda:
+            # Where time makes members due, the next ones may be so any moment: look again.
+            waits = isinstance(graphs[item.version_id][0].steps.get(item.step), Wait)
+            if not item.due or waits or round_.moved[item.version_id, item.step] < item.due:
+                round_.soonest(item.next_due_at)
+        return round_
+
+    async def _move_all(self, way: Way, done: Slice, glass: Hourglass) -> int:
+        """Group by group, each in its own transaction. Returns how many moved."""
+        moved, group = 0, GROUP
+        while group == GROUP and not glass.over:
+            async with self.sessions(way.move.workspace_id) as db:
+                group = await self._move(db, way, done)
+            moved += group
+        return moved
+
+    async def _move(self, db: AsyncSession, way: Way, done: Slice) -> int:
+        """Move one group at most. Returns how many moved."""
+        moved = await enrollments.advance(db, way.move, self.clock.now(), GROUP, way.condition)
+        done.moved += moved
+        if moved and way.move.template_version_id:
+            done.queued += moved
+            await pokes.poke(db, way.move.flow_id, Work.SEND)
         return moved
 
     async def _ways(
-        self, flow: FlowRef, graph: Flow, name: str
-    ) -> list[tuple[str | None, str, ColumnElement[bool] | None]]:
-        """The ways on from a step: where to, why, and for whom (None: for everyone)."""
-        if name == START:
-            return [(graph.first, "entered", None)]
-        step = graph.steps[name]
+        self, db: AsyncSession, flow: FlowRef, item: Item, version: tuple[Flow, Json], now: datetime
+    ) -> list[Way]:
+        """The ways on from a step that members are due at."""
+        graph, templates = version
+
+        def way(to: str | None, why: str, condition: ColumnElement[bool] | None = None) -> Way:
+            step = graph.steps[to] if to else None
+            template = UUID(templates[to]) if isinstance(step, Send) and to else None
+            move = Move(flow.workspace_id, flow.flow_id, item.version_id, item.step, to, step, template, why)
+            return Way(move, condition)
+
+        if item.step == START:
+            return [way(graph.first, "entered")]
+        step = graph.steps[item.step]
         if not isinstance(step, Branch):
-            return [(next_step(step), "the message was closed" if isinstance(step, Send) else "waited", None)]
-        async with self.sessions(flow.workspace_id) as db:
-            workspace = await workspaces.get(db, flow.workspace_id)
+            return [way(next_step(step), "the message was closed" if isinstance(step, Send) else "waited")]
+        workspace = await workspaces.get(db, flow.workspace_id)
         met = segments.where(
             step.condition,
             profile_id=Enrollment.profile_id,
-            now=self.clock.now(),
+            now=now,
             time_zone=workspace.time_zone,
             currency=workspace.currency,
             enrollment=Enrollment.id,
         )
         return [
-            (next_step(step, True), "the condition was met", met),
-            (next_step(step, False), "the condition was not met", not_(met)),
+            way(next_step(step, True), "the condition was met", met),
+            way(next_step(step, False), "the condition was not met", not_(met)),
         ]
 
     async def _linger(
-        self, agenda: Sequence[Item], now: datetime, rung: asyncio.Event, glass: Hourglass
+        self, round_: Round, now: datetime, rung: asyncio.Event, glass: Hourglass, pace: Pace
     ) -> bool:
         """Wait a little for a ring, or for those who are due soon. Whether there may be someone."""
-        soon = min((item.next_due_at - now for item in agenda), default=timedelta.max).total_seconds()
+        soon = (round_.next_due_at - now).total_seconds() if round_.next_due_at else inf
         if soon <= 0:
-            return False  # They are due and did not move: the flow is paused.
+            return round_.moved.total() > 0  # They are due and nobody moved: the flow is paused.
+        breath = pace.breath(round_.moved.total())
+        await asyncio.sleep(min(breath, soon, glass.left))
         patience = min(self.timing.linger, glass.left)
-        return await rest(rung, min(patience, soon)) or soon <= patience
+        return await rest(rung, min(patience, soon - breath)) or soon <= breath + patience or glass.over
 
     async def _look_ahead(self, flow: FlowRef, graphs: Graphs, done: Slice) -> None:
         now = self.clock.now()
-        agenda = await self._agenda(flow, graphs, now)
+        async with self.sessions(flow.workspace_id) as db:
+            agenda = await self._agenda(db, flow, graphs, now)
         async with self.sessions(flow.workspace_id) as db:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)
         done.next_due_at = min((item.next_due_at for item in agenda), default=None)

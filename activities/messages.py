@@ -20,6 +20,7 @@ from activities.slices import (
     DATABASE_ERRORS,
     Bell,
     Hourglass,
+    Pace,
     Slice,
     Timing,
     heartbeating,
@@ -85,20 +86,22 @@ class MessageActivities:
 
         A flow's or an outbox's slice lingers for more; a campaign's is over when its queue is.
         """
-        done, cursor = Slice(), ledger.BEGINNING
+        done, cursor, pace = Slice(), ledger.BEGINNING, Pace()
         async with heartbeating(), self.bell.listen(queue.id, Work.SEND) as rung:
             workspace = await self._begin(queue, done)
             glass = Hourglass(self.timing.slice)
             while not glass.over:
+                pace.begin()
                 attempt, claim = await self._claim(queue, workspace, done, cursor, rung)
                 if claim.claimed:
                     await self._deliver(attempt, workspace, claim.claimed, done, glass)
-                if claim.found:
+                if claim.found == CLAIM:
                     cursor = claim.cursor
-                elif cursor != ledger.BEGINNING:
+                elif cursor != ledger.BEGINNING or claim.undecided:
                     cursor = ledger.BEGINNING
-                elif not await self._linger(queue, rung, glass):
+                elif not await self._linger(queue, rung, glass, pace.breath(claim.found)):
                     break
+            done.lively = glass.over
             await self._look_ahead(queue, done)
         return done
 
@@ -111,7 +114,8 @@ class MessageActivities:
             await pokes.take(db, queue.id, Work.SEND)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            await self._closed(db, queue, unknown)
+            freed = await self._free(db, queue, unknown)
+        await self._ring(queue, freed)
         done.unknown += len(unknown)
         return workspace
 
@@ -132,7 +136,8 @@ class MessageActivities:
             claim = await ledger.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after
             )
-            await self._closed(db, queue, claim.skipped)
+            freed = await self._free(db, queue, claim.skipped)
+        await self._ring(queue, freed)
         done.skipped += len(claim.skipped)
         return attempt, claim
 
@@ -172,8 +177,11 @@ class MessageActivities:
 
     async def _let_go(self, attempt: Attempt, hand: Hand, left: Collection[Batch], done: Slice) -> None:
         """Write the last answers down, put back what is still claimed under the lease, and give it up."""
-        await self._write_down(attempt, hand, done)
         unsent = [message.id for _, messages in left for message in messages]
+        if hand.answers and not unsent:
+            await self._write_down(attempt, hand, done, last=True)
+            return
+        await self._write_down(attempt, hand, done)
         async with self.sessions.batch(attempt.queue.workspace_id) as db:
             counts = await self._put_back(db, attempt, unsent)
             await ledger.drop_lease(db, attempt.queue, attempt.id)
@@ -303,12 +311,17 @@ class MessageActivities:
         done.unknown += counts[MessageState.UNKNOWN]
         done.again += counts[MessageState.QUEUED]
 
-    async def _write_down(self, attempt: Attempt, hand: Hand, done: Slice) -> None:
-        """Settle what is in the hand, however long the database is away: known must not become unknown."""
+    async def _write_down(self, attempt: Attempt, hand: Hand, done: Slice, last: bool = False) -> None:
+        """Settle what is in the hand, however long the database is away: known must not become unknown.
+
+        With the `last` answers goes the lease.
+        """
         while hand.answers:
             try:
                 async with self.sessions.batch(attempt.queue.workspace_id) as db:
                     settled = await self._settle(db, attempt, hand)
+                    if last:
+                        await ledger.drop_lease(db, attempt.queue, attempt.id)
                 hand.answers = []
                 self._count_settled(settled, done)
             except DATABASE_ERRORS as error:
@@ -325,17 +338,31 @@ class MessageActivities:
             await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
     async def _closed(self, db: Db, queue: Queue, closed: Sequence[UUID]) -> None:
-        """Messages were closed in this transaction: those who waited for them are due."""
-        if not closed or queue.kind is not SourceKind.FLOW:
-            return
-        if await enrollments.free(db, queue.workspace_id, closed, self.clock.now()):
+        """Messages were closed in this transaction: those who waited for them are due, and it is told."""
+        if await self._free(db, queue, closed):
             await pokes.poke(db, queue.id, Work.ADVANCE)
 
-    async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass) -> bool:
+    async def _free(self, db: Db, queue: Queue, closed: Sequence[UUID]) -> int:
+        if not closed or queue.kind is not SourceKind.FLOW:
+            return 0
+        return await enrollments.free(db, queue.workspace_id, closed, self.clock.now())
+
+    async def _ring(self, queue: Queue, freed: int) -> None:
+        """Tell that members are due, after the transaction that answered a poke itself.
+
+        Whoever moves members answers their poke and then pokes for us: in one transaction, we would wait for
+        each other. (If we die in between, the sweep finds them.)
+        """
+        if freed:
+            async with self.sessions(queue.workspace_id) as db:
+                await pokes.poke(db, queue.id, Work.ADVANCE)
+
+    async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""
         if queue.kind is SourceKind.CAMPAIGN:
             return False
-        return await rest(rung, min(self.timing.linger, glass.left))
+        await asyncio.sleep(min(breath, glass.left))
+        return await rest(rung, min(self.timing.linger, glass.left)) or glass.over
 
     async def _look_ahead(self, queue: Queue, done: Slice) -> None:
         async with self.sessions.batch(queue.workspace_id) as db:

@@ -45,6 +45,7 @@ class Slice:
     open: int = 0  # Messages of the queue that are not closed yet.
     next_due_at: datetime | None = None  # When the first of what is left may move; in the past: now.
     lease_left: float | None = None  # Seconds until another worker's lease ends.
+    lively: bool = False  # Its time was over before it had waited in vain: the next one follows at once.
     agenda: str = ""  # What comes next, in words.
     places: str = ""  # Where everyone is, as a table in Markdown.
 
@@ -123,6 +124,32 @@ class Hourglass:
     @property
     def over(self) -> bool:
         return self.left <= 0 or activity.is_worker_shutdown()
+
+
+class Pace:
+    """Keeps a slice from looking again for each of many rings that come one by one.
+
+    Looking costs the same for one as for a hundred. So after a round that found few, a slice takes a breath,
+    the longer the more that round took; the busier a worker is, the more its rounds find.
+    """
+
+    FEW = 200
+    SHARE = 20  # Of its time, a slice that finds few works one part and breathes so many.
+    LONGEST = 0.7  # Seconds: what an entry may wait for its neighbours.
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A round begins."""
+        self._began = asyncio.get_running_loop().time()
+
+    def breath(self, found: int) -> float:
+        """Seconds to wait before the next round, after this one found so many."""
+        if not 0 < found < self.FEW:
+            return 0
+        took = asyncio.get_running_loop().time() - self._began
+        return min(self.SHARE * took, self.LONGEST)
 
 
 @asynccontextmanager

@@ -21,8 +21,8 @@ from models.queries import enrollments
 from workflows import flows
 from workflows.temporal import connect, workflow_id
 
-SETTLING = 5.0  # Seconds after publishing, so that starting up is not part of it.
-PATIENCE = 60.0  # Seconds for the last messages.
+SETTLING = 2.0  # Seconds after publishing: the first slices still linger.
+PATIENCE = 120.0  # Seconds for the last messages.
 
 
 async def measure(stack: Stack, size: int, seconds: int) -> list[Case]:

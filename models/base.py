@@ -145,14 +145,22 @@ async def enter(db: Db, workspace_id: UUID) -> None:
     await db.execute(_ENTER, {"workspace": str(workspace_id)})
 
 
-def bulk_id() -> ColumnElement[UUID]:
+def bulk_prefix() -> str:
+    """What the ids of one INSERT … SELECT have in common."""
+    return str(uuid7())[:24]
+
+
+def bulk_id(prefix: ColumnElement[str] | None = None) -> ColumnElement[UUID]:
     """A new id for each row of an INSERT … SELECT: one UUIDv7 whose last 48 bits count the rows.
+
+    A statement that is kept takes its `prefix`, a new `bulk_prefix` each time, as a parameter.
 
     RFC 9562, section 6.2, allows the counter. uuidv7() asks the kernel for randomness each time, 3 µs a
     row; ids are no secrets here, since links carry a signature.
     """
     row = func.to_hex(func.row_number().over())
-    return cast(literal(str(uuid7())[:24]) + func.lpad(row, 12, "0"), PgUUID(as_uuid=True))
+    prefix = literal(bulk_prefix()) if prefix is None else prefix
+    return cast(prefix + func.lpad(row, 12, "0"), PgUUID(as_uuid=True))
 
 
 async def changed(db: Db, statement: Executable, values: Mapping[str, Any] | None = None) -> int:

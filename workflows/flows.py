@@ -117,7 +117,8 @@ class FlowWorkflow:
             self.now.places = done.places
             self.agenda = done.agenda or "look who is due"
             self.tell()
-            await self.sleep_until(done.next_due_at, Work.ADVANCE, done.idle)
+            if not done.lively:
+                await self.sleep_until(done.next_due_at, Work.ADVANCE, done.idle)
 
     async def send(self) -> None:
         """Send while the ledger has something open; then sleep until it has."""
@@ -132,7 +133,8 @@ class FlowWorkflow:
             self.tell()
             due = [done.next_due_at for done in parts if done.next_due_at]
             due += [workflow.now() + timedelta(seconds=done.lease_left) for done in parts if done.lease_left]
-            await self.sleep_until(min(due, default=None), Work.SEND, all(done.idle for done in parts))
+            if not any(done.lively for done in parts):
+                await self.sleep_until(min(due, default=None), Work.SEND, all(done.idle for done in parts))
 
     async def awake(self, work: Work) -> bool:
         """Wait until the flow is live. False when it is time to leave. The poke is answered by looking."""
@@ -186,7 +188,8 @@ class FlowWorkflow:
 
     @workflow.signal
     def poke(self, work: Work) -> None:
-        self.poked.add(work)
+        """Who is due may soon have a message: the sending slice listens by then, and needs no poke."""
+        self.poked |= {work, Work.SEND}
 
     @workflow.update
     async def publish(self) -> int:

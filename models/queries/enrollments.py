@@ -6,6 +6,7 @@ Moving on means arriving at the next step, which says when the member is due aga
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,8 +14,11 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Text,
+    UpdateBase,
+    Uuid,
     and_,
-    cast,
+    bindparam,
     exists,
     func,
     literal,
@@ -23,12 +27,12 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
 from domain.messages import MessageClass, MessageState, SourceKind, Work
-from models.base import Db, bulk_id, changed
+from models.base import Db, bulk_id, bulk_prefix, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message
 from models.profiles import Profile
@@ -247,17 +251,46 @@ async def advance(
     Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
     Nobody moves unless the flow is live. Returns how many moved.
     """
+    values = {
+        "workspace": move.workspace_id,
+        "flow": move.flow_id,
+        "version": move.version_id,
+        "origin": move.origin,
+        "to": move.to or END,
+        "template": move.template_version_id,
+        "now": now,
+        "due_again": due_on_arrival(move, now),
+        "note": [_note(move, now)],
+        "ids": bulk_prefix(),
+    }
+    arrival = type(move.step) if move.step else None
+    statement = _usual(arrival, limit) if condition is None else _advance(arrival, limit, condition)
+    return await changed(db, statement, values)
+
+
+def due_on_arrival(move: Move, now: datetime) -> datetime | None:
+    """When those who arrive at the step are due again; None while they wait for something else."""
+    match move.step:
+        case Wait(duration=duration):
+            return now + duration
+        case Branch():
+            return now
+    return None
+
+
+def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bool] | None) -> UpdateBase:
+    """The statement that moves a group to a step of this kind, its parameters named as in `advance`."""
+    workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
+    now = bindparam("now", type_=TIMESTAMP(timezone=True))
     due = (
         select(Enrollment.id)
         .where(
-            Enrollment.workspace_id == move.workspace_id,
-            Enrollment.version_id == move.version_id,
-            Enrollment.step == move.origin,
+            Enrollment.workspace_id == workspace,
+            Enrollment.version_id == bindparam("version"),
+            Enrollment.step == bindparam("origin"),
             Enrollment.ended_at.is_(None),
             Enrollment.due_at <= now,
-            exists().where(
-                Flow.workspace_id == move.workspace_id, Flow.id == move.flow_id, Flow.state == FlowState.LIVE
-            ),
+            exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
             *([] if condition is None else [condition]),
         )
         .order_by(Enrollment.due_at)
@@ -268,33 +301,49 @@ async def advance(
     )
     moving = (
         update(Enrollment)
-        .where(Enrollment.workspace_id == move.workspace_id, Enrollment.id == due.c.id)
+        .where(Enrollment.workspace_id == workspace, Enrollment.id == due.c.id)
         .values(
-            step=move.to or END,
-            history=Enrollment.history.op("||")(cast(literal([_note(move, now)], JSONB), JSONB)),
-            **_arrival(move, now),
+            step=bindparam("to"),
+            due_at=bindparam("due_again"),
+            history=Enrollment.history.op("||")(bindparam("note", type_=JSONB)),
+            **_on_arrival(arrival),
         )
     )
-    if not isinstance(move.step, Send):
-        return await changed(db, moving)
+    if arrival is not Send:
+        return moving
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
     lines = select(
-        bulk_id(),
-        literal(move.workspace_id),
-        literal(move.flow_id),
-        literal(move.flow_id),
+        bulk_id(bindparam("ids", type_=Text())),
+        workspace,
+        flow,
+        flow,
         literal(SourceKind.FLOW.value),
-        literal(move.to),
+        bindparam("to", type_=Text()),
         moved.c.profile_id,
         moved.c.id,
         moved.c.visit,
         literal("email"),
         literal(MessageClass.MARKETING.value),
-        literal(move.template_version_id),
+        bindparam("template", type_=Uuid()),
         literal(MessageState.QUEUED.value),
-        literal(now),
+        now,
     )
-    return await changed(db, insert(Message).from_select(_LINE, lines, include_defaults=False))
+    return insert(Message).from_select(_LINE, lines, include_defaults=False)
+
+
+@cache
+def _usual(arrival: type[Step] | None, limit: int) -> UpdateBase:
+    """Kept, because to build it anew for each group of one or two costs more than to move them."""
+    return _advance(arrival, limit, None)
+
+
+def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
+    """What else a member's row says on arriving at a step of this kind."""
+    if arrival is None:
+        return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": "finished"}
+    if arrival is Send:
+        return {"waiting_for": WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
+    return {}
 
 
 _LINE = [
@@ -322,19 +371,6 @@ def _note(move: Move, now: datetime) -> dict[str, str]:
         "to": move.to or END,
         "why": move.why,
     }
-
-
-def _arrival(move: Move, now: datetime) -> dict[str, Any]:
-    """What a member's row says on arriving at the step."""
-    match move.step:
-        case None:
-            return {"due_at": None, "waiting_for": None, "ended_at": now, "outcome": "finished"}
-        case Send():
-            return {"due_at": None, "waiting_for": WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
-        case Wait(duration=duration):
-            return {"due_at": now + duration}
-        case Branch():
-            return {"due_at": now}
 
 
 class Place(NamedTuple):

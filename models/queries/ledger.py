@@ -56,7 +56,8 @@ class Claimed(NamedTuple):
 class Claim(NamedTuple):
     claimed: list[Claimed]
     skipped: list[UUID]  # Their ids: closed by this claim.
-    found: int  # Rows that were due and decided about.
+    found: int  # Rows that were due and locked; fewer than asked for: there were no more.
+    undecided: bool  # Whether some of them were left for the next claim.
     cursor: Cursor  # Where the next claim may go on.
 
 
@@ -225,7 +226,7 @@ leased as (
     select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
     from decided where state = 'claimed' having count(*) > 0
 )
-select * from decided order by due_at, id
+select decided.*, (select count(*) from due) as found from decided order by due_at, id
 """
 
 
@@ -265,9 +266,12 @@ async def claim(
     if cap:
         values |= {"cap_limit": cap.limit, "cap_period": cap.period, "cap_start": cap.starts_on}
     rows = (await db.execute(_claim(queue.kind, cap is not None, limit), values)).all()
-    claimed = [Claimed(*row[2:]) for row in rows if row[1] == MessageState.CLAIMED]
+    if not rows:
+        return Claim([], [], 0, undecided=False, cursor=after)
+    claimed = [Claimed(*row[2:-1]) for row in rows if row[1] == MessageState.CLAIMED]
     skipped = [row[2] for row in rows if row[1] == MessageState.SKIPPED]
-    return Claim(claimed, skipped, len(rows), (rows[-1][0], rows[-1][2]) if rows else after)
+    found = rows[-1].found
+    return Claim(claimed, skipped, found, found > len(rows), (rows[-1][0], rows[-1][2]))
 
 
 _MARK = """

@@ -134,7 +134,7 @@ async def test_a_sender_may_be_struck_at_every_transaction(
             break
         blow = blow.next()
 
-    assert len(unknown) > 8, "begin, claim, template, mark, settle, let go, claim twice, look ahead"
+    assert len(unknown) > 6, "begin, claim, template, mark, settle, look ahead"
     if not killed:
         assert not any(unknown), "a known answer became unknown"
     else:  # At one place only: between the commit of the mark and the commit of the answers.

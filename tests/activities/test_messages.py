@@ -243,8 +243,8 @@ async def test_a_template_that_can_not_be_used_at_all_skips_its_messages_and_no_
         assert await column(db, "detail", broken)
 
 
-# Which transaction it is, counted from the end: mark, settle, let go, claim twice in vain, look ahead.
-MARK, SETTLE = 5, 4
+# Which transaction it is, counted from the end: mark, settle, look ahead.
+MARK, SETTLE = 2, 1
 
 
 async def nth(sessions: Sessions, from_the_end: int) -> int:
