@@ -19,7 +19,7 @@ from domain.clock import Clock
 from domain.flows import START, Branch, Flow, FlowState, Send, Wait, next_step
 from domain.messages import SourceKind, Work
 from domain.segments import parse
-from models.base import Json, Sessions
+from models.base import Db, Json, Sessions
 from models.flows import Enrollment
 from models.queries import enrollments, flows, ledger, pokes, rows, segments, workspaces
 from models.queries.enrollments import Item, Move, Place
@@ -183,12 +183,12 @@ class FlowActivities:
         """Group by group, each in its own transaction. Returns how many moved."""
         moved, group = 0, GROUP
         while group == GROUP and not glass.over:
-            async with self.sessions(way.move.workspace_id) as db:
+            async with self.sessions.batch(way.move.workspace_id) as db:
                 group = await self._move(db, way, done)
             moved += group
         return moved
 
-    async def _move(self, db: AsyncSession, way: Way, done: Slice) -> int:
+    async def _move(self, db: Db, way: Way, done: Slice) -> int:
         """Move one group at most. Returns how many moved."""
         moved = await enrollments.advance(db, way.move, self.clock.now(), GROUP, way.condition)
         done.moved += moved

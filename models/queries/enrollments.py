@@ -240,7 +240,7 @@ class Move(NamedTuple):
 
 
 async def advance(
-    db: AsyncSession,
+    db: Db,
     move: Move,
     now: datetime,
     limit: int,
