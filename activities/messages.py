@@ -95,6 +95,8 @@ class MessageActivities:
                 attempt, claim = await self._claim(queue, workspace, done, cursor, rung)
                 if claim.claimed:
                     await self._deliver(attempt, workspace, claim.claimed, done, glass)
+                if claim.found == CLAIM and queue.alone:
+                    break  # There is more than one slice should send: the workflow is told at once.
                 if claim.found == CLAIM:
                     cursor = claim.cursor
                 elif cursor != ledger.BEGINNING or claim.undecided:

@@ -124,8 +124,9 @@ class FlowWorkflow:
         """Send while the ledger has something open; then sleep until it has."""
         while await self.awake(Work.SEND):
             slices = self.slices if self.open > SMALL else 1
+            queue = replace(self.queue, alone=slices == 1 < self.slices)
             parts = await asyncio.gather(
-                *(self.slice(MessageActivities.send, self.queue, self.sending()) for _ in range(slices))
+                *(self.slice(MessageActivities.send, queue, self.sending()) for _ in range(slices))
             )
             for done in parts:
                 self.now.add(done)

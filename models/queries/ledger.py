@@ -32,6 +32,7 @@ class Queue:
     workspace_id: UUID
     id: UUID
     kind: SourceKind
+    alone: bool = False  # One slice sends for it: it reports a big backlog at once, so that others may help.
 
 
 class Cap(NamedTuple):
