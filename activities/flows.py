@@ -15,21 +15,21 @@ from temporalio import activity
 
 import models.flows
 from activities.slices import Bell, Hourglass, Pace, Slice, Timing, heartbeating, rest
+from activities.ways import Graph, Graphs, graphs
 from domain.clock import Clock
-from domain.flows import START, Branch, Flow, FlowState, Send, Wait, next_step
+from domain.flows import START, Branch, FlowState, Send, Wait, next_step
 from domain.messages import SourceKind, Work
 from domain.segments import parse
-from models.base import Db, Json, Sessions
+from models.base import Db, Sessions
 from models.flows import Enrollment
-from models.queries import enrollments, flows, ledger, pokes, rows, segments, workspaces
-from models.queries.enrollments import Item, Move, Place
+from models.queries import enrollments, enrollments_moved, flows, ledger, pokes, rows, segments, workspaces
+from models.queries.enrollments import Item, Place
+from models.queries.enrollments_moved import Move
 from models.queries.ledger import Queue
 from models.segments import Segment
 
 GROUP = 2000  # Members a statement.
 FEW = 200  # So many move in the transaction that found them: longer ones would hold the flow's poke.
-
-Graphs = dict[UUID, tuple[Flow, Json]]  # Each version's graph, and its steps' pinned template versions.
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Round:
 
     def add(self, move: Move, moved: int, now: datetime) -> None:
         self.moved[move.version_id, move.origin] += moved
-        if moved and (due_at := enrollments.due_on_arrival(move, now)):
+        if moved and (due_at := enrollments_moved.due_on_arrival(move, now)):
             self.soonest(due_at)
 
     def soonest(self, due_at: datetime) -> None:
@@ -100,17 +100,17 @@ class FlowActivities:
     async def advance(self, flow: FlowRef) -> Slice:
         """Move everyone who is due, in groups, and linger for more until the slice is over."""
         done, glass, pace = Slice(), Hourglass(self.timing.slice), Pace()
-        graphs: Graphs = {}
+        known: Graphs = {}
         async with heartbeating(), self.bell.listen(flow.flow_id, Work.ADVANCE) as rung:
             while not glass.over:
                 pace.begin()
                 rung.clear()
                 now = self.clock.now()
-                round_ = await self._round(flow, graphs, now, done, glass)
+                round_ = await self._round(flow, known, now, done, glass)
                 if not await self._linger(round_, now, rung, glass, pace):
                     break
             done.lively = glass.over
-            await self._look_ahead(flow, graphs, done)
+            await self._look_ahead(flow, known, done)
         return done
 
     @activity.defn(name="pause_flow")
@@ -145,27 +145,26 @@ class FlowActivities:
                 done.open = (await ledger.ahead(db, queue)).open
         return done
 
-    async def _agenda(self, db: AsyncSession, flow: FlowRef, graphs: Graphs, now: datetime) -> Sequence[Item]:
-        """The agenda, with `graphs` brought up to date for every version on it."""
+    async def _agenda(self, db: AsyncSession, flow: FlowRef, known: Graphs, now: datetime) -> Sequence[Item]:
+        """The agenda, with `known` brought up to date for every version on it."""
         await pokes.take(db, flow.flow_id, Work.ADVANCE)
         agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
-        if any(item.version_id not in graphs for item in agenda):
-            for version in await flows.published(db, flow.flow_id):
-                graphs[version.id] = (Flow.model_validate(version.definition), version.templates)
+        if any(item.version_id not in known for item in agenda):
+            known |= await graphs(db, flow.flow_id)
         return agenda
 
     async def _round(
-        self, flow: FlowRef, graphs: Graphs, now: datetime, done: Slice, glass: Hourglass
+        self, flow: FlowRef, known: Graphs, now: datetime, done: Slice, glass: Hourglass
     ) -> Round:
         """Look who is due and move them on: few in the transaction that looked, many group by group."""
         round_ = Round()
         async with self.sessions(flow.workspace_id) as db:
-            agenda = await self._agenda(db, flow, graphs, now)
+            agenda = await self._agenda(db, flow, known, now)
             due = [item for item in agenda if item.due]
             few = sum(item.due for item in due) <= FEW
             ways: list[Way] = []
             for item in due:
-                ways += await self._ways(db, flow, item, graphs[item.version_id], now)
+                ways += await self._ways(db, item, known[item.version_id], now)
             if few:
                 for way in ways:
                     round_.add(way.move, await self._move(db, way, done), now)
@@ -174,7 +173,7 @@ class FlowActivities:
                 round_.add(way.move, await self._move_all(way, done, glass), now)
         for item in agenda:
             # Where time makes members due, the next ones may be so any moment: look again.
-            waits = isinstance(graphs[item.version_id][0].steps.get(item.step), Wait)
+            waits = isinstance(known[item.version_id].flow.steps.get(item.step), Wait)
             if not item.due or waits or round_.moved[item.version_id, item.step] < item.due:
                 round_.soonest(item.next_due_at)
         return round_
@@ -190,31 +189,22 @@ class FlowActivities:
 
     async def _move(self, db: Db, way: Way, done: Slice) -> int:
         """Move one group at most. Returns how many moved."""
-        moved = await enrollments.advance(db, way.move, self.clock.now(), GROUP, way.condition)
+        moved = await enrollments_moved.advance(db, way.move, self.clock.now(), GROUP, way.condition)
         done.moved += moved
         if moved and way.move.template_version_id:
             done.queued += moved
             await pokes.poke(db, way.move.flow_id, Work.SEND)
         return moved
 
-    async def _ways(
-        self, db: AsyncSession, flow: FlowRef, item: Item, version: tuple[Flow, Json], now: datetime
-    ) -> list[Way]:
+    async def _ways(self, db: AsyncSession, item: Item, graph: Graph, now: datetime) -> list[Way]:
         """The ways on from a step that members are due at."""
-        graph, templates = version
-
-        def way(to: str | None, why: str, condition: ColumnElement[bool] | None = None) -> Way:
-            step = graph.steps[to] if to else None
-            template = UUID(templates[to]) if isinstance(step, Send) and to else None
-            move = Move(flow.workspace_id, flow.flow_id, item.version_id, item.step, to, step, template, why)
-            return Way(move, condition)
-
         if item.step == START:
-            return [way(graph.first, "entered")]
-        step = graph.steps[item.step]
+            return [Way(graph.way(START, graph.flow.first, "entered"), None)]
+        step = graph.flow.steps[item.step]
         if not isinstance(step, Branch):
-            return [way(next_step(step), "the message was closed" if isinstance(step, Send) else "waited")]
-        workspace = await workspaces.get(db, flow.workspace_id)
+            why = "the message was closed" if isinstance(step, Send) else "waited"
+            return [Way(graph.way(item.step, next_step(step), why), None)]
+        workspace = await workspaces.get(db, graph.workspace_id)
         met = segments.where(
             step.condition,
             profile_id=Enrollment.profile_id,
@@ -224,8 +214,8 @@ class FlowActivities:
             enrollment=Enrollment.id,
         )
         return [
-            way(next_step(step, True), "the condition was met", met),
-            way(next_step(step, False), "the condition was not met", not_(met)),
+            Way(graph.way(item.step, next_step(step, True), "the condition was met"), met),
+            Way(graph.way(item.step, next_step(step, False), "the condition was not met"), not_(met)),
         ]
 
     async def _linger(
@@ -240,10 +230,10 @@ class FlowActivities:
         patience = min(self.timing.linger, glass.left)
         return await rest(rung, min(patience, soon - breath)) or soon <= breath + patience or glass.over
 
-    async def _look_ahead(self, flow: FlowRef, graphs: Graphs, done: Slice) -> None:
+    async def _look_ahead(self, flow: FlowRef, known: Graphs, done: Slice) -> None:
         now = self.clock.now()
         async with self.sessions(flow.workspace_id) as db:
-            agenda = await self._agenda(db, flow, graphs, now)
+            agenda = await self._agenda(db, flow, known, now)
         async with self.sessions(flow.workspace_id) as db:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)
         done.next_due_at = min((item.next_due_at for item in agenda), default=None)

@@ -28,13 +28,15 @@ from activities.slices import (
     rest,
     to_the_end,
 )
+from activities.ways import after_messages, graphs
 from channels.contract import Channel, Envelope, OutcomeKind
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
 from domain.workspaces import Cap, period_start
 from models.base import Db, Sessions
-from models.queries import enrollments, ledger, pokes, workspaces
+from models.queries import enrollments_moved, ledger, pokes, workspaces
+from models.queries.enrollments_moved import Move
 from models.queries.ledger import Claimed, Queue, Settled
 from models.workspaces import Workspace
 
@@ -50,12 +52,25 @@ _STATES = {
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One claimed batch: its queue, its id, and the cap that its members were counted under."""
+class Source:
+    """What a slice knows of those whose messages it sends, read when it begins."""
 
     queue: Queue
+    workspace: Workspace
+    onward: Sequence[Move]  # Where a flow's members go when their message is closed.
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One claimed batch: whose it is, its id, and the cap that its members were counted under."""
+
+    source: Source
     id: UUID
     cap: ledger.Cap | None
+
+    @property
+    def queue(self) -> Queue:
+        return self.source.queue
 
 
 Batch = tuple[Writer | NoWriter, Sequence[Claimed]]  # What goes over the wire together, and who writes it.
@@ -88,13 +103,13 @@ class MessageActivities:
         """
         done, cursor, pace = Slice(), ledger.BEGINNING, Pace()
         async with heartbeating(), self.bell.listen(queue.id, Work.SEND) as rung:
-            workspace = await self._begin(queue, done)
+            source = await self._begin(queue, done)
             glass = Hourglass(self.timing.slice)
             while not glass.over:
                 pace.begin()
-                attempt, claim = await self._claim(queue, workspace, done, cursor, rung)
+                attempt, claim = await self._claim(source, done, cursor, rung)
                 if claim.claimed:
-                    await self._deliver(attempt, workspace, claim.claimed, done, glass)
+                    await self._deliver(attempt, claim.claimed, done, glass)
                 if claim.found == CLAIM and queue.alone:
                     break  # There is more than one slice should send: the workflow is told at once.
                 if claim.found == CLAIM:
@@ -107,30 +122,27 @@ class MessageActivities:
             await self._look_ahead(queue, done)
         return done
 
-    async def _begin(self, queue: Queue, done: Slice) -> Workspace:
+    async def _begin(self, queue: Queue, done: Slice) -> Source:
         """Take over from workers that died, and read how this workspace writes to people."""
         now = self.clock.now()
         async with self.sessions(queue.workspace_id) as db:
             workspace = await workspaces.get(db, queue.workspace_id)
+            flow = await graphs(db, queue.id) if queue.kind is SourceKind.FLOW else {}
+        source = Source(queue, workspace, after_messages(flow))
         async with self.sessions.batch(queue.workspace_id) as db:
             await pokes.take(db, queue.id, Work.SEND)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            freed = await self._free(db, queue, unknown)
-        await self._ring(queue, freed)
+            due = await self._go_on(db, source, unknown)
+        await self._ring(queue, due)
         done.unknown += len(unknown)
-        return workspace
+        return source
 
     async def _claim(
-        self,
-        queue: Queue,
-        workspace: Workspace,
-        done: Slice,
-        after: ledger.Cursor,
-        rung: asyncio.Event,
+        self, source: Source, done: Slice, after: ledger.Cursor, rung: asyncio.Event
     ) -> tuple[Attempt, ledger.Claim]:
-        now = self.clock.now()
-        attempt = Attempt(queue, uuid7(), _cap(workspace, now))
+        queue, now = source.queue, self.clock.now()
+        attempt = Attempt(source, uuid7(), _cap(source.workspace, now))
         async with self.sessions.batch(queue.workspace_id) as db:
             if rung.is_set():
                 rung.clear()
@@ -138,15 +150,14 @@ class MessageActivities:
             claim = await ledger.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after
             )
-            freed = await self._free(db, queue, claim.skipped)
-        await self._ring(queue, freed)
+            due = await self._go_on(db, source, claim.skipped)
+        await self._ring(queue, due)
         done.skipped += len(claim.skipped)
         return attempt, claim
 
     async def _deliver(
         self,
         attempt: Attempt,
-        workspace: Workspace,
         claimed: Sequence[Claimed],
         done: Slice,
         glass: Hourglass,
@@ -156,7 +167,7 @@ class MessageActivities:
         by_template: dict[UUID, list[Claimed]] = {}
         for message in claimed:
             by_template.setdefault(message.template_version_id, []).append(message)
-        writers = await self.letters.of(workspace, by_template)
+        writers = await self.letters.of(attempt.source.workspace, by_template)
         size = self.channel.capabilities.wire_batch
         left: deque[Batch] = deque(
             (writers[version], messages[start : start + size])
@@ -286,7 +297,7 @@ class MessageActivities:
         if states:
             await self._uncount(db, attempt, states)
             closed = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
-            await self._closed(db, attempt.queue, closed)
+            await self._closed(db, attempt.source, closed)
         return Counter(states.values())
 
     def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
@@ -304,7 +315,7 @@ class MessageActivities:
         unsent = (MessageState.QUEUED, MessageState.FAILED)
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
         closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
-        await self._closed(db, attempt.queue, closed)
+        await self._closed(db, attempt.source, closed)
         return Counter(states.values())
 
     def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:
@@ -339,23 +350,28 @@ class MessageActivities:
         if attempt.cap:
             await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
-    async def _closed(self, db: Db, queue: Queue, closed: Sequence[UUID]) -> None:
-        """Messages were closed in this transaction: those who waited for them are due, and it is told."""
-        if await self._free(db, queue, closed):
-            await pokes.poke(db, queue.id, Work.ADVANCE)
+    async def _closed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
+        """Messages were closed in this transaction: those who waited for them go on, and it is told."""
+        if await self._go_on(db, source, closed):
+            await pokes.poke(db, source.queue.id, Work.ADVANCE)
 
-    async def _free(self, db: Db, queue: Queue, closed: Sequence[UUID]) -> int:
+    async def _go_on(self, db: Db, source: Source, closed: Sequence[UUID]) -> bool:
+        """Whether any of those who waited for these messages will be due somewhere."""
+        queue = source.queue
         if not closed or queue.kind is not SourceKind.FLOW:
-            return 0
-        return await enrollments.free(db, queue.workspace_id, closed, self.clock.now())
+            return False
+        gone = await enrollments_moved.go_on(
+            db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
+        )
+        return gone.next_due_at is not None
 
-    async def _ring(self, queue: Queue, freed: int) -> None:
-        """Tell that members are due, after the transaction that answered a poke itself.
+    async def _ring(self, queue: Queue, due: bool) -> None:
+        """Tell that members will be due, after the transaction that answered a poke itself.
 
         Whoever moves members answers their poke and then pokes for us: in one transaction, we would wait for
         each other. (If we die in between, the sweep finds them.)
         """
-        if freed:
+        if due:
             async with self.sessions(queue.workspace_id) as db:
                 await pokes.poke(db, queue.id, Work.ADVANCE)
 

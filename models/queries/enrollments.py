@@ -1,44 +1,25 @@
-"""Everyone's place in a flow: who enters, who is due, and how a whole group moves one step on.
+"""Everyone's place in a flow: who enters, where everyone is, and who is due.
 
-A member who is due at a step has done with it: a wait is over, a message was closed, the start is past.
-Moving on means arriving at the next step, which says when the member is due again.
+How members move on is in `enrollments_moved`.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import (
-    ColumnElement,
-    Select,
-    Text,
-    UpdateBase,
-    Uuid,
-    and_,
-    bindparam,
-    exists,
-    func,
-    literal,
-    literal_column,
-    select,
-    text,
-    update,
-)
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
+from sqlalchemy import Select, and_, func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.flows import END, START, Branch, FlowState, Send, Step, Wait
-from domain.messages import MessageClass, MessageState, SourceKind, Work
-from models.base import Db, bulk_id, bulk_prefix, changed
+from domain.flows import START
+from domain.messages import Work
+from models.base import bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
-from models.messages import Message
 from models.profiles import Profile
 from models.queries import pokes
 
-WAITS_FOR_MESSAGE = "message"
 _ONCE = "once"  # The entry of those who may come only once.
 
 # Who a profile is by now. Not coalesce(), which is not leakproof: the wall would keep it from the indexes.
@@ -166,24 +147,6 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
     return await changed(db, insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
 
 
-_FREE = text(
-    f"""
-    update enrollments e set due_at = :now, waiting_for = null
-    from messages m
-    where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[])) and m.closed_at is not null
-        and m.source_kind = '{SourceKind.FLOW}'
-        and e.workspace_id = :workspace and e.id = m.occasion and e.step = m.step and e.visit = m.visit
-        and e.waiting_for = '{WAITS_FOR_MESSAGE}'
-    """
-)
-
-
-async def free(db: Db, workspace_id: UUID, message_ids: Sequence[UUID], now: datetime) -> int:
-    """The members who waited for these messages, now closed, are due. Returns how many."""
-    values = {"workspace": workspace_id, "messages": list(message_ids), "now": now}
-    return await changed(db, _FREE, values)
-
-
 class Item(NamedTuple):
     """One line of the agenda: a step at which somebody is, or will be, due."""
 
@@ -224,153 +187,6 @@ async def agenda(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datet
     """Where members are due or will be, the most urgent first. Empty steps are left out."""
     rows = await db.execute(_AGENDA, {"workspace": workspace_id, "flow": flow_id, "now": now})
     return [Item(row.version_id, row.step, row.due, row.next_due_at) for row in rows]
-
-
-class Move(NamedTuple):
-    """A group's way from one step to the next."""
-
-    workspace_id: UUID
-    flow_id: UUID
-    version_id: UUID
-    origin: str
-    to: str | None  # None: to the end.
-    step: Step | None  # The step called `to`.
-    template_version_id: UUID | None  # What a send step sends.
-    why: str
-
-
-async def advance(
-    db: Db,
-    move: Move,
-    now: datetime,
-    limit: int,
-    condition: ColumnElement[bool] | None = None,
-) -> int:
-    """Move up to `limit` members who are due at `origin`, and meet `condition`, on to the next step.
-
-    Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
-    Nobody moves unless the flow is live. Returns how many moved.
-    """
-    values = {
-        "workspace": move.workspace_id,
-        "flow": move.flow_id,
-        "version": move.version_id,
-        "origin": move.origin,
-        "to": move.to or END,
-        "template": move.template_version_id,
-        "now": now,
-        "due_again": due_on_arrival(move, now),
-        "note": [_note(move, now)],
-        "ids": bulk_prefix(),
-    }
-    arrival = type(move.step) if move.step else None
-    statement = _usual(arrival, limit) if condition is None else _advance(arrival, limit, condition)
-    return await changed(db, statement, values)
-
-
-def due_on_arrival(move: Move, now: datetime) -> datetime | None:
-    """When those who arrive at the step are due again; None while they wait for something else."""
-    match move.step:
-        case Wait(duration=duration):
-            return now + duration
-        case Branch():
-            return now
-    return None
-
-
-def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bool] | None) -> UpdateBase:
-    """The statement that moves a group to a step of this kind, its parameters named as in `advance`."""
-    workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
-    now = bindparam("now", type_=TIMESTAMP(timezone=True))
-    due = (
-        select(Enrollment.id)
-        .where(
-            Enrollment.workspace_id == workspace,
-            Enrollment.version_id == bindparam("version"),
-            Enrollment.step == bindparam("origin"),
-            Enrollment.ended_at.is_(None),
-            Enrollment.due_at <= now,
-            exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
-            *([] if condition is None else [condition]),
-        )
-        .order_by(Enrollment.due_at)
-        .limit(literal_column(str(int(limit))))
-        .with_for_update(of=Enrollment, skip_locked=True)
-        .cte("due")
-        .prefix_with("materialized")
-    )
-    moving = (
-        update(Enrollment)
-        .where(Enrollment.workspace_id == workspace, Enrollment.id == due.c.id)
-        .values(
-            step=bindparam("to"),
-            due_at=bindparam("due_again"),
-            history=Enrollment.history.op("||")(bindparam("note", type_=JSONB)),
-            **_on_arrival(arrival),
-        )
-    )
-    if arrival is not Send:
-        return moving
-    moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
-    lines = select(
-        bulk_id(bindparam("ids", type_=Text())),
-        workspace,
-        flow,
-        flow,
-        literal(SourceKind.FLOW.value),
-        bindparam("to", type_=Text()),
-        moved.c.profile_id,
-        moved.c.id,
-        moved.c.visit,
-        literal("email"),
-        literal(MessageClass.MARKETING.value),
-        bindparam("template", type_=Uuid()),
-        literal(MessageState.QUEUED.value),
-        now,
-    )
-    return insert(Message).from_select(_LINE, lines, include_defaults=False)
-
-
-@cache
-def _usual(arrival: type[Step] | None, limit: int) -> UpdateBase:
-    """Kept, because to build it anew for each group of one or two costs more than to move them."""
-    return _advance(arrival, limit, None)
-
-
-def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
-    """What else a member's row says on arriving at a step of this kind."""
-    if arrival is None:
-        return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": "finished"}
-    if arrival is Send:
-        return {"waiting_for": WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
-    return {}
-
-
-_LINE = [
-    "id",
-    "workspace_id",
-    "queue_id",
-    "source_id",
-    "source_kind",
-    "step",
-    "profile_id",
-    "occasion",
-    "visit",
-    "channel",
-    "class",
-    "template_version_id",
-    "state",
-    "due_at",
-]
-
-
-def _note(move: Move, now: datetime) -> dict[str, str]:
-    return {
-        "at": now.isoformat(timespec="seconds"),
-        "from": move.origin,
-        "to": move.to or END,
-        "why": move.why,
-    }
 
 
 class Place(NamedTuple):

@@ -14,8 +14,8 @@ from models.base import Sessions
 from models.flows import Flow
 from models.orders import Order
 from models.profiles import Profile
-from models.queries import enrollments, flows, profiles_erased, profiles_merged
-from models.queries.enrollments import Move
+from models.queries import enrollments, enrollments_moved, flows, profiles_erased, profiles_merged
+from models.queries.enrollments_moved import Move
 from tests.people import HERE
 from tests.sending import NOW, a_flow, a_graph, a_template, at, people, some, wait
 
@@ -176,7 +176,7 @@ async def test_whoever_enters_pokes_the_flow(sessions: Sessions) -> None:
 async def test_the_agenda_names_the_steps_where_somebody_is_or_will_be_due(db: AsyncSession) -> None:
     flow, members = await a_live_flow(db), await people(db, 4)
     await enrolled(db, flow, *((person, "x") for person in members))
-    assert await enrollments.advance(db, a_move(flow), NOW, 2) == 2
+    assert await enrollments_moved.advance(db, a_move(flow), NOW, 2) == 2
 
     items = await enrollments.agenda(db, DEFAULT_WORKSPACE, flow.id, at(0))
 
@@ -193,7 +193,7 @@ async def test_the_agenda_names_the_steps_where_somebody_is_or_will_be_due(db: A
 async def test_a_flow_in_which_everybody_has_finished_has_no_agenda(db: AsyncSession) -> None:
     flow, [person] = await a_live_flow(db), await people(db, 1)
     await enrolled(db, flow, (person, "x"))
-    assert await enrollments.advance(db, a_move(flow, None), NOW, 10) == 1
+    assert await enrollments_moved.advance(db, a_move(flow, None), NOW, 10) == 1
 
     assert await enrollments.agenda(db, DEFAULT_WORKSPACE, flow.id, at(99)) == []
     [row] = (await db.execute(text("select step, due_at, ended_at, outcome from enrollments"))).all()
@@ -203,8 +203,8 @@ async def test_a_flow_in_which_everybody_has_finished_has_no_agenda(db: AsyncSes
 async def test_history_says_who_moved_where_when_and_why(db: AsyncSession) -> None:
     flow, [person] = await a_live_flow(db), await people(db, 1)
     await enrolled(db, flow, (person, "x"))
-    await enrollments.advance(db, a_move(flow), NOW, 10)
-    await enrollments.advance(db, a_move(flow, None, "nap"), NOW + NAP, 10)
+    await enrollments_moved.advance(db, a_move(flow), NOW, 10)
+    await enrollments_moved.advance(db, a_move(flow, None, "nap"), NOW + NAP, 10)
 
     [history] = await some(db, "select history from enrollments")
     assert history == [
@@ -219,14 +219,14 @@ async def test_nobody_moves_unless_the_flow_is_live(db: AsyncSession, state: str
     await enrolled(db, flow, (person, "x"))
     await set_state(db, flow, state)
 
-    assert await enrollments.advance(db, a_move(flow), NOW, 10) == 0
+    assert await enrollments_moved.advance(db, a_move(flow), NOW, 10) == 0
 
 
 async def test_who_is_not_due_yet_stays(db: AsyncSession) -> None:
     flow, [person] = await a_live_flow(db), await people(db, 1)
     await enrolled(db, flow, (person, "x"))
 
-    assert await enrollments.advance(db, a_move(flow), NOW - timedelta(microseconds=1), 10) == 0
+    assert await enrollments_moved.advance(db, a_move(flow), NOW - timedelta(microseconds=1), 10) == 0
 
 
 async def test_two_who_advance_at_once_move_each_member_once(sessions: Sessions) -> None:
@@ -234,8 +234,8 @@ async def test_two_who_advance_at_once_move_each_member_once(sessions: Sessions)
         flow, members = await a_live_flow(db), await people(db, 5)
         await enrolled(db, flow, *((person, "x") for person in members))
     async with sessions(DEFAULT_WORKSPACE) as one, sessions(DEFAULT_WORKSPACE) as other:
-        first = await enrollments.advance(one, a_move(flow), NOW, 3)
-        second = await enrollments.advance(other, a_move(flow), NOW, 3)
+        first = await enrollments_moved.advance(one, a_move(flow), NOW, 3)
+        second = await enrollments_moved.advance(other, a_move(flow), NOW, 3)
 
     assert (first, second) == (3, 2)
 
@@ -245,7 +245,7 @@ async def test_arriving_at_a_send_step_writes_a_line_for_each_visit(db: AsyncSes
     await enrolled(db, flow, (person, "x"))
     to_send = a_move(flow)._replace(step=Send(template_id=template), to="hello", template_version_id=version)
     for _ in range(2):
-        assert await enrollments.advance(db, to_send, NOW, 10) == 1
+        assert await enrollments_moved.advance(db, to_send, NOW, 10) == 1
         await db.execute(text("update enrollments set step = 'start', due_at = :now"), {"now": NOW})
 
     lines = await db.execute(
@@ -259,7 +259,7 @@ async def test_arriving_at_a_send_step_writes_a_line_for_each_visit(db: AsyncSes
 async def test_places_tell_how_many_are_where_and_until_when(db: AsyncSession) -> None:
     flow, members = await a_live_flow(db), await people(db, 3)
     await enrolled(db, flow, *((person, "x") for person in members))
-    await enrollments.advance(db, a_move(flow), NOW, 2)
+    await enrollments_moved.advance(db, a_move(flow), NOW, 2)
 
     places = await enrollments.places(db, DEFAULT_WORKSPACE, flow.id)
 
@@ -270,7 +270,7 @@ async def test_archiving_ends_every_journey_that_is_under_way(db: AsyncSession) 
     flow, other, members = await a_live_flow(db), await a_live_flow(db), await people(db, 2)
     for each in (flow, other):
         await enrolled(db, each, *((person, "x") for person in members))
-    await enrollments.advance(db, a_move(flow, None), NOW, 1)
+    await enrollments_moved.advance(db, a_move(flow, None), NOW, 1)
 
     assert await enrollments.end_all(db, DEFAULT_WORKSPACE, flow.id, at(1)) == 1
     assert await enrollments.end_all(db, DEFAULT_WORKSPACE, flow.id, at(1)) == 0

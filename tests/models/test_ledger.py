@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -13,9 +12,8 @@ from uuid_utils.compat import uuid7
 from domain.messages import MessageState, Skip
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import enrollments, ledger, profiles_erased
+from models.queries import ledger, profiles_erased
 from models.queries.ledger import MOST_ATTEMPTS, Cap, Queue, Settled
-from tests.people import a_flow, a_journey, a_message
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
@@ -438,37 +436,3 @@ async def test_looking_ahead_tells_what_is_open_when_it_is_due_and_how_long_it_i
     assert over < 0
     await ledger.cancel(db, queue, NOW)
     assert (await ledger.ahead(db, queue)).open == 1
-
-
-@pytest.mark.parametrize("state", ["accepted", "failed", "skipped", "unknown"])
-async def test_who_waits_for_a_message_is_due_when_it_is_closed(db: AsyncSession, state: str) -> None:
-    flow, [person] = await a_flow(db), await people(db, 1)
-    journey = await a_journey(db, flow, person, step="hello", visit=1, due_at=None, waiting_for="message")
-    values: dict[str, Any] = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow"}
-    values |= {"step": "hello", "occasion": journey, "visit": 1}
-    reason = Skip.CAPPED if state == "skipped" else None
-    message = await a_message(db, person, state=state, reason=reason, **values)
-
-    assert await enrollments.free(db, DEFAULT_WORKSPACE, [message], at(1)) == 1
-    assert await some(db, "select due_at from enrollments where waiting_for is null") == [at(1)]
-    assert await enrollments.free(db, DEFAULT_WORKSPACE, [message], at(1)) == 0
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"state": "queued"},
-        {"visit": 2},  # An earlier or later pass of a loop.
-        {"step": "another"},
-        {"source_kind": "campaign"},
-        {"occasion": uuid4()},
-    ],
-)
-async def test_no_other_message_frees_anybody(db: AsyncSession, other: dict[str, object]) -> None:
-    flow, [person] = await a_flow(db), await people(db, 1)
-    journey = await a_journey(db, flow, person, step="hello", visit=1, due_at=None, waiting_for="message")
-    values: dict[str, Any] = {"queue_id": flow[0], "source_id": flow[0], "source_kind": "flow"}
-    values |= {"step": "hello", "occasion": journey, "visit": 1, "state": "accepted", **other}
-    message = await a_message(db, person, **values)
-
-    assert await enrollments.free(db, DEFAULT_WORKSPACE, [message], NOW) == 0

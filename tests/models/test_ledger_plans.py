@@ -21,8 +21,8 @@ from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
-from models.queries import campaigns, enrollments, flows, ledger, segments
-from models.queries.enrollments import Move
+from models.queries import campaigns, enrollments, enrollments_moved, flows, ledger, segments
+from models.queries.enrollments_moved import Move
 from models.queries.ledger import Cap, Queue, Settled
 from tests.sending import (
     EVERYBODY,
@@ -169,7 +169,7 @@ async def test_moving_a_group_costs_what_the_group_costs(fresh: Sessions) -> Non
     for move, now in ((naps, NOW), (sends, at(1))) * 3:
 
         async def advance(db: Any, move: Move = move, now: Any = now) -> int:
-            return await enrollments.advance(db, move, now, BATCH)
+            return await enrollments_moved.advance(db, move, now, BATCH)
 
         assert await costs_a_batch(fresh, advance) == BATCH
 
@@ -185,13 +185,15 @@ async def test_the_agenda_looks_at_each_step_and_not_at_those_who_wait(fresh: Se
         assert (item.step, item.due) == (START, 0)
 
 
-async def test_a_closed_message_frees_its_member_by_key(fresh: Sessions) -> None:
-    await a_full_flow(fresh)
+async def test_the_member_of_a_closed_message_goes_on_by_key(fresh: Sessions) -> None:
+    flow, _ = await a_full_flow(fresh)
+    assert flow.version_id
+    end = Move(DEFAULT_WORKSPACE, flow.id, flow.version_id, "hello", None, None, None, "")
     queue = await a_frozen_campaign(fresh)
     ids = [message.id for message in (await claimed(fresh, queue, uuid7())).claimed]
 
-    async def free(db: Any) -> int:
-        return await enrollments.free(db, DEFAULT_WORKSPACE, ids, NOW)
+    async def go_on(db: Any) -> int:
+        return (await enrollments_moved.go_on(db, DEFAULT_WORKSPACE, flow.id, ids, [end], NOW)).freed
 
     for _ in range(3):
-        assert await costs_a_batch(fresh.batch, free) == 0
+        assert await costs_a_batch(fresh.batch, go_on) == 0

@@ -17,8 +17,8 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Db, Sessions
 from models.flows import Enrollment, FlowVersion
 from models.orders import Order
-from models.queries import enrollments, profiles, profiles_found, segments
-from models.queries.enrollments import Move
+from models.queries import enrollments_moved, profiles, profiles_found, segments
+from models.queries.enrollments_moved import Move
 from tests.support import a_clone
 
 CROWD = 20_000  # Profiles in the default workspace, with two orders, a journey and a message each.
@@ -221,7 +221,7 @@ async def test_a_branch_looks_up_those_who_are_due_and_nobody_else(
     async with crowded(DEFAULT_WORKSPACE) as db:
         version = (await db.scalars(select(FlowVersion))).one()
         move = Move(DEFAULT_WORKSPACE, version.flow_id, version.id, "branch", None, None, None, "clicked")
-        [plan] = await plans_of(db, enrollments.advance(db, move, NOW, 2_000, met))
+        [plan] = await plans_of(db, enrollments_moved.advance(db, move, NOW, 2_000, met))
 
         assert plan.walked <= {"flows"}  # Which has two rows here.
         assert key in plan.sought[index]

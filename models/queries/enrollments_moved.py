@@ -1,0 +1,256 @@
+"""How a whole group of members moves one step on.
+
+A member who is due at a step has done with it: a wait is over, the start is past. A member who waits for a
+message goes on in the transaction that closes it. Moving on means arriving at the next step, which says
+when the member is due again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    UpdateBase,
+    Uuid,
+    bindparam,
+    exists,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
+
+from domain.flows import END, Branch, FlowState, Send, Step, Wait
+from domain.messages import MessageClass, MessageState, SourceKind
+from models.base import Db, bulk_id, bulk_prefix, changed
+from models.flows import Enrollment, Flow
+from models.messages import Message
+
+_WAITS_FOR_MESSAGE = "message"
+_FINISHED = "finished"
+
+
+class Move(NamedTuple):
+    """A group's way from one step to the next."""
+
+    workspace_id: UUID
+    flow_id: UUID
+    version_id: UUID
+    origin: str
+    to: str | None  # None: to the end.
+    step: Step | None  # The step called `to`.
+    template_version_id: UUID | None  # What a send step sends.
+    why: str
+
+
+async def advance(
+    db: Db,
+    move: Move,
+    now: datetime,
+    limit: int,
+    condition: ColumnElement[bool] | None = None,
+) -> int:
+    """Move up to `limit` members who are due at `origin`, and meet `condition`, on to the next step.
+
+    Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
+    Nobody moves unless the flow is live. Returns how many moved.
+    """
+    values = {
+        "workspace": move.workspace_id,
+        "flow": move.flow_id,
+        "version": move.version_id,
+        "origin": move.origin,
+        "to": move.to or END,
+        "template": move.template_version_id,
+        "now": now,
+        "due_again": due_on_arrival(move, now),
+        "note": [_note(move, now)],
+        "ids": bulk_prefix(),
+    }
+    arrival = type(move.step) if move.step else None
+    statement = _usual(arrival, limit) if condition is None else _advance(arrival, limit, condition)
+    return await changed(db, statement, values)
+
+
+def due_on_arrival(move: Move, now: datetime) -> datetime | None:
+    """When those who arrive at the step are due again; None while they wait for something else."""
+    match move.step:
+        case Wait(duration=duration):
+            return now + duration
+        case Branch():
+            return now
+    return None
+
+
+def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bool] | None) -> UpdateBase:
+    """The statement that moves a group to a step of this kind, its parameters named as in `advance`."""
+    workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
+    now = bindparam("now", type_=TIMESTAMP(timezone=True))
+    due = (
+        select(Enrollment.id)
+        .where(
+            Enrollment.workspace_id == workspace,
+            Enrollment.version_id == bindparam("version"),
+            Enrollment.step == bindparam("origin"),
+            Enrollment.ended_at.is_(None),
+            Enrollment.due_at <= now,
+            exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
+            *([] if condition is None else [condition]),
+        )
+        .order_by(Enrollment.due_at)
+        .limit(literal_column(str(int(limit))))
+        .with_for_update(of=Enrollment, skip_locked=True)
+        .cte("due")
+        .prefix_with("materialized")
+    )
+    moving = (
+        update(Enrollment)
+        .where(Enrollment.workspace_id == workspace, Enrollment.id == due.c.id)
+        .values(
+            step=bindparam("to"),
+            due_at=bindparam("due_again"),
+            history=Enrollment.history.op("||")(bindparam("note", type_=JSONB)),
+            **_on_arrival(arrival),
+        )
+    )
+    if arrival is not Send:
+        return moving
+    moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
+    lines = select(
+        bulk_id(bindparam("ids", type_=Text())),
+        workspace,
+        flow,
+        flow,
+        literal(SourceKind.FLOW.value),
+        bindparam("to", type_=Text()),
+        moved.c.profile_id,
+        moved.c.id,
+        moved.c.visit,
+        literal("email"),
+        literal(MessageClass.MARKETING.value),
+        bindparam("template", type_=Uuid()),
+        literal(MessageState.QUEUED.value),
+        now,
+    )
+    return insert(Message).from_select(_LINE, lines, include_defaults=False)
+
+
+@cache
+def _usual(arrival: type[Step] | None, limit: int) -> UpdateBase:
+    """Kept, because to build it anew for each group of one or two costs more than to move them."""
+    return _advance(arrival, limit, None)
+
+
+def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
+    """What else a member's row says on arriving at a step of this kind."""
+    if arrival is None:
+        return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": _FINISHED}
+    if arrival is Send:
+        return {"waiting_for": _WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
+    return {}
+
+
+_LINE = [
+    "id",
+    "workspace_id",
+    "queue_id",
+    "source_id",
+    "source_kind",
+    "step",
+    "profile_id",
+    "occasion",
+    "visit",
+    "channel",
+    "class",
+    "template_version_id",
+    "state",
+    "due_at",
+]
+
+
+def _note(move: Move, now: datetime) -> dict[str, str]:
+    return {
+        "at": now.isoformat(timespec="seconds"),
+        "from": move.origin,
+        "to": move.to or END,
+        "why": move.why,
+    }
+
+
+_GO_ON = text(
+    f"""
+    with waiting as materialized (
+        select e.id, e.step, e.visit, o."to", o.due_at, o."to" = '{END}' as ends, o.note
+        from messages m
+        join enrollments e on e.workspace_id = :workspace and e.id = m.occasion
+        left join jsonb_to_recordset(cast(:onward as jsonb))
+            as o(version_id uuid, origin text, "to" text, due_at timestamptz, note jsonb)
+            on o.version_id = e.version_id and o.origin = e.step
+            and exists (select from flows f where f.workspace_id = :workspace and f.id = :flow
+                and f.state = '{FlowState.LIVE}')
+        where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[]))
+            and m.closed_at is not null and m.source_kind = '{SourceKind.FLOW}'
+            and e.step = m.step and e.visit = m.visit and e.waiting_for = '{_WAITS_FOR_MESSAGE}'
+    ),
+    gone as (
+        update enrollments e set
+            step = case when w."to" is null then e.step else w."to" end,
+            due_at = case when w."to" is null then cast(:now as timestamptz) else w.due_at end,
+            waiting_for = null,
+            ended_at = case when w.ends then cast(:now as timestamptz) end,
+            outcome = case when w.ends then '{_FINISHED}' end,
+            history = case when w."to" is null then e.history else e.history || w.note end
+        from waiting w
+        where e.workspace_id = :workspace and e.id = w.id and e.step = w.step and e.visit = w.visit
+            and e.waiting_for = '{_WAITS_FOR_MESSAGE}'
+        returning e.due_at
+    )
+    select count(*) as freed, min(due_at) as next_due_at from gone
+    """
+)
+
+
+class GoneOn(NamedTuple):
+    freed: int  # Members whose message was closed.
+    next_due_at: datetime | None  # When the first of them is due again; None when nobody will be.
+
+
+async def go_on(
+    db: Db,
+    workspace_id: UUID,
+    flow_id: UUID,
+    message_ids: Sequence[UUID],
+    onward: Sequence[Move],
+    now: datetime,
+) -> GoneOn:
+    """The members who waited for these messages, now closed, go on.
+
+    `onward` holds the ways on from send steps, of which none may lead to another send step. Whoever has no
+    way there, and everyone while the flow is not live, stays and is due at once: `advance` moves them.
+    """
+    ways = [
+        {
+            "version_id": move.version_id,
+            "origin": move.origin,
+            "to": move.to or END,
+            "due_at": due_on_arrival(move, now),
+            "note": [_note(move, now)],
+        }
+        for move in onward
+    ]
+    values = {
+        "workspace": workspace_id,
+        "flow": flow_id,
+        "messages": list(message_ids),
+        "onward": orjson.dumps(ways).decode(),
+        "now": now,
+    }
+    row = (await db.execute(_GO_ON, values)).one()
+    return GoneOn(row.freed, row.next_due_at)
