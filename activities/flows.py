@@ -102,11 +102,11 @@ class FlowActivities:
         done, glass, pace = Slice(), Hourglass(self.timing.slice), Pace()
         known: Graphs = {}
         async with heartbeating(), self.bell.listen(flow.flow_id, Work.ADVANCE) as rung:
+            rung.set()  # Whoever poked before we listened is answered, too.
             while not glass.over:
                 pace.begin()
-                rung.clear()
                 now = self.clock.now()
-                round_ = await self._round(flow, known, now, done, glass)
+                round_ = await self._round(flow, known, now, done, glass, rung)
                 if not await self._linger(round_, now, rung, glass, pace):
                     break
             done.lively = glass.over
@@ -147,18 +147,26 @@ class FlowActivities:
 
     async def _agenda(self, db: AsyncSession, flow: FlowRef, known: Graphs, now: datetime) -> Sequence[Item]:
         """The agenda, with `known` brought up to date for every version on it."""
-        await pokes.take(db, flow.flow_id, Work.ADVANCE)
         agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
         if any(item.version_id not in known for item in agenda):
             known |= await graphs(db, flow.flow_id)
         return agenda
 
     async def _round(
-        self, flow: FlowRef, known: Graphs, now: datetime, done: Slice, glass: Hourglass
+        self,
+        flow: FlowRef,
+        known: Graphs,
+        now: datetime,
+        done: Slice,
+        glass: Hourglass,
+        rung: asyncio.Event,
     ) -> Round:
         """Look who is due and move them on: few in the transaction that looked, many group by group."""
         round_ = Round()
         async with self.sessions(flow.workspace_id) as db:
+            if rung.is_set():
+                rung.clear()
+                await pokes.take(db, flow.flow_id, Work.ADVANCE)
             agenda = await self._agenda(db, flow, known, now)
             due = [item for item in agenda if item.due]
             few = sum(item.due for item in due) <= FEW
@@ -193,7 +201,7 @@ class FlowActivities:
         done.moved += moved
         if moved and way.move.template_version_id:
             done.queued += moved
-            await pokes.poke(db, way.move.flow_id, Work.SEND)
+            pokes.poke(db, way.move.flow_id, Work.SEND)
         return moved
 
     async def _ways(self, db: AsyncSession, item: Item, graph: Graph, now: datetime) -> list[Way]:
@@ -233,6 +241,7 @@ class FlowActivities:
     async def _look_ahead(self, flow: FlowRef, known: Graphs, done: Slice) -> None:
         now = self.clock.now()
         async with self.sessions(flow.workspace_id) as db:
+            await pokes.take(db, flow.flow_id, Work.ADVANCE)
             agenda = await self._agenda(db, flow, known, now)
         async with self.sessions(flow.workspace_id) as db:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)

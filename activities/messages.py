@@ -353,7 +353,7 @@ class MessageActivities:
     async def _closed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
         """Messages were closed in this transaction: those who waited for them go on, and it is told."""
         if await self._go_on(db, source, closed):
-            await pokes.poke(db, source.queue.id, Work.ADVANCE)
+            pokes.poke(db, source.queue.id, Work.ADVANCE)
 
     async def _go_on(self, db: Db, source: Source, closed: Sequence[UUID]) -> bool:
         """Whether any of those who waited for these messages will be due somewhere."""
@@ -373,7 +373,7 @@ class MessageActivities:
         """
         if due:
             async with self.sessions(queue.workspace_id) as db:
-                await pokes.poke(db, queue.id, Work.ADVANCE)
+                pokes.poke(db, queue.id, Work.ADVANCE)
 
     async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""

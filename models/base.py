@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
+from models.ringer import Ringer
+
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
 Id = Annotated[UUID, mapped_column(primary_key=True, server_default=func.uuidv7())]
 CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
@@ -93,6 +95,7 @@ class Sessions:
     """Opens transactions: behind one workspace's wall, or as the engine, across all of them."""
 
     def __init__(self, app_url: str, engine_url: str, pool_size: int = 10) -> None:
+        self._ringer = Ringer(app_url)
         self._app = _pool(app_url, pool_size)
         self._batches = _pool(app_url, pool_size, options=_FOR_BATCHES)
         self._engine = _pool(engine_url, pool_size)
@@ -103,6 +106,8 @@ class Sessions:
         async with AsyncSession(self._app, expire_on_commit=False) as db, db.begin():
             await enter(db, workspace_id)
             yield db
+            poked = await _write_pokes(db)
+        self._ringer.ring(poked)
 
     @asynccontextmanager
     async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncConnection]:
@@ -114,8 +119,11 @@ class Sessions:
         much as a small batch.
         """
         async with self._batches.begin() as db:
+            db.info.pop(_POKES, None)  # An earlier transaction's that failed: this outlives it.
             await enter(db, workspace_id)
             yield db
+            poked = await _write_pokes(db)
+        self._ringer.ring(poked)
 
     @asynccontextmanager
     async def engine(self) -> AsyncIterator[AsyncSession]:
@@ -124,8 +132,33 @@ class Sessions:
             yield db
 
     async def close(self) -> None:
+        await self._ringer.close()
         for pool in (self._app, self._batches, self._engine):
             await pool.dispose()
+
+
+_POKES = "pokes"  # In a transaction's `info`: the queues to poke, and for which work.
+_POKE = text(
+    "select poke(queue, work) from unnest(cast(:queues as uuid[]), cast(:works as text[])) p(queue, work)"
+)
+
+
+def poke(db: Db, queue_id: UUID, work: str) -> None:
+    """Have this transaction of `Sessions` poke the queue by its last statement, and ring after its commit.
+
+    Last, because two that poke one queue wait for each other's commit; in order, so that they take turns.
+    """
+    db.info.setdefault(_POKES, set()).add((queue_id, work))
+
+
+async def _write_pokes(db: Db) -> list[str]:
+    """Returns what to ring for after the commit."""
+    pokes = sorted(db.info.pop(_POKES, ()))
+    if not pokes or not db.in_transaction():  # It was rolled back by hand.
+        return []
+    queues, works = zip(*pokes, strict=True)
+    await db.execute(_POKE, {"queues": [*queues], "works": [*works]})
+    return [f"{work}:{queue}" for queue, work in pokes]
 
 
 _ENTER = text("select set_config('app.workspace', :workspace, true)")

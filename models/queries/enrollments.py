@@ -78,8 +78,7 @@ _ENTER_BY_ORDERS = text(
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning flow_id
     )
-    select count(*) as entered, count(poke(flow_id, '{Work.ADVANCE}')) as poked
-    from (select flow_id, count(*) from entered group by flow_id) flows
+    select distinct flow_id from entered
     """
 )
 
@@ -103,7 +102,7 @@ async def enroll(
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     entered = await changed(db, _ENROLL, values)
     if entered:
-        await pokes.poke(db, flow_id, Work.ADVANCE)
+        pokes.poke(db, flow_id, Work.ADVANCE)
     return entered
 
 
@@ -111,7 +110,9 @@ async def enter_by_orders(
     db: AsyncSession, workspace_id: UUID, order_ids: Sequence[UUID], now: datetime
 ) -> None:
     """Let the buyers of these orders enter every flow that begins with an order, and poke the flows."""
-    await db.execute(_ENTER_BY_ORDERS, {"workspace": workspace_id, "orders": list(order_ids), "now": now})
+    values = {"workspace": workspace_id, "orders": list(order_ids), "now": now}
+    for flow_id in await db.scalars(_ENTER_BY_ORDERS, values):
+        pokes.poke(db, flow_id, Work.ADVANCE)
 
 
 async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:

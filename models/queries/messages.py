@@ -155,5 +155,5 @@ async def queue_tests(
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, rows))
-    await pokes.poke(db, campaign.workspace_id, Work.SEND)
+    pokes.poke(db, campaign.workspace_id, Work.SEND)
     return ids

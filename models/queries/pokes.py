@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 
 from domain.messages import SourceKind, Work
+from models import base
 from models.base import Db, changed
 
 
@@ -25,17 +26,20 @@ class Poked(NamedTuple):
     state: str  # The flow's or campaign's; empty for an outbox.
 
 
-async def poke(db: Db, queue_id: UUID, work: Work) -> None:
+def poke(db: Db, queue_id: UUID, work: Work) -> None:
     """Tell whoever works on the queue, once this transaction has committed, that there is something due.
 
     A slice under way hears it at once; otherwise the poker signals the workflow.
     """
-    await db.execute(select(func.poke(queue_id, work.value)))
+    base.poke(db, queue_id, work)
+
+
+_TAKE = text("select take_poke(:queue, :work)")
 
 
 async def take(db: Db, queue_id: UUID, work: Work) -> None:
     """Whoever is about to look for work answers the poke by looking."""
-    await db.execute(select(func.take_poke(queue_id, work.value)))
+    await db.execute(_TAKE, {"queue": queue_id, "work": work})
 
 
 _WAITING = text(

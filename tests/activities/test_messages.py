@@ -497,7 +497,7 @@ async def test_an_outbox_lingers_for_what_comes_and_hears_the_bell(
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         _, message = await a_bare_message(db, "eve@elsewhere.example")
-        await pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
+        pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
 
     async def accepted() -> bool:
         async with sessions(DEFAULT_WORKSPACE) as db:

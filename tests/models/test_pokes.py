@@ -53,7 +53,7 @@ async def heard(database: Database) -> AsyncIterator[psycopg.AsyncConnection[tup
 
 async def poke(sessions: Sessions, queue: UUID, work: Work = Work.ADVANCE) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await pokes.poke(db, queue, work)
+        pokes.poke(db, queue, work)
 
 
 async def waiting(sessions: Sessions, grace: float = 0) -> list[pokes.Poked]:
@@ -82,7 +82,7 @@ async def test_a_poke_is_heard_at_once_and_only_if_it_is_committed(
     sessions: Sessions, flow: UUID, heard: psycopg.AsyncConnection[tuple[object, ...]]
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await pokes.poke(db, flow, Work.SEND)
+        pokes.poke(db, flow, Work.SEND)
         await db.rollback()
     await poke(sessions, flow)
 

@@ -129,10 +129,10 @@ async def test_nobody_rings_or_answers_for_another_workspaces_queue(sessions: Se
     async with sessions(theirs) as db:
         added = insert(Flow).values(workspace_id=theirs, name="Hi", slug="hi", definition={})
         flow = (await db.scalars(added.returning(Flow.id))).one()
-        await pokes.poke(db, flow, Work.ADVANCE)
+        pokes.poke(db, flow, Work.ADVANCE)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await pokes.poke(db, flow, Work.SEND)
-        await pokes.poke(db, theirs, Work.SEND)
+        pokes.poke(db, flow, Work.SEND)
+        pokes.poke(db, theirs, Work.SEND)
         await pokes.take(db, flow, Work.ADVANCE)
 
     async with sessions.engine() as db:

@@ -116,7 +116,7 @@ async def an_outbox(site: Site) -> Run:
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db)
         await a_bare_message(db, "eve@elsewhere.example", due_at=site.clock.now())
-        await pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
+        pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
     await site.becomes("select state from messages where bare is not null", ["accepted"])
     return site.client.get_workflow_handle(f"outbox/{DEFAULT_WORKSPACE}")
 

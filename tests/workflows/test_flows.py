@@ -175,7 +175,7 @@ async def test_an_archived_flow_is_not_woken_by_what_came_too_late(site: Site) -
     await site.flow(flow).result()
 
     async with site.sessions(DEFAULT_WORKSPACE) as db:
-        await pokes.poke(db, flow, Work.ADVANCE)
+        pokes.poke(db, flow, Work.ADVANCE)
 
     await eventually(lambda: _nobody_is_poked(site), what="an answer to the poke")
     status = (await site.flow(flow).describe()).status
@@ -230,7 +230,7 @@ async def test_the_outbox_sends_what_is_queued_and_ends(site: Site) -> None:
         await a_sender(db)
         for n in range(3):
             await a_bare_message(db, f"eve{n}@elsewhere.example", due_at=site.clock.now())
-        await pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
+        pokes.poke(db, DEFAULT_WORKSPACE, Work.SEND)
 
     await site.becomes("select distinct state from messages", ["accepted"])
     await outbox.wake(site.client, DEFAULT_WORKSPACE)  # A poke that finds nothing.

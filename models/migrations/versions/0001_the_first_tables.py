@@ -672,7 +672,6 @@ def _pokes() -> None:
             where queue = {here}
                 or exists (select from flows f where f.workspace_id = {here} and f.id = queue)
             on conflict (queue_id, work) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
-            select pg_notify('campanile', poke.work || ':' || queue);
         end
         """
     )
