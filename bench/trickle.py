@@ -5,6 +5,7 @@ yes. All times are rows', from clocks of one machine.
 """
 
 import asyncio
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -82,8 +83,8 @@ async def enter(sessions: Sessions, flow_ids: list[UUID], profiles: list[UUID], 
         async with sessions(DEFAULT_WORKSPACE) as db:
             for number in range(entered, due):
                 flow_id = flow_ids[number % len(flow_ids)]
-                entry = (profiles[number], "once", {})
-                await enrollments.enroll(db, DEFAULT_WORKSPACE, flow_id, [entry], clock.now())
+                who = [(profiles[number], "once", dict[str, Any]())]
+                await enrollments.enroll(db, DEFAULT_WORKSPACE, flow_id, who, clock.now())
         late = max(late, loop.time() - began - entered / len(flow_ids))
         entered = due
         await asyncio.sleep(TICK - (loop.time() - began) % TICK)
