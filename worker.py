@@ -11,12 +11,13 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.bell import Bell
 from activities.campaigns import CampaignActivities
 from activities.flows import FlowActivities
 from activities.imports import ImportActivities
 from activities.letters import Letters
 from activities.messages import MessageActivities
-from activities.slices import Bell, Timing
+from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
 from channels.contract import Channel
 from channels.smtp import SmtpChannel
@@ -108,8 +109,8 @@ async def serve(settings: Settings, channel: Channel) -> None:
     sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
     async with sessions(DEFAULT_WORKSPACE):
         pass  # Whoever can't enter the database must not take tasks from those who can.
-    bell = Bell(settings.database_url)
-    await bell.start()
+    bell = Bell(settings.engine_database_url)
+    await bell.start(sessions)
     parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)

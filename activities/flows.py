@@ -10,11 +10,11 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, not_
-from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 import models.flows
-from activities.slices import Bell, Hourglass, Pace, Slice, Timing, heartbeating, rest
+from activities.bell import Bell
+from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
 from activities.ways import Graph, Graphs, graphs
 from domain.clock import Clock
 from domain.flows import START, Branch, FlowState, Send, Wait, next_step
@@ -101,16 +101,19 @@ class FlowActivities:
         """Move everyone who is due, in groups, and linger for more until the slice is over."""
         done, glass, pace = Slice(), Hourglass(self.timing.slice), Pace()
         known: Graphs = {}
-        async with heartbeating(), self.bell.listen(flow.flow_id, Work.ADVANCE) as rung:
-            rung.set()  # Whoever poked before we listened is answered, too.
-            while not glass.over:
-                pace.begin()
-                now = self.clock.now()
-                round_ = await self._round(flow, known, now, done, glass, rung)
-                if not await self._linger(round_, now, rung, glass, pace):
-                    break
+        async with heartbeating():
+            async with self.bell.listen(flow.flow_id, Work.ADVANCE) as rung:
+                async with self.sessions.batch(flow.workspace_id) as db:
+                    await pokes.take(db, flow.flow_id, Work.ADVANCE)
+                while not glass.over:
+                    pace.begin()
+                    rung.clear()
+                    now = self.clock.now()
+                    round_ = await self._round(flow, known, now, done, glass)
+                    if not await self._linger(round_, now, rung, glass, pace):
+                        break
             done.lively = glass.over
-            await self._look_ahead(flow, known, done)
+            await self._look_ahead(flow, done)
         return done
 
     @activity.defn(name="pause_flow")
@@ -145,40 +148,24 @@ class FlowActivities:
                 done.open = (await ledger.ahead(db, queue)).open
         return done
 
-    async def _agenda(self, db: AsyncSession, flow: FlowRef, known: Graphs, now: datetime) -> Sequence[Item]:
-        """The agenda, with `known` brought up to date for every version on it."""
-        agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
-        if any(item.version_id not in known for item in agenda):
-            known |= await graphs(db, flow.flow_id)
-        return agenda
-
     async def _round(
-        self,
-        flow: FlowRef,
-        known: Graphs,
-        now: datetime,
-        done: Slice,
-        glass: Hourglass,
-        rung: asyncio.Event,
+        self, flow: FlowRef, known: Graphs, now: datetime, done: Slice, glass: Hourglass
     ) -> Round:
         """Look who is due and move them on: few in the transaction that looked, many group by group."""
         round_ = Round()
-        async with self.sessions(flow.workspace_id) as db:
-            if rung.is_set():
-                rung.clear()
-                await pokes.take(db, flow.flow_id, Work.ADVANCE)
-            agenda = await self._agenda(db, flow, known, now)
-            due = [item for item in agenda if item.due]
-            few = sum(item.due for item in due) <= FEW
-            ways: list[Way] = []
-            for item in due:
-                ways += await self._ways(db, item, known[item.version_id], now)
-            if few:
-                for way in ways:
-                    round_.add(way.move, await self._move(db, way, done), now)
-        if not few:
-            for way in ways:
-                round_.add(way.move, await self._move_all(way, done, glass), now)
+        later: list[Way] = []
+        async with self.sessions.batch(flow.workspace_id) as db:
+            agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
+            await self._read_missing(flow, known, agenda)
+            few = sum(item.due for item in agenda) <= FEW
+            for item in agenda:
+                for way in await self._ways(item, known[item.version_id], now) if item.due else ():
+                    if few and way.condition is None:
+                        round_.add(way.move, await self._move(db, way, done), now)
+                    else:
+                        later.append(way)
+        for way in later:
+            round_.add(way.move, await self._move_all(way, done, glass), now)
         for item in agenda:
             # Where time makes members due, the next ones may be so any moment: look again.
             waits = isinstance(known[item.version_id].flow.steps.get(item.step), Wait)
@@ -186,11 +173,18 @@ class FlowActivities:
                 round_.soonest(item.next_due_at)
         return round_
 
+    async def _read_missing(self, flow: FlowRef, known: Graphs, agenda: Sequence[Item]) -> None:
+        """Bring `known` up to date for every version on the agenda."""
+        if any(item.version_id not in known for item in agenda):
+            async with self.sessions(flow.workspace_id) as db:
+                known |= await graphs(db, flow.flow_id)
+
     async def _move_all(self, way: Way, done: Slice, glass: Hourglass) -> int:
         """Group by group, each in its own transaction. Returns how many moved."""
         moved, group = 0, GROUP
+        open_ = self.sessions.batch if way.condition is None else self.sessions.pinned
         while group == GROUP and not glass.over:
-            async with self.sessions.batch(way.move.workspace_id) as db:
+            async with open_(way.move.workspace_id) as db:
                 group = await self._move(db, way, done)
             moved += group
         return moved
@@ -204,7 +198,7 @@ class FlowActivities:
             pokes.poke(db, way.move.flow_id, Work.SEND)
         return moved
 
-    async def _ways(self, db: AsyncSession, item: Item, graph: Graph, now: datetime) -> list[Way]:
+    async def _ways(self, item: Item, graph: Graph, now: datetime) -> list[Way]:
         """The ways on from a step that members are due at."""
         if item.step == START:
             return [Way(graph.way(START, graph.flow.first, "entered"), None)]
@@ -212,7 +206,8 @@ class FlowActivities:
         if not isinstance(step, Branch):
             why = "the message was closed" if isinstance(step, Send) else "waited"
             return [Way(graph.way(item.step, next_step(step), why), None)]
-        workspace = await workspaces.get(db, graph.workspace_id)
+        async with self.sessions(graph.workspace_id) as db:
+            workspace = await workspaces.get(db, graph.workspace_id)
         met = segments.where(
             step.condition,
             profile_id=Enrollment.profile_id,
@@ -238,11 +233,11 @@ class FlowActivities:
         patience = min(self.timing.linger, glass.left)
         return await rest(rung, min(patience, soon - breath)) or soon <= breath + patience or glass.over
 
-    async def _look_ahead(self, flow: FlowRef, known: Graphs, done: Slice) -> None:
+    async def _look_ahead(self, flow: FlowRef, done: Slice) -> None:
         now = self.clock.now()
         async with self.sessions(flow.workspace_id) as db:
             await pokes.take(db, flow.flow_id, Work.ADVANCE)
-            agenda = await self._agenda(db, flow, known, now)
+            agenda = await enrollments.agenda(db, flow.workspace_id, flow.flow_id, now)
         async with self.sessions(flow.workspace_id) as db:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)
         done.next_due_at = min((item.next_due_at for item in agenda), default=None)

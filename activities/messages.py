@@ -15,10 +15,10 @@ from uuid import UUID
 from temporalio import activity
 from uuid_utils.compat import uuid7
 
+from activities.bell import Bell
 from activities.letters import Letters, NoWriter, Writer
 from activities.slices import (
     DATABASE_ERRORS,
-    Bell,
     Hourglass,
     Pace,
     Slice,
@@ -102,22 +102,24 @@ class MessageActivities:
         A flow's or an outbox's slice lingers for more; a campaign's is over when its queue is.
         """
         done, cursor, pace = Slice(), ledger.BEGINNING, Pace()
-        async with heartbeating(), self.bell.listen(queue.id, Work.SEND) as rung:
-            source = await self._begin(queue, done)
-            glass = Hourglass(self.timing.slice)
-            while not glass.over:
-                pace.begin()
-                attempt, claim = await self._claim(source, done, cursor, rung)
-                if claim.claimed:
-                    await self._deliver(attempt, claim.claimed, done, glass)
-                if claim.found == CLAIM and queue.alone:
-                    break  # There is more than one slice should send: the workflow is told at once.
-                if claim.found == CLAIM:
-                    cursor = claim.cursor
-                elif cursor != ledger.BEGINNING or claim.undecided:
-                    cursor = ledger.BEGINNING
-                elif not await self._linger(queue, rung, glass, pace.breath(claim.found)):
-                    break
+        async with heartbeating():
+            async with self.bell.listen(queue.id, Work.SEND) as rung:
+                source = await self._begin(queue, done)
+                glass = Hourglass(self.timing.slice)
+                while not glass.over:
+                    pace.begin()
+                    rung.clear()
+                    attempt, claim = await self._claim(source, done, cursor)
+                    if claim.claimed:
+                        await self._deliver(attempt, claim.claimed, done, glass)
+                    if claim.found == CLAIM and queue.alone:
+                        break  # There is more than one slice should send: the workflow is told at once.
+                    if claim.found == CLAIM:
+                        cursor = claim.cursor
+                    elif cursor != ledger.BEGINNING or claim.undecided:
+                        cursor = ledger.BEGINNING
+                    elif not await self._linger(queue, rung, glass, pace.breath(claim.found)):
+                        break
             done.lively = glass.over
             await self._look_ahead(queue, done)
         return done
@@ -138,15 +140,10 @@ class MessageActivities:
         done.unknown += len(unknown)
         return source
 
-    async def _claim(
-        self, source: Source, done: Slice, after: ledger.Cursor, rung: asyncio.Event
-    ) -> tuple[Attempt, ledger.Claim]:
+    async def _claim(self, source: Source, done: Slice, after: ledger.Cursor) -> tuple[Attempt, ledger.Claim]:
         queue, now = source.queue, self.clock.now()
         attempt = Attempt(source, uuid7(), _cap(source.workspace, now))
         async with self.sessions.batch(queue.workspace_id) as db:
-            if rung.is_set():
-                rung.clear()
-                await pokes.take(db, queue.id, Work.SEND)
             claim = await ledger.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after
             )

@@ -1,4 +1,4 @@
-"""A slice: a short piece of group work, what it reports, and how it stays alive and hears the bell."""
+"""A slice: a short piece of group work, what it reports, and how it stays alive."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -6,15 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
-from uuid import UUID
 
 import psycopg
 import structlog
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio import activity
-
-from domain.messages import Work
 
 log = structlog.get_logger()
 
@@ -56,59 +51,6 @@ class Slice:
     @property
     def idle(self) -> bool:
         return not (self.closed or self.again or self.moved)
-
-
-class Bell:
-    """Hears which queues were rung for, over one connection that listens for the whole process.
-
-    A ring between two waits is not lost: `wait` answers at once to what rang since `listen` began.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url.replace("postgresql+psycopg://", "postgresql://")
-        self._waiting: dict[str, list[asyncio.Event]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._listen())
-
-    async def close(self) -> None:
-        if self._task:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-
-    @asynccontextmanager
-    async def listen(self, queue_id: UUID, work: Work) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the queue is poked for this work; clear it before looking."""
-        rung = asyncio.Event()
-        key = f"{work}:{queue_id}"
-        self._waiting.setdefault(key, []).append(rung)
-        try:
-            yield rung
-        finally:
-            ears = self._waiting[key]
-            ears.remove(rung)
-            if not ears:
-                del self._waiting[key]
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
-                    await connection.execute("listen campanile")
-                    self._ring_all()  # Whatever was missed while nobody listened.
-                    async for notify in connection.notifies():
-                        for rung in self._waiting.get(notify.payload, ()):
-                            rung.set()
-            except psycopg.Error as error:
-                log.warning("The bell lost its connection and tries again", error=str(error))
-                await asyncio.sleep(1)
-
-    def _ring_all(self) -> None:
-        for ears in self._waiting.values():
-            for rung in ears:
-                rung.set()
 
 
 class Hourglass:
@@ -198,14 +140,10 @@ async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-# What a transaction may raise when the database is away: see `is_away`.
-DATABASE_ERRORS = (DBAPIError, PoolTimeout, OSError)
+# What a batch may raise when the database is away: see `is_away`.
+DATABASE_ERRORS = (psycopg.Error, OSError)
 
 
 def is_away(error: Exception) -> bool:
     """Whether the database could not be reached or was lost on the way, rather than having said no."""
-    return (
-        not isinstance(error, DBAPIError)
-        or error.connection_invalidated
-        or isinstance(error, OperationalError)
-    )
+    return not isinstance(error, psycopg.Error) or isinstance(error, psycopg.OperationalError)

@@ -77,7 +77,7 @@ def settle(stack: Stack, flow_id: UUID, size: int) -> None:
         with db.transaction():
             db.execute("select set_config('app.workspace', %s, true)", [str(DEFAULT_WORKSPACE)])
             db.execute("select poke(%(flow)s, 'advance')", values)
-        db.execute("select pg_notify('campanile', 'advance:' || %(flow)s)", values)
+        db.execute("select pg_notify('campanile', '')")
 
 
 async def idle(meter: Meter, seconds: int) -> dict[str, float]:

@@ -9,20 +9,21 @@ from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Double, Executable, MetaData, Numeric, Text, cast, func, literal, text
+from sqlalchemy import ColumnElement, Double, MetaData, Numeric, Text, cast, func, literal, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
+from models.batch import Batch, Batches, Statement
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
 Id = Annotated[UUID, mapped_column(primary_key=True, server_default=func.uuidv7())]
 CreatedAt = Annotated[datetime, mapped_column(server_default=func.now())]
 Json = dict[str, Any]
-Db = AsyncSession | AsyncConnection  # A transaction: with a session's bookkeeping, or bare.
+Db = AsyncSession | Batch  # A transaction: with a session's bookkeeping, or bare.
 
 APP_ROLE = "campanile_app"
 ENGINE_ROLE = "campanile_engine"
@@ -98,29 +99,38 @@ class Sessions:
     def __init__(self, app_url: str, engine_url: str, pool_size: int = 10) -> None:
         self._ringer = Ringer(app_url)
         self._app = _pool(app_url, pool_size)
-        self._batches = _pool(app_url, pool_size, options=_FOR_BATCHES)
+        self._pinned = _pool(app_url, pool_size, options=_FOR_BATCHES)
+        self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
         self._engine = _pool(engine_url, pool_size)
 
     @asynccontextmanager
     async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
         """A transaction in which only this workspace's rows exist. It commits at the end."""
-        async with AsyncSession(self._app, expire_on_commit=False) as db, db.begin():
-            await enter(db, workspace_id)
+        async with self._session(self._app, workspace_id) as db:
+            yield db
+
+    @asynccontextmanager
+    async def batch(self, workspace_id: UUID) -> AsyncIterator[Batch]:
+        """The same for statements that look up the rows of one batch, each by its key.
+
+        The planner is kept from reading whole tables instead, and from planning each batch anew: its
+        statistics lag behind a ledger that was filled a moment ago, and a wrong guess costs a hundred
+        times what a right one saves.
+        """
+        async with self._batches.open(workspace_id) as db:
             yield db
             poked = await _write_pokes(db)
         self._ringer.ring(poked)
 
     @asynccontextmanager
-    async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncConnection]:
-        """The same for statements that look up the rows of one batch, each by its key.
+    async def pinned(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A batch whose statement is built for the call, by a marketer's rule."""
+        async with self._session(self._pinned, workspace_id) as db:
+            yield db
 
-        The planner is kept from reading whole tables instead, and from planning each batch anew: its
-        statistics lag behind a ledger that was filled a moment ago, and a wrong guess costs a hundred
-        times what a right one saves. It is a bare connection, since a session's bookkeeping would cost as
-        much as a small batch.
-        """
-        async with self._batches.begin() as db:
-            db.info.pop(_POKES, None)  # An earlier transaction's that failed: this outlives it.
+    @asynccontextmanager
+    async def _session(self, pool: AsyncEngine, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        async with AsyncSession(pool, expire_on_commit=False) as db, db.begin():
             await enter(db, workspace_id)
             yield db
             poked = await _write_pokes(db)
@@ -134,13 +144,17 @@ class Sessions:
 
     async def close(self) -> None:
         await self._ringer.close()
-        for pool in (self._app, self._batches, self._engine):
+        await self._batches.close()
+        for pool in (self._app, self._pinned, self._engine):
             await pool.dispose()
 
 
 _POKES = "pokes"  # In a transaction's `info`: the queues to poke, and for which work.
 _POKE = text(
-    "select poke(queue, work) from unnest(cast(:queues as uuid[]), cast(:works as text[])) p(queue, work)"
+    """
+    select work || ':' || queue || ':' || poke(queue, work) as told
+    from unnest(cast(:queues as uuid[]), cast(:works as text[])) p(queue, work)
+    """
 )
 
 
@@ -158,8 +172,8 @@ async def _write_pokes(db: Db) -> list[str]:
     if not pokes or not db.in_transaction():  # It was rolled back by hand.
         return []
     queues, works = zip(*pokes, strict=True)
-    await db.execute(_POKE, {"queues": [*queues], "works": [*works]})
-    return [f"{work}:{queue}" for queue, work in pokes]
+    told = await db.execute(_POKE, {"queues": [*queues], "works": [*works]})
+    return [each for each in told.scalars() if each]  # None for a queue of another workspace.
 
 
 _ENTER = text("select set_config('app.workspace', :workspace, true)")
@@ -174,7 +188,7 @@ _FOR_BATCHES = " ".join(
 )
 
 
-async def enter(db: Db, workspace_id: UUID) -> None:
+async def enter(db: AsyncSession, workspace_id: UUID) -> None:
     """From here to the end of the transaction, only this workspace's rows exist."""
     await db.execute(_ENTER, {"workspace": str(workspace_id)})
 
@@ -202,10 +216,12 @@ def bulk_id(prefix: ColumnElement[str] | None = None) -> ColumnElement[UUID]:
     return cast(prefix + func.lpad(row, 8, "0"), PgUUID(as_uuid=True))
 
 
-async def changed(db: Db, statement: Executable, values: Mapping[str, Any] | None = None) -> int:
+async def changed(db: Db, statement: Statement, values: Mapping[str, Any] | None = None) -> int:
     """Execute a statement that writes, and return how many rows it touched."""
+    if isinstance(db, Batch):
+        return (await db.execute(statement, values)).rowcount
     # By the connection: a session takes an INSERT for objects of its own and forgets to count.
-    connection = db if isinstance(db, AsyncConnection) else await db.connection()
+    connection = await db.connection()
     result = await connection.execute(statement, values, execution_options={"preserve_rowcount": True})
     return result.rowcount
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+import psycopg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from channels.contract import Capabilities, Channel, Envelope, Letter, Outcome
 from models.base import Sessions
+from models.batch import Batch
 
 T = TypeVar("T")
 
@@ -54,8 +55,13 @@ class FragileSessions(Sessions):
             yield db
 
     @asynccontextmanager
-    async def batch(self, workspace_id: UUID) -> AsyncIterator[AsyncConnection]:
+    async def batch(self, workspace_id: UUID) -> AsyncIterator[Batch]:
         async with self._through(self._real.batch(workspace_id)) as db:
+            yield db
+
+    @asynccontextmanager
+    async def pinned(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        async with self._through(self._real.pinned(workspace_id)) as db:
             yield db
 
     @asynccontextmanager
@@ -80,9 +86,7 @@ class FragileSessions(Sessions):
         self.dead = self.blow.killed
         if self.blow.killed:
             raise Killed
-        raise OperationalError(
-            "commit", {}, Exception("the connection was lost"), connection_invalidated=True
-        )
+        raise psycopg.OperationalError("the connection was lost")
 
 
 class FragileChannel:

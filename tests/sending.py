@@ -11,9 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.testing import ActivityEnvironment
 
+from activities.bell import Bell
 from activities.letters import Letters
 from activities.messages import MessageActivities
-from activities.slices import Bell, Timing
+from activities.slices import Timing
 from channels.contract import Channel
 from domain.clock import Clock
 from domain.messages import SourceKind

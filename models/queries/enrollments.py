@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import START
 from domain.messages import Work
-from models.base import bulk_id, changed
+from models.base import Db, bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.profiles import Profile
 from models.queries import pokes
@@ -84,7 +84,7 @@ _ENTER_BY_ORDERS = text(
 
 
 async def enroll(
-    db: AsyncSession,
+    db: Db,
     workspace_id: UUID,
     flow_id: UUID,
     entries: Sequence[tuple[UUID, str, dict[str, Any]]],
@@ -184,7 +184,7 @@ _AGENDA = text(
 )
 
 
-async def agenda(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> list[Item]:
+async def agenda(db: Db, workspace_id: UUID, flow_id: UUID, now: datetime) -> list[Item]:
     """Where members are due or will be, the most urgent first. Empty steps are left out."""
     rows = await db.execute(_AGENDA, {"workspace": workspace_id, "flow": flow_id, "now": now})
     return [Item(row.version_id, row.step, row.due, row.next_due_at) for row in rows]

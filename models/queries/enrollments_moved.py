@@ -18,6 +18,7 @@ from sqlalchemy import (
     UpdateBase,
     Uuid,
     bindparam,
+    cast,
     exists,
     literal,
     literal_column,
@@ -71,7 +72,7 @@ async def advance(
         "template": move.template_version_id,
         "now": now,
         "due_again": due_on_arrival(move, now),
-        "note": [_note(move, now)],
+        "note": orjson.dumps([_note(move, now)]).decode(),
         "ids": bulk_prefix(),
     }
     arrival = type(move.step) if move.step else None
@@ -116,7 +117,7 @@ def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bo
         .values(
             step=bindparam("to"),
             due_at=bindparam("due_again"),
-            history=Enrollment.history.op("||")(bindparam("note", type_=JSONB)),
+            history=Enrollment.history.op("||")(cast(bindparam("note", type_=Text()), JSONB)),
             **_on_arrival(arrival),
         )
     )

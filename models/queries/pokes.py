@@ -8,11 +8,33 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 from domain.messages import SourceKind, Work
 from models import base
 from models.base import Db, changed
+
+Key = tuple[UUID, Work]
+
+
+class Heard(NamedTuple):
+    """A poke as it was told of: whose, for which work, and its number."""
+
+    queue_id: UUID
+    work: Work
+    seq: int
+
+    @property
+    def key(self) -> Key:
+        return self.queue_id, self.work
+
+    @classmethod
+    def of(cls, told: str) -> "Heard | None":
+        """From what the bell rang; None when it is for nobody in particular."""
+        match told.split(":"):
+            case [work, queue_id, seq]:
+                return cls(UUID(queue_id), Work(work), int(seq))
+        return None
 
 
 class Poked(NamedTuple):
@@ -42,6 +64,22 @@ async def take(db: Db, queue_id: UUID, work: Work) -> None:
     await db.execute(_TAKE, {"queue": queue_id, "work": work})
 
 
+_TAKE_HEARD = text(
+    """
+    delete from pokes p
+    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
+        as h(queue_id, work, seq)
+    where p.queue_id = h.queue_id and p.work = h.work and p.seq <= h.seq
+    """
+)
+
+
+async def take_heard(db: Db, pokes: Sequence[Heard]) -> None:
+    """As the engine, for slices that are about to look. A poke that was renewed since stays."""
+    queues, works, seqs = zip(*sorted(pokes), strict=True)
+    await db.execute(_TAKE_HEARD, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
+
+
 _WAITING = text(
     """
     select p.queue_id, p.workspace_id, p.work, p.seq,
@@ -53,13 +91,16 @@ _WAITING = text(
     left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
     left join campaigns c on c.workspace_id = p.workspace_id and c.id = p.queue_id
     where p.poked_at < clock_timestamp() - make_interval(secs => :grace)
-    order by p.seq limit :most
+    order by p.poked_at limit :most
     """
 )
 
 
 async def waiting(db: Db, grace: float, most: int) -> list[Poked]:
-    """Pokes that no slice under way has taken within `grace` seconds, the oldest first."""
+    """Pokes that no slice under way has taken within `grace` seconds, the oldest first.
+
+    Renewing one does not make it younger: whoever is poked every second would wait for ever behind others.
+    """
     rows = await db.execute(_WAITING, {"grace": grace, "most": most})
     return [
         Poked(r.queue_id, r.workspace_id, Work(r.work), r.seq, SourceKind(r.kind), r.name, r.slug, r.state)
@@ -69,16 +110,23 @@ async def waiting(db: Db, grace: float, most: int) -> list[Poked]:
 
 _ANSWERED = text(
     """
-    delete from pokes p
-    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
-        as a(queue_id, work, seq)
-    where p.queue_id = a.queue_id and p.work = a.work and p.seq = a.seq
+    with told as (
+        select * from unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
+            as a(queue_id, work, seq)
+    ),
+    answered as (
+        delete from pokes p using told t
+        where p.queue_id = t.queue_id and p.work = t.work and p.seq = t.seq
+    )
+    update pokes p set poked_at = clock_timestamp() from told t
+    where p.queue_id = t.queue_id and p.work = t.work and p.seq <> t.seq
     """
 )
 
 
 async def answered(db: Db, pokes: Sequence[Poked]) -> None:
-    """Their workflows were signalled. A poke that was renewed meanwhile stays: only the number read goes."""
+    """Their workflows were signalled. A poke that was renewed meanwhile stays, as if it were new: only the
+    number read goes."""
     queues, works, seqs = zip(*((poke.queue_id, poke.work, poke.seq) for poke in pokes), strict=True)
     await db.execute(_ANSWERED, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
 
@@ -135,6 +183,9 @@ async def sweep(db: Db, late: datetime) -> int:
     return found
 
 
+_WAKE = text("select pg_notify('campanile', '')")
+
+
 async def wake_poker(db: Db) -> None:
     """Have the poker look at once, for pokes that were written without `poke`. No slice hears this."""
-    await db.execute(select(func.pg_notify("campanile", "")))
+    await db.execute(_WAKE)

@@ -34,7 +34,7 @@ _DECIDE = text(
     poked as (
         insert into pokes (queue_id, work, workspace_id)
         select distinct workspace_id, 'send', workspace_id from resent
-        on conflict (queue_id, work) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp()
+        on conflict (queue_id, work) do update set seq = nextval('poke_seq')
     )
     select (select count(*) from resent) as resent,
         (select count(*) from decided) - (select count(*) from resent) as left

@@ -12,12 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from psycopg import OperationalError
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
+from activities.bell import Bell
 from activities.campaigns import CampaignActivities, CampaignRef
 from activities.flows import FlowActivities, FlowRef
-from activities.slices import Bell
 from channels.smtp import SmtpChannel
 from domain.campaigns import CampaignState
 from domain.messages import SourceKind

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import text
 from temporalio.testing import ActivityEnvironment
 
+from activities.bell import Bell
 from activities.flows import FlowActivities, FlowRef, Published
-from activities.slices import Bell, Slice, Timing
+from activities.slices import Slice, Timing
 from channels.null import NullChannel
 from domain.errors import Conflict
 from domain.flows import FlowState
@@ -404,9 +405,9 @@ async def test_archiving_gives_back_what_a_dead_worker_had_counted(site: Site) -
 
 
 async def test_a_slice_that_lingers_hears_who_enters(sessions: Sessions, database: Database) -> None:
-    site, bell = Site(sessions), Bell(database.url)
+    site, bell = Site(sessions), Bell(database.engine_url)
     await site.begin(lambda _: {"nap": wait(60)}, "nap", 0)
-    await bell.start()
+    await bell.start(sessions)
     lingering = Timing(slice=20, linger=20, lease=60, reconcile_after=0)
     advance = FlowActivities(sessions, bell, site.clock, lingering, slices=1).advance
     environment = ActivityEnvironment()

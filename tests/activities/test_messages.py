@@ -6,11 +6,12 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from psycopg_pool import PoolTimeout
 from sqlalchemy import text
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from temporalio.testing import ActivityEnvironment
 
-from activities.slices import Bell, Timing
+from activities.bell import Bell
+from activities.slices import Timing
 from channels.contract import Envelope, Letter, Outcome
 from channels.null import NullChannel
 from channels.smtp import SmtpChannel
@@ -486,8 +487,8 @@ async def test_an_outbox_lingers_for_what_comes_and_hears_the_bell(
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db)
-    bell = Bell(database.url)
-    await bell.start()
+    bell = Bell(database.engine_url)
+    await bell.start(sessions)
     lingering = Timing(slice=20, linger=20, lease=60, reconcile_after=0)
     environment = ActivityEnvironment()
     send = a_sender_of(sessions, NullChannel(), bell, timing=lingering).send

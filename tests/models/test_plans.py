@@ -8,13 +8,13 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import Executable, event, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from dev.postgres import Postgres
 from domain.profiles import IdentityKind
 from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
-from models.base import Db, Sessions
+from models.base import Sessions
 from models.flows import Enrollment, FlowVersion
 from models.orders import Order
 from models.queries import enrollments_moved, profiles, profiles_found, segments
@@ -45,9 +45,9 @@ class Plan:
         return {node["Index Name"]: node.get("Index Cond", "") for node in self.nodes if "Index Name" in node}
 
 
-async def plans_of(db: Db, work: Awaitable[Any]) -> list[Plan]:
+async def plans_of(db: AsyncSession, work: Awaitable[Any]) -> list[Plan]:
     """Do the work, and explain every statement that it sent on this session, in their order."""
-    connection = db if isinstance(db, AsyncConnection) else await db.connection()
+    connection = await db.connection()
     heard: list[tuple[str, Any]] = []
 
     def hear(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:

@@ -86,9 +86,25 @@ async def test_a_poke_is_heard_at_once_and_only_if_it_is_committed(
         await db.rollback()
     await poke(sessions, flow)
 
-    async for notify in heard.notifies(timeout=5, stop_after=1):
-        assert notify.payload == f"advance:{flow}"
-    assert [p.work for p in await waiting(sessions)] == [Work.ADVANCE]
+    [told] = [pokes.Heard.of(n.payload) async for n in heard.notifies(timeout=5, stop_after=1)]
+    [there] = await waiting(sessions)
+    assert told == (flow, Work.ADVANCE, there.seq)
+
+
+async def test_a_poke_that_was_heard_is_taken_unless_it_was_renewed_since(
+    sessions: Sessions, flow: UUID
+) -> None:
+    await poke(sessions, flow)
+    [first] = await waiting(sessions)
+    told = pokes.Heard(flow, Work.ADVANCE, first.seq)
+    await poke(sessions, flow)
+
+    async with sessions.engine() as db:
+        await pokes.take_heard(db, [told])
+    [renewed] = await waiting(sessions)
+    async with sessions.engine() as db:
+        await pokes.take_heard(db, [told._replace(seq=renewed.seq)])
+    assert await waiting(sessions) == []
 
 
 async def test_a_slice_under_way_has_a_moment_to_take_a_poke(sessions: Sessions, flow: UUID) -> None:
@@ -119,6 +135,20 @@ async def test_many_pokes_are_one_and_a_renewed_one_is_not_answered_by_the_old(
     async with sessions.engine() as db:
         await pokes.answered(db, [renewed])
     assert await waiting(sessions) == []
+
+
+async def test_who_is_poked_again_and_again_keeps_their_place(sessions: Sessions, flow: UUID) -> None:
+    await poke(sessions, flow)
+    await poke(sessions, DEFAULT_WORKSPACE, Work.SEND)
+    await poke(sessions, flow)
+
+    first, second = await waiting(sessions)
+    assert (first.queue_id, second.queue_id) == (flow, DEFAULT_WORKSPACE)
+    await poke(sessions, flow)
+    async with sessions.engine() as db:
+        await pokes.answered(db, [first])  # It was told, so what came meanwhile may wait again.
+    assert [p.queue_id for p in await waiting(sessions)] == [DEFAULT_WORKSPACE, flow]
+    assert [p.queue_id for p in await waiting(sessions, grace=60)] == []
 
 
 async def test_a_flow_with_an_overdue_member_is_swept_up_once(sessions: Sessions, flow: UUID) -> None:

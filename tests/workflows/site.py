@@ -13,7 +13,8 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 import worker
-from activities.slices import Bell, Timing
+from activities.bell import Bell
+from activities.slices import Timing
 from channels.contract import Channel, Envelope, Letter, Outcome
 from channels.null import NullChannel
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -136,8 +137,8 @@ async def at_work(
 ) -> AsyncIterator[Site]:
     """A worker, with the bell and the poker beside it. Its clock stands still at the present."""
     channel, clock = channel or NullChannel(), GivenClock(datetime.now(UTC))
-    bell = Bell(database.url)
-    await bell.start()
+    bell = Bell(database.engine_url)
+    await bell.start(sessions)
     settings = Settings(worker_slots=slots)
     parts = Parts(channel, clock, timing, slices)
     poker = asyncio.create_task(poke_forever(sessions, client, database.engine_url, clock))

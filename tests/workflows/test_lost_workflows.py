@@ -6,7 +6,8 @@ from sqlalchemy import text
 from temporalio.client import Client
 
 import worker
-from activities.slices import Bell, Timing
+from activities.bell import Bell
+from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
 from channels.null import NullChannel
 from domain.clock import SystemClock
@@ -34,8 +35,8 @@ async def test_a_campaign_whose_workflow_was_ended_by_hand_is_found_by_upkeep_an
     found = await ran(UpkeepActivities(sessions, later).upkeep)
     async with sessions.engine() as db:
         [poke] = await pokes.waiting(db, 0, 10)
-    bell = Bell(database.url)
-    await bell.start()
+    bell = Bell(database.engine_url)
+    await bell.start(sessions)
     parts = worker.Parts(NullChannel(), clock, Timing(), 1)
     async with worker.build(temporal, sessions, bell, parts, Settings()):
         await campaigns.start(temporal, poke.workspace_id, poke.queue_id, poke.name, poke.slug)

@@ -664,14 +664,15 @@ def _pokes() -> None:
     here = "nullif(current_setting('app.workspace', true), '')::uuid"
     op.execute(
         f"""
-        create function poke(queue uuid, work text) returns void language sql security definer
+        create function poke(queue uuid, work text) returns bigint language sql security definer
         set search_path = pg_catalog, public
         begin atomic
             insert into pokes (queue_id, work, workspace_id)
             select queue, poke.work, {here}
             where queue = {here}
                 or exists (select from flows f where f.workspace_id = {here} and f.id = queue)
-            on conflict (queue_id, work) do update set seq = nextval('poke_seq'), poked_at = clock_timestamp();
+            on conflict (queue_id, work) do update set seq = nextval('poke_seq')
+            returning seq;
         end
         """
     )

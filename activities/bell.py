@@ -1,0 +1,96 @@
+"""The bell: how a slice under way hears at once that its queue was poked."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import psycopg
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from domain.messages import Work
+from models.base import Sessions
+from models.queries import pokes
+from models.queries.pokes import Heard, Key
+
+log = structlog.get_logger()
+
+
+class Bell:
+    """Hears which queues were poked, over one connection that listens for the whole process.
+
+    A poke that a slice of this process listens for is taken here, those of many queues at once, before the
+    slice looks: what is poked from then on is a new one. A ring between two waits is not lost: `wait`
+    answers at once to what rang since `listen` began.
+    """
+
+    def __init__(self, url: str) -> None:
+        """`url` is the engine's, which serves every workspace."""
+        self._url = url.replace("postgresql+psycopg://", "postgresql://")
+        self._ears: dict[Key, list[asyncio.Event]] = {}
+        self._heard: dict[Key, int] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._taking: asyncio.Task[None] | None = None
+
+    async def start(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._listening = asyncio.create_task(self._listen())
+
+    async def close(self) -> None:
+        for task in (self._listening, self._taking):
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    @asynccontextmanager
+    async def listen(self, queue_id: UUID, work: Work) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever the queue is poked for this work; clear it before looking.
+
+        Look once more when this has ended: the last poke may have been taken, and not been heard any more.
+        """
+        rung = asyncio.Event()
+        key = (queue_id, work)
+        self._ears.setdefault(key, []).append(rung)
+        try:
+            yield rung
+        finally:
+            ears = self._ears[key]
+            ears.remove(rung)
+            if not ears:
+                del self._ears[key]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
+                    await connection.execute("listen campanile")
+                    self._ring(list(self._ears))  # Whatever was missed while nobody listened.
+                    async for notify in connection.notifies():
+                        if (heard := Heard.of(notify.payload)) and heard.key in self._ears:
+                            self._heard[heard.key] = heard.seq
+                            self._take_soon()
+            except psycopg.Error as error:
+                log.warning("The bell lost its connection and tries again", error=str(error))
+                await asyncio.sleep(1)
+
+    def _take_soon(self) -> None:
+        if self._taking is None or self._taking.done():
+            self._taking = asyncio.create_task(self._take())
+
+    async def _take(self) -> None:
+        """What is heard meanwhile is taken together."""
+        while self._heard:
+            heard, self._heard = self._heard, {}
+            try:
+                async with self._sessions.engine() as db:
+                    await pokes.take_heard(db, [Heard(*key, seq) for key, seq in heard.items()])
+            except (SQLAlchemyError, psycopg.Error, OSError) as error:
+                log.warning("Pokes were heard and could not be taken", error=str(error))
+            self._ring(heard)
+
+    def _ring(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            for rung in self._ears.get(key, ()):
+                rung.set()
