@@ -15,7 +15,6 @@ from temporalio import activity
 import models.flows
 from activities.bell import Bell
 from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
-from activities.ways import Graph, Graphs, graphs
 from domain.clock import Clock
 from domain.flows import START, Branch, FlowState, Send, Wait, next_step
 from domain.messages import SourceKind, Work
@@ -24,8 +23,8 @@ from models.base import Db, Sessions
 from models.flows import Enrollment
 from models.queries import enrollments, enrollments_moved, flows, ledger, pokes, rows, segments, workspaces
 from models.queries.enrollments import Item, Place
-from models.queries.enrollments_moved import Move
 from models.queries.ledger import Queue
+from models.queries.ways import Graph, Graphs, Move, graphs
 from models.segments import Segment
 
 GROUP = 2000  # Members a statement.
@@ -65,7 +64,7 @@ class Round:
 
     def add(self, move: Move, moved: int, now: datetime) -> None:
         self.moved[move.version_id, move.origin] += moved
-        if moved and (due_at := enrollments_moved.due_on_arrival(move, now)):
+        if moved and (due_at := move.due_on_arrival(now)):
             self.soonest(due_at)
 
     def soonest(self, due_at: datetime) -> None:
@@ -201,7 +200,7 @@ class FlowActivities:
     async def _ways(self, item: Item, graph: Graph, now: datetime) -> list[Way]:
         """The ways on from a step that members are due at."""
         if item.step == START:
-            return [Way(graph.way(START, graph.flow.first, "entered"), None)]
+            return [Way(graph.entrance, None)]
         step = graph.flow.steps[item.step]
         if not isinstance(step, Branch):
             why = "the message was closed" if isinstance(step, Send) else "waited"

@@ -28,7 +28,6 @@ from activities.slices import (
     rest,
     to_the_end,
 )
-from activities.ways import after_messages, graphs
 from channels.contract import Channel, Envelope, OutcomeKind
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
@@ -36,8 +35,8 @@ from domain.templates import TemplateError
 from domain.workspaces import Cap, period_start
 from models.base import Db, Sessions
 from models.queries import enrollments_moved, ledger, pokes, workspaces
-from models.queries.enrollments_moved import Move
 from models.queries.ledger import Claimed, Queue, Settled
+from models.queries.ways import Move, after_messages, graphs
 from models.workspaces import Workspace
 
 CLAIM = 1000  # Rows a claim.

@@ -13,7 +13,7 @@ from temporalio import activity
 
 log = structlog.get_logger()
 
-HEARTBEAT_EVERY = 1.0  # Seconds; the time-out is five.
+HEARTBEAT_EVERY = 2.0  # Seconds; the time-out is five, and the SDK tells Temporal every four.
 
 
 @dataclass(frozen=True)

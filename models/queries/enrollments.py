@@ -1,6 +1,7 @@
 """Everyone's place in a flow: who enters, where everyone is, and who is due.
 
-How members move on is in `enrollments_moved`.
+How members move on is in `enrollments_moved`. Whoever enters a live flow goes to its first step in the same
+transaction, unless a condition decides about that.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,15 @@ from sqlalchemy import Select, and_, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.flows import START
+from domain.flows import START, Branch, Send
 from domain.messages import Work
 from models.base import Db, bulk_id, changed
 from models.flows import Enrollment, Flow, FlowVersion
 from models.profiles import Profile
-from models.queries import pokes
+from models.queries import enrollments_moved, pokes
+from models.queries.ways import entrance
 
+_AT_ONCE = 2_000  # So many who enter together go to the first step at once; the rest are moved as others are.
 _ONCE = "once"  # The entry of those who may come only once.
 
 # Who a profile is by now. Not coalesce(), which is not leakproof: the wall would keep it from the indexes.
@@ -78,7 +81,7 @@ _ENTER_BY_ORDERS = text(
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning flow_id
     )
-    select distinct flow_id from entered
+    select flow_id, count(*) as entered from entered group by flow_id order by flow_id
     """
 )
 
@@ -102,8 +105,19 @@ async def enroll(
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     entered = await changed(db, _ENROLL, values)
     if entered:
-        pokes.poke(db, flow_id, Work.ADVANCE)
+        await _let_in(db, workspace_id, flow_id, entered, now)
     return entered
+
+
+async def _let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime) -> None:
+    """Those who entered go to the first step; if they are due there, or could not go, the flow is poked."""
+    way = await entrance(db, workspace_id, flow_id)
+    simple = not isinstance(way.step, Branch)
+    moved = await enrollments_moved.advance(db, way, now, _AT_ONCE) if simple else 0
+    if moved and isinstance(way.step, Send):
+        pokes.poke(db, flow_id, Work.SEND)
+    if moved < entered or not isinstance(way.step, Send):
+        pokes.poke(db, flow_id, Work.ADVANCE)
 
 
 async def enter_by_orders(
@@ -111,8 +125,8 @@ async def enter_by_orders(
 ) -> None:
     """Let the buyers of these orders enter every flow that begins with an order, and poke the flows."""
     values = {"workspace": workspace_id, "orders": list(order_ids), "now": now}
-    for flow_id in await db.scalars(_ENTER_BY_ORDERS, values):
-        pokes.poke(db, flow_id, Work.ADVANCE)
+    for row in (await db.execute(_ENTER_BY_ORDERS, values)).all():
+        await _let_in(db, workspace_id, row.flow_id, row.entered, now)
 
 
 async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:

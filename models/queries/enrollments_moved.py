@@ -28,27 +28,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
 
-from domain.flows import END, Branch, FlowState, Send, Step, Wait
+from domain.flows import END, FlowState, Send, Step
 from domain.messages import MessageClass, MessageState, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed
 from models.flows import Enrollment, Flow
 from models.messages import Message
+from models.queries.ways import Move
 
 _WAITS_FOR_MESSAGE = "message"
 _FINISHED = "finished"
-
-
-class Move(NamedTuple):
-    """A group's way from one step to the next."""
-
-    workspace_id: UUID
-    flow_id: UUID
-    version_id: UUID
-    origin: str
-    to: str | None  # None: to the end.
-    step: Step | None  # The step called `to`.
-    template_version_id: UUID | None  # What a send step sends.
-    why: str
 
 
 async def advance(
@@ -71,23 +59,13 @@ async def advance(
         "to": move.to or END,
         "template": move.template_version_id,
         "now": now,
-        "due_again": due_on_arrival(move, now),
+        "due_again": move.due_on_arrival(now),
         "note": orjson.dumps([_note(move, now)]).decode(),
         "ids": bulk_prefix(),
     }
     arrival = type(move.step) if move.step else None
     statement = _usual(arrival, limit) if condition is None else _advance(arrival, limit, condition)
     return await changed(db, statement, values)
-
-
-def due_on_arrival(move: Move, now: datetime) -> datetime | None:
-    """When those who arrive at the step are due again; None while they wait for something else."""
-    match move.step:
-        case Wait(duration=duration):
-            return now + duration
-        case Branch():
-            return now
-    return None
 
 
 def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bool] | None) -> UpdateBase:
@@ -241,7 +219,7 @@ async def go_on(
             "version_id": move.version_id,
             "origin": move.origin,
             "to": move.to or END,
-            "due_at": due_on_arrival(move, now),
+            "due_at": move.due_on_arrival(now),
             "note": [_note(move, now)],
         }
         for move in onward

@@ -476,7 +476,12 @@ async def test_an_upload_that_nobody_began_or_goes_on_with_is_found(sessions: Se
 async def a_live_flow(sessions: Sessions, event_: str | None = "order placed") -> None:
     """A flow that is live and begins with an order, or by hand alone."""
     trigger = {"kind": "event", "event": event_} if event_ else {"kind": "api"}
-    graph = {"trigger": trigger, "first": "a", "steps": {}, "reentry": "always"}
+    graph = {
+        "trigger": trigger,
+        "first": "a",
+        "steps": {"a": {"kind": "wait", "duration": 60}},
+        "reentry": "always",
+    }
     async with sessions(DEFAULT_WORKSPACE) as db:
         flow = Flow(
             workspace_id=DEFAULT_WORKSPACE, name="Thanks", slug="thanks", state="live", definition=graph

@@ -179,9 +179,10 @@ async def test_stats_say_where_everyone_is(api: AsyncClient, sessions: Sessions)
     assert (stats["state"], stats["entered"], stats["under_way"]) == ("live", 1, 1)
     by_step = {step["step"]: step for step in stats["steps"]}
     assert list(by_step) == ["start", "hello", "wait", "clicked?", "thanks"]
-    assert by_step["start"]["waiting"] == 1
-    assert by_step["hello"] == {
-        "step": "hello",
+    assert (by_step["start"]["waiting"], by_step["start"]["passed"]) == (0, 1)
+    assert by_step["hello"]["waiting"] == 1
+    assert by_step["wait"] == {
+        "step": "wait",
         "waiting": 0,
         "next_due_at": None,
         "passed": 0,

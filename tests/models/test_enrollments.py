@@ -15,15 +15,21 @@ from models.flows import Flow
 from models.orders import Order
 from models.profiles import Profile
 from models.queries import enrollments, enrollments_moved, flows, profiles_erased, profiles_merged
-from models.queries.enrollments_moved import Move
+from models.queries.ways import Move
 from tests.people import HERE
-from tests.sending import NOW, a_flow, a_graph, a_template, at, people, some, wait
+from tests.sending import NOW, a_flow, a_graph, a_template, at, people, send, some, wait
 
 NAP = timedelta(seconds=60)
 
 
 async def a_live_flow(db: AsyncSession, **values: Any) -> Flow:
-    flow_id = await a_flow(db, a_graph({"nap": wait(60)}, "nap", **values))
+    """It begins with a condition, so that who enters stays at the start until somebody decides."""
+    fork = {"kind": "branch", "condition": {"all": []}, "then": "nap"}
+    return await published(db, {"fork": fork, "nap": wait(60)}, "fork", **values)
+
+
+async def published(db: AsyncSession, steps: dict[str, Any], first: str, **values: Any) -> Flow:
+    flow_id = await a_flow(db, a_graph(steps, first, **values))
     flow, _, _ = await flows.publish(db, flow_id)
     return flow
 
@@ -162,12 +168,48 @@ async def test_a_buyer_who_entered_before_a_merge_does_not_enter_again_after_it(
     assert await some(db, "select profile_id from enrollments") == [alias]
 
 
-async def test_whoever_enters_pokes_the_flow(sessions: Sessions) -> None:
+async def the_pokes(sessions: Sessions) -> list[tuple[UUID, str]]:
+    async with sessions.engine() as db:
+        return [
+            (row.queue_id, row.work) for row in await db.execute(text("select queue_id, work from pokes"))
+        ]
+
+
+async def test_who_enters_pokes_the_flow(sessions: Sessions) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         flow, [person] = await a_live_flow(db), await people(db, 1)
         await enrolled(db, flow, (person, "x"))
-    async with sessions.engine() as db:
-        assert await some(db, "select queue_id from pokes where work = 'advance'") == [flow.id]
+    assert await the_pokes(sessions) == [(flow.id, "advance")]
+
+
+async def test_who_enters_is_at_the_first_step_when_that_is_committed(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow, [person] = await published(db, {"nap": wait(60)}, "nap"), await people(db, 1)
+        await enrolled(db, flow, (person, "x"))
+        assert (await db.execute(text("select step, due_at from enrollments"))).all() == [("nap", NOW + NAP)]
+    assert await the_pokes(sessions) == [(flow.id, "advance")]
+
+
+async def test_who_enters_where_a_message_comes_first_has_it_queued_and_is_sent_it(
+    sessions: Sessions,
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        template, version = await a_template(db)
+        flow, [person] = await published(db, {"hello": send(template)}, "hello"), await people(db, 1)
+        await enrolled(db, flow, (person, "x"))
+        lines = await db.execute(
+            text("select step, profile_id, queue_id, template_version_id, state from messages")
+        )
+        assert lines.all() == [("hello", person, flow.id, version, "queued")]
+    assert await the_pokes(sessions) == [(flow.id, "send")]
+
+
+async def test_who_enters_a_paused_flow_waits_at_the_start(db: AsyncSession) -> None:
+    flow, [person] = await published(db, {"nap": wait(60)}, "nap"), await people(db, 1)
+    await set_state(db, flow, "paused")
+    await enrolled(db, flow, (person, "x"))
+
+    assert await some(db, "select step from enrollments") == [START]
 
 
 # Being due, and moving on.

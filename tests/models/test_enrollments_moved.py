@@ -13,7 +13,7 @@ from domain.messages import Skip
 from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.queries import enrollments_moved
-from models.queries.enrollments_moved import Move
+from models.queries.ways import Move
 from tests.people import a_flow, a_journey, a_message
 from tests.sending import at, people, some
 

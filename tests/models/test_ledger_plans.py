@@ -22,8 +22,8 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
 from models.queries import campaigns, enrollments, enrollments_moved, flows, ledger, segments
-from models.queries.enrollments_moved import Move
 from models.queries.ledger import Cap, Queue, Settled
+from models.queries.ways import Move
 from tests.sending import (
     EVERYBODY,
     NOW,

@@ -18,7 +18,7 @@ from models.base import Sessions
 from models.flows import Enrollment, FlowVersion
 from models.orders import Order
 from models.queries import enrollments_moved, profiles, profiles_found, segments
-from models.queries.enrollments_moved import Move
+from models.queries.ways import Move
 from tests.support import a_clone
 
 CROWD = 20_000  # Profiles in the default workspace, with two orders, a journey and a message each.

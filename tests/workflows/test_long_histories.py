@@ -87,7 +87,8 @@ async def test_a_cancel_that_comes_at_any_moment_ends_the_campaign(
 
 
 async def test_a_flow_goes_on_and_ends_in_any_run(site: Site) -> None:
-    flow = await site.a_flow(a_graph({"nap": wait(3600)}, "nap"))
+    fork = {"kind": "branch", "condition": {"all": []}, "then": "nap"}
+    flow = await site.a_flow(a_graph({"fork": fork, "nap": wait(3600)}, "fork"))
     await site.publish(flow)
     first = (await site.flow(flow).describe()).run_id
     async with site.sessions(DEFAULT_WORKSPACE) as db:
@@ -100,5 +101,5 @@ async def test_a_flow_goes_on_and_ends_in_any_run(site: Site) -> None:
     await site.flow(flow).execute_update(FlowWorkflow.archive)
 
     standing = await site.flow(flow).result()
-    assert (standing.state, standing.version, standing.moved) == (FlowState.ARCHIVED, 1, 12)
+    assert (standing.state, standing.version, standing.moved) == (FlowState.ARCHIVED, 1, 24)
     assert await site.ask("select distinct outcome from enrollments") == ["archived"]

@@ -1,14 +1,39 @@
 """The ways on from a flow's steps, as the graphs of its versions have them."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.flows import Flow, Send, next_step
+from domain.flows import START, Branch, Flow, Send, Step, Wait, next_step
+from models.base import Db
 from models.queries import flows
-from models.queries.enrollments_moved import Move
+
+
+class Move(NamedTuple):
+    """A group's way from one step to the next."""
+
+    workspace_id: UUID
+    flow_id: UUID
+    version_id: UUID
+    origin: str
+    to: str | None  # None: to the end.
+    step: Step | None  # The step called `to`.
+    template_version_id: UUID | None  # What a send step sends.
+    why: str
+
+    def due_on_arrival(self, now: datetime) -> datetime | None:
+        """When those who arrive are due again; None while they wait for something else, and at the end."""
+        match self.step:
+            case Wait(duration=duration):
+                return now + duration
+            case Branch():
+                return now
+        return None
 
 
 class Graph(NamedTuple):
@@ -24,6 +49,10 @@ class Graph(NamedTuple):
         step = self.flow.steps[to] if to else None
         template = UUID(self.templates[to]) if isinstance(step, Send) and to else None
         return Move(self.workspace_id, self.flow_id, self.version_id, origin, to, step, template, why)
+
+    @property
+    def entrance(self) -> Move:
+        return self.way(START, self.flow.first, "entered")
 
 
 Graphs = dict[UUID, Graph]  # By version.
@@ -41,6 +70,26 @@ async def graphs(db: AsyncSession, flow_id: UUID) -> Graphs:
         )
         for version in await flows.published(db, flow_id)
     }
+
+
+_ENTERED = text(
+    """
+    select v.id, v.definition::text as definition, v.templates
+    from flows f join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
+    where f.workspace_id = :workspace and f.id = :flow
+    """
+)
+
+
+async def entrance(db: Db, workspace_id: UUID, flow_id: UUID) -> Move:
+    """The way that whoever enters a published flow takes first."""
+    row = (await db.execute(_ENTERED, {"workspace": workspace_id, "flow": flow_id})).one()
+    return Graph(workspace_id, flow_id, row.id, _parsed(row.definition), row.templates).entrance
+
+
+@lru_cache(maxsize=200)
+def _parsed(definition: str) -> Flow:
+    return Flow.model_validate_json(definition)
 
 
 def after_messages(known: Graphs) -> Sequence[Move]:
