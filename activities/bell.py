@@ -7,7 +7,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from domain.messages import Work
 from models.base import Sessions
@@ -84,9 +83,9 @@ class Bell:
         while self._heard:
             heard, self._heard = self._heard, {}
             try:
-                async with self._sessions.engine() as db:
+                async with self._sessions.engine_batch() as db:
                     await pokes.take_heard(db, [Heard(*key, seq) for key, seq in heard.items()])
-            except (SQLAlchemyError, psycopg.Error, OSError) as error:
+            except (psycopg.Error, OSError) as error:
                 log.warning("Pokes were heard and could not be taken", error=str(error))
             self._ring(heard)
 

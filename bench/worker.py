@@ -12,13 +12,14 @@ from channels.null import NullChannel
 from channels.smtp import SmtpChannel
 from logs import configure_logging, leave
 from settings import Settings
-from worker import serve
+from worker import collect_rarely, serve
 
 
 def main(asked: str) -> None:
     settings = Settings()
     configure_logging(settings.log_level, "worker")
     channel: Channel = NullChannel() if asked == "null" else SmtpChannel(asked)
+    collect_rarely()
     uvloop.run(serve(settings, channel))
 
 

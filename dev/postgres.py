@@ -35,7 +35,7 @@ CONFIGURATION = {
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",
     "max_wal_size": "4GB",
-    "min_wal_size": "256MB",
+    "min_wal_size": "1GB",
     "wal_buffers": "16MB",
     "checkpoint_timeout": "15min",
     "fsync": "on",

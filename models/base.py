@@ -101,6 +101,7 @@ class Sessions:
         self._app = _pool(app_url, pool_size)
         self._pinned = _pool(app_url, pool_size, options=_FOR_BATCHES)
         self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
+        self._engine_batches = Batches(engine_url, 1, _FOR_BATCHES)
         self._engine = _pool(engine_url, pool_size)
 
     @asynccontextmanager
@@ -142,9 +143,16 @@ class Sessions:
         async with AsyncSession(self._engine, expire_on_commit=False) as db, db.begin():
             yield db
 
+    @asynccontextmanager
+    async def engine_batch(self) -> AsyncIterator[Batch]:
+        """The same by the bare driver, for one at a time."""
+        async with self._engine_batches.open(None) as db:
+            yield db
+
     async def close(self) -> None:
         await self._ringer.close()
         await self._batches.close()
+        await self._engine_batches.close()
         for pool in (self._app, self._pinned, self._engine):
             await pool.dispose()
 

@@ -7,12 +7,12 @@ SQLAlchemy writes the statements, once. To execute one through it costs three ti
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg.rows import namedtuple_row
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import TextClause, UpdateBase
@@ -49,21 +49,26 @@ _DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-unt
 
 
 class Answer:
-    """What a statement answered, read as SQLAlchemy's results are."""
+    """What a statement answered, read as SQLAlchemy's results are, except that rows are tuples without names.
 
-    def __init__(self, rows: list[Any], rowcount: int) -> None:
+    A named one costs as much as all else about a row.
+    """
+
+    def __init__(self, rows: list[tuple[Any, ...]], names: tuple[str, ...], rowcount: int) -> None:
         self._rows = rows
+        self._names = names
         self.rowcount = rowcount
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return iter(self._rows)
 
-    def all(self) -> list[Any]:
+    def all(self) -> list[tuple[Any, ...]]:
         return self._rows
 
     def one(self) -> Any:
+        """The only row, with names."""
         [row] = self._rows
-        return row
+        return SimpleNamespace(**dict(zip(self._names, row, strict=True)))
 
     def scalars(self) -> Iterator[Any]:
         return (row[0] for row in self._rows)
@@ -84,8 +89,11 @@ class Batch:
         sql, names, constants = prepared(statement)
         given = {**constants, **(values or {})}
         cursor = await self._connection.execute(sql, [given[name] for name in names] or None)
-        rows = await cursor.fetchall() if cursor.description else []
-        return Answer(rows, cursor.rowcount)
+        if not cursor.description:
+            return Answer([], (), cursor.rowcount)
+        return Answer(
+            await cursor.fetchall(), tuple(column.name for column in cursor.description), cursor.rowcount
+        )
 
 
 class Batches:
@@ -106,8 +114,11 @@ class Batches:
         )
 
     @asynccontextmanager
-    async def open(self, workspace_id: UUID) -> AsyncIterator[Batch]:
-        """A transaction in which only this workspace's rows exist. It commits at the end."""
+    async def open(self, workspace_id: UUID | None) -> AsyncIterator[Batch]:
+        """A transaction in which only this workspace's rows exist; None is for the engine, which sees all.
+
+        It commits at the end.
+        """
         connection = await self._begin(workspace_id)
         try:
             async with connection:  # It goes back to the pool: this only commits, or rolls back.
@@ -118,11 +129,12 @@ class Batches:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _begin(self, workspace_id: UUID) -> _Connection:
+    async def _begin(self, workspace_id: UUID | None) -> _Connection:
         """Begin and enter the workspace in one round trip."""
         if self._pool.closed:
             await self._pool.open()
-        begin = f"begin; select set_config('app.workspace', '{workspace_id}', true)".encode()
+        enter = f"select set_config('app.workspace', '{workspace_id}', true)" if workspace_id else ""
+        begin = f"begin; {enter}".encode()
         dead = 0
         while True:
             connection = await self._pool.getconn()
@@ -140,5 +152,4 @@ class Batches:
 
 async def _configure(connection: _Connection) -> None:
     connection.cursor_factory = psycopg.AsyncRawCursor
-    connection.row_factory = namedtuple_row
     set_json_loads(orjson.loads, connection)

@@ -201,7 +201,7 @@ _AGENDA = text(
 async def agenda(db: Db, workspace_id: UUID, flow_id: UUID, now: datetime) -> list[Item]:
     """Where members are due or will be, the most urgent first. Empty steps are left out."""
     rows = await db.execute(_AGENDA, {"workspace": workspace_id, "flow": flow_id, "now": now})
-    return [Item(row.version_id, row.step, row.due, row.next_due_at) for row in rows]
+    return [Item(*row) for row in rows]
 
 
 class Place(NamedTuple):

@@ -271,7 +271,7 @@ async def claim(
         return Claim([], [], 0, undecided=False, cursor=after)
     claimed = [Claimed(*row[2:-1]) for row in rows if row[1] == MessageState.CLAIMED]
     skipped = [row[2] for row in rows if row[1] == MessageState.SKIPPED]
-    found = rows[-1].found
+    found = rows[-1][-1]
     return Claim(claimed, skipped, found, found > len(rows), (rows[-1][0], rows[-1][2]))
 
 
@@ -354,7 +354,7 @@ async def put_back(
             "ids": list(ids),
         },
     )
-    return {row.id: MessageState(row.state) for row in rows}
+    return {id_: MessageState(state) for id_, state in rows}
 
 
 _SKIP = text(
@@ -432,7 +432,7 @@ async def settle(
             "outcomes": orjson.dumps(list(outcomes)).decode(),
         },
     )
-    return {row.id: MessageState(row.state) for row in rows}
+    return {id_: MessageState(state) for id_, state in rows}
 
 
 _GIVE_BACK = text(
@@ -516,7 +516,7 @@ async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -
             "reconcile_at": reconcile_at,
         },
     )
-    states = {row.id: MessageState(row.state) for row in rows}
+    states = {id_: MessageState(state) for id_, state in rows}
     queued = [id_ for id_, state in states.items() if state is MessageState.QUEUED]
     await give_back(db, queue.workspace_id, queued)
     return states

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import SourceKind, Work
 from models import base
@@ -96,7 +97,7 @@ _WAITING = text(
 )
 
 
-async def waiting(db: Db, grace: float, most: int) -> list[Poked]:
+async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
     """Pokes that no slice under way has taken within `grace` seconds, the oldest first.
 
     Renewing one does not make it younger: whoever is poked every second would wait for ever behind others.

@@ -56,6 +56,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint(
             "workspace_id", "profile_id", "channel", "period", "starts_on", name=op.f("pk_cap_counters")
         ),
+        postgresql_with={"fillfactor": "50"},
     )
     op.create_table(
         "leases",
