@@ -38,15 +38,20 @@ _NEW = """
     )
 """
 
+# Locked, so that nobody enters behind the back of an archive that has ended all journeys.
 _ENROLL = text(
     f"""
+    with flow as materialized (
+        select * from flows f
+        where f.workspace_id = :workspace and f.id = :flow and f.state in ('live', 'paused') for share
+    )
     insert into enrollments
         (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
     select distinct on (one.person_id, one.entry)
         f.workspace_id, f.id, f.version_id, one.person_id, one.entry, who.properties, '{START}',
         cast(:now as timestamptz), cast(:now as timestamptz)
     from jsonb_to_recordset(cast(:entries as jsonb)) as who(profile_id uuid, entry text, properties jsonb)
-    join flows f on f.workspace_id = :workspace and f.id = :flow and f.state in ('live', 'paused')
+    cross join flow f
     join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
     join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
     cross join lateral (
@@ -60,7 +65,15 @@ _ENROLL = text(
 
 _ENTER_BY_ORDERS = text(
     f"""
-    with entered as (
+    with flow as materialized (
+        select f.*, v.definition ->> 'reentry' as reentry
+        from flows f
+        join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
+            and v.definition -> 'trigger' ->> 'event' = 'order placed'
+        where f.workspace_id = :workspace and f.state in ('live', 'paused')
+        order by f.id for share of f
+    ),
+    entered as (
         insert into enrollments
             (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
         select distinct on (f.id, one.person_id, one.entry)
@@ -69,12 +82,10 @@ _ENTER_BY_ORDERS = text(
             '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
         from orders o
         join profiles p on p.workspace_id = :workspace and p.id = o.profile_id and p.erased_at is null
-        join flows f on f.workspace_id = :workspace and f.state in ('live', 'paused')
-        join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
-            and v.definition -> 'trigger' ->> 'event' = 'order placed'
+        cross join flow f
         cross join lateral (
             select {_PERSON} as person_id,
-                case v.definition ->> 'reentry' when 'always' then o.key else '{_ONCE}' end as entry
+                case f.reentry when 'always' then o.key else '{_ONCE}' end as entry
         ) one
         where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[])) and {_NEW}
         order by f.id, one.person_id, one.entry, o.ordered_at, o.id

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import START, Send, Wait
@@ -210,6 +211,23 @@ async def test_who_enters_a_paused_flow_waits_at_the_start(db: AsyncSession) -> 
     await enrolled(db, flow, (person, "x"))
 
     assert await some(db, "select step from enrollments") == [START]
+
+
+async def test_an_archive_waits_for_those_who_are_entering_and_lets_in_nobody_after_it(
+    sessions: Sessions,
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow, [person, late] = await a_live_flow(db), await people(db, 2)
+    async with sessions(DEFAULT_WORKSPACE) as entering:
+        assert await enrolled(entering, flow, (person, "x")) == 1
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await db.execute(text("set local lock_timeout = '50ms'"))
+            with pytest.raises(DBAPIError, match="lock timeout"):
+                await set_state(db, flow, "archived")
+            await db.rollback()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await set_state(db, flow, "archived")
+        assert await enrolled(db, flow, (late, "x")) == 0
 
 
 # Being due, and moving on.
