@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from bench import baseline, people, trickle, waiting
+from bench import baseline, machine, people, trickle, waiting
 from bench.harness import Case, report
 from bench.run import run
 from bench.stack import Stack, expect
@@ -42,7 +42,7 @@ async def main(quick: bool, parts: list[str]) -> None:
             found += await trickle.measure(stack, *((20, 10) if quick else (200, 40)))
         if "waiting" in parts:
             found.append(await waiting.measure(stack, *((10_000, 20) if quick else (1_000_000, 120))))
-    report("flow", found, keep=not quick and set(parts) == set(PARTS))
+    report("flow", [*found, *machine.measure()], keep=not quick and set(parts) == set(PARTS))
 
 
 def three_messages(template_id: UUID, segment_id: UUID) -> dict[str, object]:

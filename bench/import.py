@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from activities.imports import ImportSlice
+from bench import machine
 from bench.harness import Case, report
 from bench.run import run
 from bench.stack import DATABASE, Stack, expect, peak_memory
@@ -77,6 +78,7 @@ async def main(quick: bool) -> None:
             ),
             Case("import memory", memory, "MB", 300, "lower", {"of": "the worker's process, at its peak"}),
             Case("import customers", of_customers.rate, "rows/s", None, "higher", of_customers.beside),
+            *machine.measure(),
         ],
         keep=not quick,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from bench import people, sink
+from bench import machine, people, sink
 from bench.harness import Case, report
 from bench.run import run
 from bench.stack import Stack, expect, peak_memory
@@ -62,7 +62,7 @@ async def main(quick: bool) -> None:
         big = await through_null(stack, large)
     if not smtp:
         print(HOW_TO_GET_THE_SINK)
-    report("send", cases(null, smtp, big), keep=not quick)
+    report("send", [*cases(null, smtp, big), *machine.measure()], keep=not quick)
 
 
 def cases(null: list[Run], smtp: list[Run], big: Run) -> list[Case]:

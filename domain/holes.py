@@ -32,6 +32,7 @@ from liquid.undefined import UNDEFINED, FalsyStrictUndefined
 from markupsafe import escape
 
 from domain.errors import Invalid, Refused
+from domain.liquid_limits import bounded
 
 # Around a hole's number while a part is still one text. Private use, from the last plane, where no icon
 # font puts its letters; a template that has them is refused.
@@ -87,6 +88,7 @@ class _Sandbox(Environment):
         super().setup_tags_and_filters(extra=extra)
         for tag in ("include", "render"):
             del self.tags[tag]
+        self.filters = bounded(self.filters, _LARGEST)
 
 
 _HTML = _Sandbox(undefined=Missing, autoescape=True)

@@ -122,13 +122,18 @@ def test_a_missing_variable_is_false_in_a_condition() -> None:
         "{% for x in (1..9000) %}{{ long }}{% endfor %}",
         "{{ nul | url_decode }}",
         "{% capture kept %}{{ 'AAAA' | base64_decode }}{% endcapture %}{{ kept | date: kept }}{{ kept }}",
+        # What would take gigabytes, or for ever, within one filter.
+        "{{ huge | replace: 'x', huge }}",
+        "{{ huge | split: '' | join: huge }}",
+        "{{ huge | append: huge | append: huge }}",
+        "{% assign n = 9 %}{% for i in (1..40) %}{% assign n = n | times: n %}{% endfor %}{{ n }}",
     ],
 )
 def test_whatever_goes_wrong_while_rendering_is_that_messages_error(source: str) -> None:
     made = compiled(html=f"<p>{source}</p>")
 
     with pytest.raises(TemplateError) as error:
-        templates.render(made, {"n": 1, "long": "x" * 100, "nul": "%00"})
+        templates.render(made, {"n": 1, "long": "x" * 100, "huge": "x" * 100_000, "nul": "%00"})
     assert "\0" not in error.value.message
 
 
