@@ -20,8 +20,7 @@ class Bell:
     """Hears which queues were poked, over one connection that listens for the whole process.
 
     A poke that a slice of this process listens for is taken here, those of many queues at once, before the
-    slice looks: what is poked from then on is a new one. A ring between two waits is not lost: `wait`
-    answers at once to what rang since `listen` began.
+    slice looks: what is poked from then on is a new one.
     """
 
     def __init__(self, url: str) -> None:

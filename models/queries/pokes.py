@@ -31,11 +31,13 @@ class Heard(NamedTuple):
 
     @classmethod
     def of(cls, told: str) -> "Heard | None":
-        """From what the bell rang; None when it is for nobody in particular."""
-        match told.split(":"):
-            case [work, queue_id, seq]:
-                return cls(UUID(queue_id), Work(work), int(seq))
-        return None
+        """From what the bell rang; None when it is for nobody in particular. (Anyone may NOTIFY anything.)"""
+        work, _, rest = told.partition(":")
+        queue_id, _, seq = rest.partition(":")
+        try:
+            return cls(UUID(queue_id), Work(work), int(seq))
+        except ValueError:
+            return None
 
 
 class Poked(NamedTuple):

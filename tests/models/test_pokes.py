@@ -107,6 +107,13 @@ async def test_a_poke_that_was_heard_is_taken_unless_it_was_renewed_since(
     assert await waiting(sessions) == []
 
 
+@pytest.mark.parametrize(
+    "told", ["", "advance", "advance:x:1", f"dance:{UUID(int=1)}:1", "send::", "a:b:c:d"]
+)
+def test_what_is_no_poke_is_heard_by_nobody(told: str) -> None:
+    assert pokes.Heard.of(told) is None
+
+
 async def test_a_slice_under_way_has_a_moment_to_take_a_poke(sessions: Sessions, flow: UUID) -> None:
     await poke(sessions, flow)
 
