@@ -185,9 +185,12 @@ async def _write_pokes(db: Db) -> list[str]:
 
 
 _ENTER = text("select set_config('app.workspace', :workspace, true)")
+# A process that was frozen in the middle of a transaction holds what others wait for.
+_FOR_ALL = "-c idle_in_transaction_session_timeout=60s"
 _FOR_BATCHES = " ".join(
     f"-c {setting}"
     for setting in (
+        "idle_in_transaction_session_timeout=60s",
         "enable_seqscan=off",
         "enable_hashjoin=off",
         "enable_mergejoin=off",
@@ -234,7 +237,7 @@ async def changed(db: Db, statement: Statement, values: Mapping[str, Any] | None
     return result.rowcount
 
 
-def _pool(url: str, size: int, options: str = "") -> AsyncEngine:
+def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=size,

@@ -4,6 +4,7 @@ SQLAlchemy writes the statements, once. To execute one through it costs three ti
 (0.5 ms against 0.2 ms of a slow core), and a small batch is a dozen of them.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
@@ -14,11 +15,12 @@ from uuid import UUID
 import orjson
 import psycopg
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from sqlalchemy import TextClause, UpdateBase
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
-WAIT = 300.0  # Seconds for a connection to become free.
+WAIT = 300.0  # Seconds for a connection to become free, or the server to be back.
+RETRY = 1.0  # Seconds between two tries to connect.
 LIFETIME = 1800.0  # Seconds after which a connection is made anew.
 
 Statement = TextClause | UpdateBase
@@ -106,8 +108,8 @@ class Batches:
             connection_class=_Connection,
             min_size=0,
             max_size=size,
-            timeout=WAIT,
             max_lifetime=LIFETIME,
+            reconnect_timeout=RETRY,  # Its own tries are further apart the longer the server is away.
             open=False,
             configure=_configure,
             kwargs={"autocommit": True, "prepare_threshold": 1, "options": options},
@@ -122,7 +124,10 @@ class Batches:
         connection = await self._begin(workspace_id)
         try:
             async with connection:  # It goes back to the pool: this only commits, or rolls back.
-                yield Batch(connection)
+                batch = Batch(connection)
+                yield batch
+                if not batch.in_transaction():  # Or a lost connection would pass for a commit.
+                    raise psycopg.OperationalError("the transaction was lost before its commit")
         finally:
             await self._pool.putconn(connection)
 
@@ -137,7 +142,7 @@ class Batches:
         begin = f"begin; {enter}".encode()
         dead = 0
         while True:
-            connection = await self._pool.getconn()
+            connection = await self._connection()
             try:
                 await connection.execute(begin)
             except BaseException as error:
@@ -148,6 +153,17 @@ class Batches:
                     raise
             else:
                 return connection
+
+    async def _connection(self) -> _Connection:
+        """One that is free, or a new one as soon as the server answers. Raises PoolTimeout after `WAIT`."""
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + WAIT
+        while True:
+            try:
+                return await self._pool.getconn(RETRY)  # Asking makes the pool try again.
+            except PoolTimeout:
+                if loop.time() > latest:
+                    raise
 
 
 async def _configure(connection: _Connection) -> None:

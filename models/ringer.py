@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import Context
 
 import psycopg
 import structlog
@@ -27,7 +28,8 @@ class Ringer:
         """Tell soon. What is lost on the way costs ten seconds, after which the poker looks by itself."""
         self._waiting.update(what)
         if self._waiting and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._ring())
+            # Not in the context of whoever rang first, whose name its log lines would bear.
+            self._task = asyncio.create_task(self._ring(), context=Context())
 
     async def close(self) -> None:
         if self._task:
@@ -38,13 +40,16 @@ class Ringer:
     async def _ring(self) -> None:
         while self._waiting:
             rung, self._waiting = sorted(self._waiting), set()
-            try:
-                connection = await self._connected()
-                await connection.execute(
-                    "select pg_notify('campanile', what) from unnest(%s::text[]) what", [rung]
-                )
-            except psycopg.Error as error:
-                log.warning("Nobody could be told of what is due; the poker will see it", error=str(error))
+            for last in (False, True):  # The server may have been away since the connection was last used.
+                try:
+                    connection = await self._connected()
+                    await connection.execute(
+                        "select pg_notify('campanile', what) from unnest(%s::text[]) what", [rung]
+                    )
+                    break
+                except psycopg.Error as error:
+                    if last:
+                        log.warning("Nobody could be told what is due; the poker will see", error=str(error))
 
     async def _connected(self) -> psycopg.AsyncConnection:
         if self._connection is None or self._connection.closed:

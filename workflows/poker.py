@@ -17,6 +17,7 @@ from domain.clock import Clock
 from domain.messages import SourceKind
 from models.base import Sessions
 from models.queries import imports, pokes
+from models.queries.pokes import Poked
 from workflows import campaigns, flows, outbox
 from workflows.imports import start as start_import
 
@@ -64,19 +65,29 @@ async def _start_imports(sessions: Sessions, client: Client, clock: Clock) -> No
 
 
 async def _signal_some(sessions: Sessions, client: Client) -> bool:
-    """Signal those who wait longest. Whether there were any."""
+    """Signal those who wait longest. Whether there were any that could be told."""
     async with sessions.engine() as db:
         waiting = await pokes.waiting(db, GRACE, SIGNALS)
+    told: list[Poked] = []
     for poke in waiting:
-        match poke.kind:
-            case SourceKind.FLOW:
-                await flows.wake(client, poke)
-            case SourceKind.CAMPAIGN:
-                await campaigns.start(client, poke.workspace_id, poke.queue_id, poke.name, poke.slug)
-            case SourceKind.OUTBOX:
-                await outbox.wake(client, poke.workspace_id)
+        try:
+            await _signal(client, poke)
+        except RPCError as error:  # One workflow that can't be told must not hold up all others.
+            log.warning("A workflow could not be told", queue=str(poke.queue_id), error=str(error))
+        else:
+            told.append(poke)
         await asyncio.sleep(1 / SIGNALS)
-    if waiting:
+    if told:
         async with sessions.engine() as db:
-            await pokes.answered(db, waiting)
-    return bool(waiting)
+            await pokes.answered(db, told)
+    return bool(told)
+
+
+async def _signal(client: Client, poke: Poked) -> None:
+    match poke.kind:
+        case SourceKind.FLOW:
+            await flows.wake(client, poke)
+        case SourceKind.CAMPAIGN:
+            await campaigns.start(client, poke.workspace_id, poke.queue_id, poke.name, poke.slug)
+        case SourceKind.OUTBOX:
+            await outbox.wake(client, poke.workspace_id)

@@ -67,19 +67,25 @@ async def take(db: Db, queue_id: UUID, work: Work) -> None:
     await db.execute(_TAKE, {"queue": queue_id, "work": work})
 
 
+# Whoever holds a row is about to renew it, and will ring: nobody waits for it, however long it stays held.
 _TAKE_HEARD = text(
     """
     delete from pokes p
-    using unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
-        as h(queue_id, work, seq)
-    where p.queue_id = h.queue_id and p.work = h.work and p.seq <= h.seq
+    using (
+        select p.queue_id, p.work from pokes p
+        join unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
+            as h(queue_id, work, seq) on p.queue_id = h.queue_id and p.work = h.work and p.seq = h.seq
+        for update of p skip locked
+    ) heard
+    where p.queue_id = heard.queue_id and p.work = heard.work
     """
 )
 
 
 async def take_heard(db: Db, pokes: Sequence[Heard]) -> None:
-    """As the engine, for slices that are about to look. A poke that was renewed since stays."""
-    queues, works, seqs = zip(*sorted(pokes), strict=True)
+    """As the engine, for slices that are about to look. Only the number that was heard goes: one that was
+    renewed stays."""
+    queues, works, seqs = zip(*pokes, strict=True)
     await db.execute(_TAKE_HEARD, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
 
 
@@ -113,16 +119,18 @@ async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
 
 _ANSWERED = text(
     """
-    with told as (
-        select * from unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
-            as a(queue_id, work, seq)
+    with told as materialized (
+        select p.queue_id, p.work, p.seq = t.seq as same
+        from pokes p
+        join unnest(cast(:queues as uuid[]), cast(:works as text[]), cast(:seqs as bigint[]))
+            as t(queue_id, work, seq) on p.queue_id = t.queue_id and p.work = t.work
+        for update of p skip locked
     ),
-    answered as (
-        delete from pokes p using told t
-        where p.queue_id = t.queue_id and p.work = t.work and p.seq = t.seq
+    gone as (
+        delete from pokes p using told t where p.queue_id = t.queue_id and p.work = t.work and t.same
     )
     update pokes p set poked_at = clock_timestamp() from told t
-    where p.queue_id = t.queue_id and p.work = t.work and p.seq <> t.seq
+    where p.queue_id = t.queue_id and p.work = t.work and not t.same
     """
 )
 

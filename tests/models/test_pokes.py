@@ -158,6 +158,35 @@ async def test_who_is_poked_again_and_again_keeps_their_place(sessions: Sessions
     assert [p.queue_id for p in await waiting(sessions, grace=60)] == []
 
 
+async def test_nobody_waits_for_a_poke_that_somebody_is_about_to_renew(
+    sessions: Sessions, flow: UUID
+) -> None:
+    await poke(sessions, flow)
+    await poke(sessions, DEFAULT_WORKSPACE, Work.SEND)
+    seen = await waiting(sessions)
+    heard = [pokes.Heard(p.queue_id, p.work, p.seq) for p in seen]
+    async with sessions(DEFAULT_WORKSPACE) as frozen:
+        await frozen.execute(text("select poke(:flow, 'advance')"), {"flow": flow})
+        async with sessions.engine() as db:
+            await db.execute(text("set local lock_timeout = '1s'"))
+            await pokes.take_heard(db, heard)
+            await pokes.answered(db, seen)
+
+    assert [p.queue_id for p in await waiting(sessions)] == [flow]
+
+
+async def test_a_poke_that_got_its_number_before_another_and_was_committed_after_it_stays(
+    sessions: Sessions, flow: UUID
+) -> None:
+    await poke(sessions, flow)
+    [late] = await waiting(sessions)
+
+    async with sessions.engine() as db:
+        await pokes.take_heard(db, [pokes.Heard(flow, Work.ADVANCE, late.seq + 1)])
+
+    assert await waiting(sessions) == [late]
+
+
 async def test_a_flow_with_an_overdue_member_is_swept_up_once(sessions: Sessions, flow: UUID) -> None:
     assert await swept(sessions, 0) == 0  # Due, and not late.
     assert await swept(sessions) == 1
