@@ -129,13 +129,14 @@ class MessageActivities:
         async with self.sessions(queue.workspace_id) as db:
             workspace = await workspaces.get(db, queue.workspace_id)
             flow = await graphs(db, queue.id) if queue.kind is SourceKind.FLOW else {}
+            # Here, where nobody is poked: two transactions that take one poke and write the other's could
+            # wait for each other.
+            await pokes.take(db, queue.id, Work.SEND)
         source = Source(queue, workspace, after_messages(flow))
         async with self.sessions.batch(queue.workspace_id) as db:
-            await pokes.take(db, queue.id, Work.SEND)
             states = await ledger.recover(db, queue, now, self._reconcile_at(now))
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            due = await self._go_on(db, source, unknown)
-        await self._ring(queue, due)
+            await self._closed(db, source, unknown)
         done.unknown += len(unknown)
         return source
 
@@ -146,8 +147,7 @@ class MessageActivities:
             claim = await ledger.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after
             )
-            due = await self._go_on(db, source, claim.skipped)
-        await self._ring(queue, due)
+            await self._closed(db, source, claim.skipped)
         done.skipped += len(claim.skipped)
         return attempt, claim
 
@@ -347,29 +347,16 @@ class MessageActivities:
             await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
     async def _closed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
-        """Messages were closed in this transaction: those who waited for them go on, and it is told."""
-        if await self._go_on(db, source, closed):
-            pokes.poke(db, source.queue.id, Work.ADVANCE)
-
-    async def _go_on(self, db: Db, source: Source, closed: Sequence[UUID]) -> bool:
-        """Whether any of those who waited for these messages will be due somewhere."""
+        """Messages were closed in this transaction: those who waited for them go on, and if they will be due
+        somewhere, it is told."""
         queue = source.queue
         if not closed or queue.kind is not SourceKind.FLOW:
-            return False
+            return
         gone = await enrollments_moved.go_on(
             db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
         )
-        return gone.next_due_at is not None
-
-    async def _ring(self, queue: Queue, due: bool) -> None:
-        """Tell that members will be due, after the transaction that answered a poke itself.
-
-        Whoever moves members answers their poke and then pokes for us: in one transaction, we would wait for
-        each other. (If we die in between, the sweep finds them.)
-        """
-        if due:
-            async with self.sessions(queue.workspace_id) as db:
-                pokes.poke(db, queue.id, Work.ADVANCE)
+        if gone.next_due_at:
+            pokes.poke(db, queue.id, Work.ADVANCE)
 
     async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""
