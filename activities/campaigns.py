@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.slices import Timing, heartbeating
@@ -13,9 +14,12 @@ from domain.messages import SourceKind
 from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, messages, rows, segments, workspaces
+from models.queries import campaigns, ledger, messages, queued, rows, segments, workspaces
+from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 from models.segments import Segment
+
+FIRST_PAGE, LARGEST_PAGE = 4_000, 50_000  # Members whom a freeze queues in one transaction.
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,29 @@ class CampaignActivities:
 
     @activity.defn(name="freeze_audience")
     async def freeze(self, campaign: CampaignRef) -> int:
-        """Queue a message for everyone whom the segment picks now. Returns how many."""
-        now = self.clock.now()
-        async with heartbeating(), self.sessions(campaign.workspace_id) as db:
-            row = await rows.get(db, Campaign, campaign.campaign_id)
-            segment = await rows.get(db, Segment, row.segment_id)
-            workspace = await workspaces.get(db, campaign.workspace_id)
-            members = segments.members(
-                parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
-            )
-            return await campaigns.freeze(db, campaign.campaign_id, members, now)
+        """Queue a message for everyone whom the segment picks, page by page. Returns how many.
+
+        The first page is small, so that sending begins; each that follows is larger than what is sent
+        meanwhile.
+        """
+        size = FIRST_PAGE
+        async with heartbeating():
+            while True:
+                async with self.sessions(campaign.workspace_id) as db:
+                    frozen = await self._freeze_page(db, campaign, size)
+                if frozen.over:
+                    return frozen.queued
+                size = min(3 * size, LARGEST_PAGE)
+
+    async def _freeze_page(self, db: AsyncSession, campaign: CampaignRef, size: int) -> Frozen:
+        row = await rows.get(db, Campaign, campaign.campaign_id)
+        segment = await rows.get(db, Segment, row.segment_id)
+        workspace = await workspaces.get(db, campaign.workspace_id)
+        now = row.started_at or self.clock.now()  # The rule means the same people on every page.
+        members = segments.members(
+            parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
+        )
+        return await campaigns.freeze(db, campaign.campaign_id, members, size, now)
 
     @activity.defn(name="pause_campaign")
     async def pause(self, campaign: CampaignRef) -> bool:
@@ -106,7 +123,7 @@ class CampaignActivities:
                 now = self.clock.now()
                 async with self.sessions(campaign.workspace_id) as db:
                     await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
-                    skipped = await ledger.cancel(db, queue, now)
+                    skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 
     @activity.defn(name="tally_campaign")

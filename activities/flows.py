@@ -21,7 +21,17 @@ from domain.messages import SourceKind, Work
 from domain.segments import parse
 from models.base import Db, Sessions
 from models.flows import Enrollment
-from models.queries import enrollments, enrollments_moved, flows, ledger, pokes, rows, segments, workspaces
+from models.queries import (
+    enrollments,
+    enrollments_moved,
+    flows,
+    ledger,
+    pokes,
+    queued,
+    rows,
+    segments,
+    workspaces,
+)
 from models.queries.enrollments import Item, Place
 from models.queries.ledger import Queue
 from models.queries.ways import Graph, Graphs, Move, graphs
@@ -139,12 +149,12 @@ class FlowActivities:
                 now = self.clock.now()
                 async with self.sessions(flow.workspace_id) as db:
                     await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
-                    skipped = await ledger.cancel(db, queue, now)
+                    skipped = await queued.cancel(db, queue, now)
                     ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, now)
                 done.skipped += skipped
                 done.moved += ended
             async with self.sessions(flow.workspace_id) as db:
-                done.open = (await ledger.ahead(db, queue)).open
+                done.open = (await queued.ahead(db, queue)).open
         return done
 
     async def _round(

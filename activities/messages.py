@@ -34,12 +34,13 @@ from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
 from domain.workspaces import Cap, period_start
 from models.base import Db, Sessions
-from models.queries import enrollments_moved, ledger, pokes, workspaces
+from models.queries import campaigns, enrollments_moved, ledger, pokes, queued, workspaces
 from models.queries.ledger import Claimed, Queue, Settled
 from models.queries.ways import Move, after_messages, graphs
 from models.workspaces import Workspace
 
 CLAIM = 1000  # Rows a claim.
+PAGE_EVERY = 0.05  # Seconds between two looks for the next page of a freeze.
 AGAIN_AFTER = 0.5  # Seconds between two tries of what must not be given up.
 
 _STATES = {
@@ -98,7 +99,7 @@ class MessageActivities:
     async def send(self, queue: Queue) -> Slice:
         """Send what is due for one queue until the slice is over or nothing is due.
 
-        A flow's or an outbox's slice lingers for more; a campaign's is over when its queue is.
+        A flow's or an outbox's slice lingers for more; a campaign's is over when its audience is.
         """
         done, cursor, pace = Slice(), ledger.BEGINNING, Pace()
         async with heartbeating():
@@ -361,13 +362,21 @@ class MessageActivities:
     async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""
         if queue.kind is SourceKind.CAMPAIGN:
-            return False
+            return await self._freezing(queue)
         await asyncio.sleep(min(breath, glass.left))
         return await rest(rung, min(self.timing.linger, glass.left)) or glass.over
 
+    async def _freezing(self, campaign: Queue) -> bool:
+        """Whether some of the campaign's audience are still to be queued; if so, after a moment for them."""
+        async with self.sessions.batch(campaign.workspace_id) as db:
+            freezing = await campaigns.freezing(db, campaign.workspace_id, campaign.id)
+        if freezing:
+            await asyncio.sleep(PAGE_EVERY)
+        return freezing
+
     async def _look_ahead(self, queue: Queue, done: Slice) -> None:
         async with self.sessions.batch(queue.workspace_id) as db:
-            ahead = await ledger.ahead(db, queue)
+            ahead = await queued.ahead(db, queue)
         done.open, done.next_due_at, done.lease_left = ahead
 
     def _reconcile_at(self, now: datetime) -> datetime:

@@ -25,6 +25,7 @@ _FORGET = (
     """,
     "delete from message_events where workspace_id = :workspace and message_id in (select id from sent)",
     "delete from messages where workspace_id = :workspace and id in (select id from sent)",
+    "delete from queue where workspace_id = :workspace and message_id in (select id from sent)",
     """
     delete from enrollments where workspace_id = :workspace
         and (flow_id in (select id from made) or profile_id in (select id from theirs))

@@ -46,6 +46,7 @@ ENGINE_TABLES = (
     "flow_versions",
     "enrollments",
     "messages",
+    "queue",
     "message_events",
     "leases",
     "imports",

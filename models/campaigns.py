@@ -34,9 +34,10 @@ class Campaign(Base):
     template_id: Mapped[UUID]
     template_version_id: Mapped[UUID | None]  # Pinned at start.
     reason: Mapped[str | None]  # Why it failed, in words.
-    queued: Mapped[int | None]  # What the freeze wrote; None until the audience is frozen.
+    queued: Mapped[int | None]  # What the freeze has written so far; None until it begins.
+    frozen_to: Mapped[UUID | None]  # The last profile that it came to.
+    frozen_at: Mapped[datetime | None]  # When the whole audience was.
     started_at: Mapped[datetime | None]
-    frozen_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

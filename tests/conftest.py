@@ -11,7 +11,7 @@ from dev.temporal import NAMESPACE, Temporal
 from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
-from tests.support import Database, GivenClock, a_clone, a_server, make_template
+from tests.support import Database, GivenClock, a_clone, a_server, make_template, out_of_step
 from workflows.temporal import connect
 
 
@@ -28,10 +28,12 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[Database]:
-    """A migrated database of the test's own, for what needs real commits."""
+    """A migrated database of the test's own, for what needs real commits. What is left in it must add up."""
     clone = a_clone(postgres)
     yield clone
+    left = out_of_step(postgres, clone)
     postgres.drop_database(clone.name)
+    assert not left
 
 
 @pytest.fixture

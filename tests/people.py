@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.flows import Enrollment, Flow, FlowVersion
-from models.messages import Message
+from models.messages import Lease, Message, Queued
 from models.orders import Order, OrderRollup
 from models.profiles import Consent, Identity, Profile
 from models.templates import Template, TemplateVersion
@@ -75,6 +75,14 @@ async def a_message(
     bare = address if profile_id is None else None
     message = Message(**HERE, profile_id=profile_id, address=address, bare=bare, closed_at=closed, **known)
     db.add(message)
+    await db.flush()
+    if message.state == "queued":
+        db.add(Queued(**HERE, queue_id=message.queue_id, due_at=message.due_at, message_id=message.id))
+    elif message.closed_at is None:
+        message.attempt = uuid4()
+        db.add(
+            Lease(**HERE, id=message.attempt, queue_id=message.queue_id, message_ids=[message.id], until=NOON)
+        )
     await db.flush()
     return message.id
 

@@ -85,3 +85,31 @@ def a_clone(server: Postgres) -> Database:
     name = f"test_{next(CLONES)}"
     server.create_database(name, TEMPLATE)
     return Database(name, server.url(name, APP), server.url(name, ENGINE), server.url(name, OWNER))
+
+
+# What no constraint of the database holds: who has a turn, and who is held by a lease.
+_OUT_OF_STEP = (
+    """
+    select 'queued without a turn: ' || id from (
+        select workspace_id, queue_id, due_at, id from messages where state = 'queued' except table queue
+    )
+    """,
+    """
+    select 'a turn of what is not queued: ' || message_id from (
+        table queue except select workspace_id, queue_id, due_at, id from messages where state = 'queued'
+    )
+    """,
+    """
+    select state || ' without a lease: ' || id from messages m
+    where state in ('claimed', 'sending') and not exists (
+        select from leases l where l.workspace_id = m.workspace_id and l.id = m.attempt
+            and m.id = any(l.message_ids)
+    )
+    """,
+)
+
+
+def out_of_step(postgres: Postgres, database: Database) -> list[str]:
+    """Rows of the ledger that nobody would ever find, or that are found for nothing."""
+    with postgres.connect(database.name) as db:
+        return [said for asked in _OUT_OF_STEP for (said,) in db.execute(asked)]

@@ -89,12 +89,20 @@ class CampaignWorkflow:
         self.campaign = CampaignRef(run.workspace_id, run.campaign_id)
         self.queue = Queue(run.workspace_id, run.campaign_id, SourceKind.CAMPAIGN)
         self.now = replace(run.progress) if run.progress else Progress()
+        self.freezing = False
         self.done = False
 
     @workflow.run
     async def run(self, run: CampaignRun) -> Progress:
-        if run.progress or await self.begin():
+        if run.progress:
             await self.send()
+        elif await self.begin():
+            if workflow.patched("send-while-freezing"):
+                self.freezing = True
+                await asyncio.gather(self.freeze(), self.send())
+            else:
+                await self.freeze()
+                await self.send()
         if self.under_way and (self.now.open or self.paused):
             # The history is long enough. A cancel that comes now waits for what follows here.
             await workflow.wait_condition(lambda: workflow.all_handlers_finished() or not self.under_way)
@@ -109,12 +117,14 @@ class CampaignWorkflow:
         return self.now
 
     async def begin(self) -> bool:
-        """Draft to running, and the audience into the ledger. False when somebody else has begun."""
+        """Draft to running. False when somebody else has begun."""
         begun: Begun = await self.errand(CampaignActivities.begin, "begin")
         self.now.name, self.now.slices = begun.name, begun.slices
         self.enter(begun.state)
-        if not begun.started:
-            return False
+        return begun.started
+
+    async def freeze(self) -> None:
+        """The audience into the ledger, page by page, while the first of it are sent to."""
         try:
             self.now.queued = self.now.open = await workflow.execute_activity_method(
                 CampaignActivities.freeze,
@@ -133,31 +143,30 @@ class CampaignWorkflow:
                     **SLICE,
                 )
             )
-            return True
+        self.freezing = False
         self.tell()
-        return True
 
     async def send(self) -> None:
-        """Slice after slice while the ledger has something open and the campaign may send."""
-        while (self.now.open or self.paused) and not self.leaving:
+        """Slice after slice while the ledger has something open, or may have, and the campaign may send."""
+        while (self.now.open or self.paused or self.freezing) and not self.leaving:
             if self.paused:
                 await workflow.wait_condition(lambda: not self.paused or self.leaving)
                 continue
-            slices = self.now.slices if self.now.open > SMALL else 1
+            slices = self.now.slices if self.now.open > SMALL or self.freezing else 1
             done = await asyncio.gather(*(self.slice() for _ in range(slices)))
             for part in done:
                 self.now.add(part)
             last = done[-1]
             self.now.open = min(part.open for part in done)
             self.tell()
-            if self.now.open and all(part.idle for part in done):
+            if (self.now.open or self.freezing) and all(part.idle for part in done):
                 await self.sleep_until_something_can_move(last)
 
     async def slice(self) -> Slice:
         return await workflow.execute_activity_method(
             MessageActivities.send,
             self.queue,
-            summary=f"send, {self.now.open:,} open",
+            summary="send what is frozen" if self.freezing else f"send, {self.now.open:,} open",
             **SLICE,
         )
 
@@ -166,10 +175,10 @@ class CampaignWorkflow:
         waits = [timedelta(seconds=last.lease_left)] if last.lease_left is not None else []
         if last.next_due_at:
             waits.append(last.next_due_at - workflow.now())
-        state = self.now.state
+        state, freezing = self.now.state, self.freezing
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: self.now.state is not state or self.leaving,
+                lambda: self.now.state is not state or self.leaving or self.freezing is not freezing,
                 timeout=max(min(waits, default=timedelta(seconds=1)), timedelta(milliseconds=200)),
                 timeout_summary="next message due",
             )

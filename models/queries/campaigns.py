@@ -2,20 +2,20 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.campaigns import STARTABLE, CampaignState
+from domain.campaigns import STARTABLE, UNDER_WAY, CampaignState
 from domain.errors import Conflict
-from domain.messages import MessageState, SourceKind
-from models.base import bulk_id, changed
+from domain.messages import SourceKind
+from models.base import Db, bulk_id, changed
 from models.campaigns import Campaign
-from models.messages import Message
 from models.profiles import Profile
 from models.queries import rows
+from models.queries.queued import queue_up
 from models.templates import TemplateVersion
 
 
@@ -94,50 +94,75 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
     return (await db.scalars(begun)).one_or_none()
 
 
-async def freeze(db: AsyncSession, campaign_id: UUID, members: Select[UUID], now: datetime) -> int:
-    """Queue a message for each of the members (ids), and return how many the ledger holds.
+class Frozen(NamedTuple):
+    """How far a freeze has come."""
 
-    The count and the lines are committed together, so running it again adds nobody.
+    queued: int  # Messages, all in all.
+    over: bool  # Nobody is left, or the campaign was given up.
+
+
+async def freeze(
+    db: AsyncSession, campaign_id: UUID, members: Select[UUID], size: int, now: datetime
+) -> Frozen:
+    """Queue a message for each of the next `size` members (ids), in the order of their ids.
+
+    How far it came is committed with the lines, so that the next call goes on from there, whoever makes it:
+    nobody is queued twice, and after the last page running it again adds nobody.
     """
-    campaign = await rows.get(db, Campaign, campaign_id, lock=True)
-    if campaign.queued is not None:
-        return campaign.queued
-    audience = members.subquery()
-    lines = select(
-        bulk_id(),
-        literal(campaign.workspace_id),
-        literal(campaign.id),
-        literal(campaign.id),
-        literal(SourceKind.CAMPAIGN.value),
-        literal("send"),
-        audience.c[0],
-        literal(campaign.id),
-        literal("email"),
-        literal(campaign.message_class),
-        literal(campaign.template_version_id),
-        literal(MessageState.QUEUED.value),
-        literal(now),
+    campaign = await rows.get(db, Campaign, campaign_id)
+    if campaign.frozen_at or campaign.state not in UNDER_WAY:
+        return Frozen(campaign.queued or 0, over=True)
+    page = members.order_by(Profile.id).limit(size)
+    if campaign.frozen_to:
+        page = page.where(Profile.id > campaign.frozen_to)
+    audience = page.subquery()
+    written, turns = queue_up(
+        {
+            "id": bulk_id(),
+            "workspace_id": literal(campaign.workspace_id),
+            "queue_id": literal(campaign.id),
+            "source_id": literal(campaign.id),
+            "source_kind": literal(SourceKind.CAMPAIGN.value),
+            "step": literal("send"),
+            "profile_id": audience.c[0],
+            "occasion": literal(campaign.id),
+            "class": literal(campaign.message_class),
+            "template_version_id": literal(campaign.template_version_id),
+            "due_at": literal(now),
+        }
     )
-    written = insert(Message).from_select(_LINE, lines, include_defaults=False)
-    campaign.queued, campaign.frozen_at = await changed(db, written), now
-    return campaign.queued
+    last = select(written.c.profile_id).order_by(written.c.profile_id.desc()).limit(1).scalar_subquery()
+    counted = select(func.count(), last).select_from(written).add_cte(turns.cte("turns"))
+    found, to = (await db.execute(counted)).one()
+    over = found < size
+    # Not before, since whoever pauses the campaign writes this row, and must not wait for a page.
+    wrote = (
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(
+            queued=func.coalesce(Campaign.queued, 0) + found,
+            frozen_to=func.coalesce(to, Campaign.frozen_to),
+            frozen_at=now if over else None,
+        )
+        .returning(Campaign.queued)
+    )
+    return Frozen(await db.scalar(wrote) or 0, over)
 
 
-_LINE = [
-    "id",
-    "workspace_id",
-    "queue_id",
-    "source_id",
-    "source_kind",
-    "step",
-    "profile_id",
-    "occasion",
-    "channel",
-    "class",
-    "template_version_id",
-    "state",
-    "due_at",
-]
+_FREEZING = text(
+    f"""
+    select exists (
+        select from campaigns c where c.workspace_id = :workspace and c.id = :campaign
+            and c.state = '{CampaignState.RUNNING}' and c.frozen_at is null
+    )
+    """
+)
+
+
+async def freezing(db: Db, workspace_id: UUID, campaign_id: UUID) -> bool:
+    """Whether the campaign runs, and some of its audience are still to be queued."""
+    found = await db.execute(_FREEZING, {"workspace": workspace_id, "campaign": campaign_id})
+    return bool(next(iter(found.scalars())))
 
 
 async def move(

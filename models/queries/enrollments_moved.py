@@ -26,13 +26,13 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 from domain.flows import END, FlowState, Send, Step
-from domain.messages import MessageClass, MessageState, SourceKind
+from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed
 from models.flows import Enrollment, Flow
-from models.messages import Message
+from models.queries.queued import queue_up
 from models.queries.ways import Move
 
 _WAITS_FOR_MESSAGE = "message"
@@ -102,23 +102,23 @@ def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bo
     if arrival is not Send:
         return moving
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
-    lines = select(
-        bulk_id(bindparam("ids", type_=Text())),
-        workspace,
-        flow,
-        flow,
-        literal(SourceKind.FLOW.value),
-        bindparam("to", type_=Text()),
-        moved.c.profile_id,
-        moved.c.id,
-        moved.c.visit,
-        literal("email"),
-        literal(MessageClass.MARKETING.value),
-        bindparam("template", type_=Uuid()),
-        literal(MessageState.QUEUED.value),
-        now,
+    _, turns = queue_up(
+        {
+            "id": bulk_id(bindparam("ids", type_=Text())),
+            "workspace_id": workspace,
+            "queue_id": flow,
+            "source_id": flow,
+            "source_kind": literal(SourceKind.FLOW.value),
+            "step": bindparam("to", type_=Text()),
+            "profile_id": moved.c.profile_id,
+            "occasion": moved.c.id,
+            "visit": moved.c.visit,
+            "class": literal(MessageClass.MARKETING.value),
+            "template_version_id": bindparam("template", type_=Uuid()),
+            "due_at": now,
+        }
     )
-    return insert(Message).from_select(_LINE, lines, include_defaults=False)
+    return turns
 
 
 @cache
@@ -134,24 +134,6 @@ def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
     if arrival is Send:
         return {"waiting_for": _WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
     return {}
-
-
-_LINE = [
-    "id",
-    "workspace_id",
-    "queue_id",
-    "source_id",
-    "source_kind",
-    "step",
-    "profile_id",
-    "occasion",
-    "visit",
-    "channel",
-    "class",
-    "template_version_id",
-    "state",
-    "due_at",
-]
 
 
 def _note(move: Move, now: datetime) -> dict[str, str]:

@@ -16,7 +16,7 @@ import orjson
 from sqlalchemy import TextClause, text
 
 from domain.messages import MessageState, SourceKind
-from models.base import Db, changed
+from models.base import Db
 
 # A message that was refused this often before acceptance is given up. The pauses double up to an hour, so
 # that is about a day: an outage of a night fails nobody (RFC 5321, section 4.5.4.1, asks for patience).
@@ -117,14 +117,15 @@ verdict as materialized (select j.*, skip as reason from judged j),"""
 # leakproof would keep the wall from using the index of suppressions.
 _CLAIM = """
 with due as materialized (
-    select m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel, m.bare,
-        m.source_id, m.step, m.occasion, m.visit, m.resend
-    from messages m
-    where m.workspace_id = :workspace and m.queue_id = :queue and m.closed_at is null
-        and m.state = 'queued' and m.due_at <= :now
-        and (m.due_at, m.id) > (cast(:after_due as timestamptz), :after_id)
+    select q.ctid as turn, m.ctid as place, m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel,
+        m.bare, m.source_id, m.step, m.occasion, m.visit, m.resend
+    from queue q
+    join messages m on m.workspace_id = :workspace and m.id = q.message_id
+        and m.state = 'queued' and m.due_at = q.due_at
+    where q.workspace_id = :workspace and q.queue_id = :queue and q.due_at <= :now
+        and (q.due_at, q.message_id) > (cast(:after_due as timestamptz), :after_id)
         and {running}
-    order by m.due_at, m.id
+    order by q.due_at, q.message_id
     limit {limit}
     for update of m skip locked
 ),
@@ -218,16 +219,25 @@ decided as (
         address = coalesce(v.sent_to, m.address),
         tracked = v.tracked
     from verdict v
-    where m.workspace_id = :workspace and m.id = v.id
-    returning v.due_at::text as due_at, m.state, m.id, m.address, m.template_version_id,
+    where m.workspace_id = :workspace and m.ctid = v.place
+    returning v.turn, v.due_at, m.due_at as due_again, m.state, m.id, m.address, m.template_version_id,
         case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes
+),
+taken as (
+    delete from queue q using decided d where q.workspace_id = :workspace and q.ctid = d.turn
+),
+later as (
+    insert into queue (workspace_id, queue_id, due_at, message_id)
+    select :workspace, :queue, due_again, id from decided where state = 'queued'
 ),
 leased as (
     insert into leases (workspace_id, id, queue_id, message_ids, until)
     select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
     from decided where state = 'claimed' having count(*) > 0
 )
-select decided.*, (select count(*) from due) as found from decided order by due_at, id
+select state, id, address, template_version_id, attributes, tracked, holes,
+    (select count(*) from due) as found, (select max(due_at)::text from decided) as last
+from decided order by due_at, id
 """
 
 
@@ -269,10 +279,10 @@ async def claim(
     rows = (await db.execute(_claim(queue.kind, cap is not None, limit), values)).all()
     if not rows:
         return Claim([], [], 0, undecided=False, cursor=after)
-    claimed = [Claimed(*row[2:-1]) for row in rows if row[1] == MessageState.CLAIMED]
-    skipped = [row[2] for row in rows if row[1] == MessageState.SKIPPED]
-    found = rows[-1][-1]
-    return Claim(claimed, skipped, found, found > len(rows), (rows[-1][0], rows[-1][2]))
+    claimed = [Claimed(*row[1:7]) for row in rows if row[0] == MessageState.CLAIMED]
+    skipped = [row[1] for row in rows if row[0] == MessageState.SKIPPED]
+    _, last, *_, found, last_due = rows[-1]
+    return Claim(claimed, skipped, found, found > len(rows), (last_due, last))
 
 
 _MARK = """
@@ -318,15 +328,27 @@ async def mark(
     return set(rows.scalars())
 
 
-_PUT_BACK = """
-update messages m set
-    state = case when {given_up} then 'skipped' else 'queued' end,
-    reason = case when {given_up} then 'cancelled' end,
-    closed_at = case when {given_up} then cast(:now as timestamptz) end,
-    attempt = null
-where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
-    and m.state in ('claimed'{again})
-returning m.id, m.state
+# Those of the messages `done` that are queued again get a turn.
+_AGAIN = """
+again as (
+    insert into queue (workspace_id, queue_id, due_at, message_id)
+    select :workspace, queue_id, due_at, id from done where state = 'queued'
+)
+select id, state from done
+"""
+
+_PUT_BACK = f"""
+with done as (
+    update messages m set
+        state = case when {{given_up}} then 'skipped' else 'queued' end,
+        reason = case when {{given_up}} then 'cancelled' end,
+        closed_at = case when {{given_up}} then cast(:now as timestamptz) end,
+        attempt = null
+    where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
+        and m.state in ('claimed'{{again}})
+    returning m.id, m.state, m.queue_id, m.due_at
+),
+{_AGAIN}
 """
 
 
@@ -389,22 +411,25 @@ async def skip_unwritable(
 _BECOMES = f"case when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state end"
 _SETTLE = text(
     f"""
-    update messages m set
-        state = {_BECOMES},
-        reason = case when o.state = 'accepted' then null else o.reason end,
-        provider_id = coalesce(o.provider_id, m.provider_id),
-        due_at = case when {_BECOMES} = 'queued'
-            then :now + make_interval(
-                secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
-            else m.due_at end,
-        closed_at = case when {_BECOMES} = 'queued' then null else coalesce(m.closed_at, :now) end,
-        reconcile_at = case when o.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
-        attempt = case when {_BECOMES} = 'queued' then null else m.attempt end
-    from jsonb_to_recordset(cast(:outcomes as jsonb))
-        as o(id uuid, state text, provider_id text, reason text, retry_after float8)
-    where m.workspace_id = :workspace and m.id = o.id and m.attempt = :attempt
-        and (m.state = 'sending' or m.state = 'unknown' and o.state in ('accepted', 'failed'))
-    returning m.id, m.state
+    with done as (
+        update messages m set
+            state = {_BECOMES},
+            reason = case when o.state = 'accepted' then null else o.reason end,
+            provider_id = coalesce(o.provider_id, m.provider_id),
+            due_at = case when {_BECOMES} = 'queued'
+                then :now + make_interval(
+                    secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
+                else m.due_at end,
+            closed_at = case when {_BECOMES} = 'queued' then null else coalesce(m.closed_at, :now) end,
+            reconcile_at = case when o.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
+            attempt = case when {_BECOMES} = 'queued' then null else m.attempt end
+        from jsonb_to_recordset(cast(:outcomes as jsonb))
+            as o(id uuid, state text, provider_id text, reason text, retry_after float8)
+        where m.workspace_id = :workspace and m.id = o.id and m.attempt = :attempt
+            and (m.state = 'sending' or m.state = 'unknown' and o.state in ('accepted', 'failed'))
+        returning m.id, m.state, m.queue_id, m.due_at
+    ),
+    {_AGAIN}
     """
 )
 
@@ -479,24 +504,27 @@ async def drop_lease(db: Db, queue: Queue, attempt: UUID) -> None:
 
 
 _RECOVER = text(
-    """
+    f"""
     with ended as (
         delete from leases l
         where l.workspace_id = :workspace and l.queue_id = :queue and l.until < clock_timestamp()
         returning l.id, l.message_ids
     ),
-    held as (select e.id as attempt, unnest(e.message_ids) as id from ended e)
-    update messages m set
-        state = case m.state when 'claimed' then 'queued' else 'unknown' end,
-        attempt = case m.state when 'claimed' then null else m.attempt end,
-        reason = case m.state when 'claimed' then null
-            else 'the worker stopped before the answer was known' end,
-        closed_at = case m.state when 'claimed' then null else cast(:now as timestamptz) end,
-        reconcile_at = case m.state when 'claimed' then null else cast(:reconcile_at as timestamptz) end
-    from held h
-    where m.workspace_id = :workspace and m.id = h.id and m.attempt = h.attempt
-        and m.state in ('claimed', 'sending')
-    returning m.id, m.state
+    held as (select e.id as attempt, unnest(e.message_ids) as id from ended e),
+    done as (
+        update messages m set
+            state = case m.state when 'claimed' then 'queued' else 'unknown' end,
+            attempt = case m.state when 'claimed' then null else m.attempt end,
+            reason = case m.state when 'claimed' then null
+                else 'the worker stopped before the answer was known' end,
+            closed_at = case m.state when 'claimed' then null else cast(:now as timestamptz) end,
+            reconcile_at = case m.state when 'claimed' then null else cast(:reconcile_at as timestamptz) end
+        from held h
+        where m.workspace_id = :workspace and m.id = h.id and m.attempt = h.attempt
+            and m.state in ('claimed', 'sending')
+        returning m.id, m.state, m.queue_id, m.due_at
+    ),
+    {_AGAIN}
     """
 )
 
@@ -528,49 +556,3 @@ _DROP_FORGOTTEN = text("delete from leases where until < clock_timestamp() - int
 async def drop_forgotten_leases(db: Db) -> None:
     """Remove, as the engine, what workers left who died after their last message was settled."""
     await db.execute(_DROP_FORGOTTEN)
-
-
-_CANCEL = text(
-    """
-    with open as (
-        select id from messages
-        where workspace_id = :workspace and queue_id = :queue and closed_at is null and state = 'queued'
-        limit 20000 for update skip locked
-    )
-    update messages m set state = 'skipped', reason = 'cancelled', closed_at = :now
-    from open where m.workspace_id = :workspace and m.id = open.id
-    """
-)
-
-
-async def cancel(db: Db, queue: Queue, now: datetime) -> int:
-    """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
-    values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
-    return await changed(db, _CANCEL, values)
-
-
-_AHEAD = text(
-    """
-    select
-        (select count(*) from messages m where m.workspace_id = :workspace and m.queue_id = :queue
-            and m.closed_at is null) as open,
-        (select min(m.due_at) from messages m where m.workspace_id = :workspace and m.queue_id = :queue
-            and m.closed_at is null and m.state = 'queued') as next_due,
-        (select min(l.until) from leases l where l.workspace_id = :workspace and l.queue_id = :queue)
-            - clock_timestamp() as lease_left
-    """
-)
-
-
-class Ahead(NamedTuple):
-    """What a queue still holds."""
-
-    open: int
-    next_due_at: datetime | None  # The first queued message's; it may lie in the past.
-    lease_left: float | None  # Seconds until the first lease ends, negative when it has; None without leases.
-
-
-async def ahead(db: Db, queue: Queue) -> Ahead:
-    row = (await db.execute(_AHEAD, {"workspace": queue.workspace_id, "queue": queue.id})).one()
-    left = row.lease_left.total_seconds() if row.lease_left is not None else None
-    return Ahead(row.open, row.next_due, left)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
 from models.campaigns import Campaign
-from models.messages import Message, MessageEvent
+from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
 from models.queries import pokes
 
@@ -155,5 +155,7 @@ async def queue_tests(
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, rows))
+    here = {"workspace_id": campaign.workspace_id, "queue_id": campaign.workspace_id, "due_at": now}
+    await db.execute(insert(Queued), [{**here, "message_id": id_} for id_ in ids])
     pokes.poke(db, campaign.workspace_id, Work.SEND)
     return ids

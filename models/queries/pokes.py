@@ -167,17 +167,19 @@ _OVERDUE = text(
         union all select w.id, w.id from workspaces w
     ) q
     where exists (
-        select from messages m where m.workspace_id = q.workspace_id and m.queue_id = q.id
-            and m.closed_at is null and m.due_at < :late
+        select from queue t where t.workspace_id = q.workspace_id and t.queue_id = q.id and t.due_at < :late
+    ) or exists (
+        select from leases l where l.workspace_id = q.workspace_id and l.queue_id = q.id
+            and l.until < clock_timestamp()
     )
     union all
     -- A campaign under way has a workflow, unless somebody ended it by hand: then it is started again.
     select c.id, c.workspace_id, 'send' from campaigns c
     where c.started_at < :late and (
         c.state in ('running', 'paused')
-        or c.state in ('cancelled', 'failed') and exists (
-            select from messages m where m.workspace_id = c.workspace_id and m.queue_id = c.id
-                and m.closed_at is null
+        or c.state in ('cancelled', 'failed') and (
+            exists (select from queue t where t.workspace_id = c.workspace_id and t.queue_id = c.id)
+            or exists (select from leases l where l.workspace_id = c.workspace_id and l.queue_id = c.id)
         )
     )
     on conflict (queue_id, work) do nothing

@@ -61,13 +61,18 @@ _FORGET_MESSAGES = text(
     locked as (
         select m.id from messages m join theirs on theirs.id = m.id
         where m.workspace_id = {HERE} order by m.id for no key update of m
+    ),
+    forgotten as (
+        update messages m set address = null, bare = null, holes = null, detail = null,
+            reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
+            state = case m.state when '{MessageState.CLAIMED}' then '{MessageState.QUEUED}' else m.state end,
+            attempt = case m.state when '{MessageState.CLAIMED}' then null else m.attempt end
+        from locked
+        where m.workspace_id = {HERE} and m.id = locked.id
+        returning m.workspace_id, m.queue_id, m.due_at, m.id, old.state <> new.state as let_go
     )
-    update messages m set address = null, bare = null, holes = null, detail = null,
-        reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
-        state = case m.state when '{MessageState.CLAIMED}' then '{MessageState.QUEUED}' else m.state end,
-        attempt = case m.state when '{MessageState.CLAIMED}' then null else m.attempt end
-    from locked
-    where m.workspace_id = {HERE} and m.id = locked.id
+    insert into queue (workspace_id, queue_id, due_at, message_id)
+    select workspace_id, queue_id, due_at, id from forgotten where let_go
     """
 )
 _FORGET_PROGRAMS = text(

@@ -29,7 +29,11 @@ _DECIDE = text(
             case when profile_id is null then holes end, 'queued', :now, expires_at
         from decided where unknown_policy = 'resend' and state = 'unknown' and resend = 0
         on conflict do nothing
-        returning workspace_id
+        returning workspace_id, queue_id, due_at, id
+    ),
+    queued as (
+        insert into queue (workspace_id, queue_id, due_at, message_id)
+        select workspace_id, queue_id, due_at, id from resent
     ),
     poked as (
         insert into pokes (queue_id, work, workspace_id)

@@ -244,8 +244,8 @@ async def test_a_template_that_can_not_be_used_at_all_skips_its_messages_and_no_
         assert await column(db, "detail", broken)
 
 
-# Which transaction it is, counted from the end: mark, settle, look ahead.
-MARK, SETTLE = 2, 1
+# Which transaction it is, counted from the end: mark, settle, look for a freeze, look ahead.
+MARK, SETTLE = 3, 2
 
 
 async def nth(sessions: Sessions, from_the_end: int) -> int:

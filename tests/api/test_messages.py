@@ -8,7 +8,7 @@ from httpx2 import AsyncClient
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.messages import Message, MessageEvent
+from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
 from tests.api.support import V1, a_campaign, a_profile, a_template, refusal
 
@@ -42,6 +42,9 @@ async def a_message(
         message = Message(**(line | values))
         db.add(message)
         await db.flush()
+        if message.state == "queued":
+            here = {"workspace_id": DEFAULT_WORKSPACE, "queue_id": UUID(campaign), "due_at": NOW}
+            db.add(Queued(message_id=message.id, **here))
         return message.id
 
 

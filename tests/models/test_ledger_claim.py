@@ -14,7 +14,7 @@ from domain.messages import MessageState, Skip, SourceKind
 from domain.profiles import ConsentState, Purpose, SuppressionReason
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions, enter
-from models.queries import ledger, profiles, profiles_erased, profiles_merged
+from models.queries import ledger, profiles, profiles_erased, profiles_merged, queued
 from models.queries.ledger import Cap, Claim, Cursor, Queue
 from tests.people import a_person
 from tests.sending import (
@@ -356,7 +356,7 @@ async def test_a_queue_of_another_workspace_holds_nothing(sessions: Sessions) ->
         assert (await claimed(db, Queue(elsewhere, queue.id, queue.kind))).found == 0
         # Even where somebody names the right workspace behind the wrong wall.
         await enter(db, elsewhere)
-        assert (await ledger.ahead(db, queue)).open == 0
+        assert (await queued.ahead(db, queue)).open == 0
 
 
 async def test_messages_are_claimed_in_the_order_in_which_they_are_due(db: AsyncSession) -> None:

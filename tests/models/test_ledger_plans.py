@@ -66,7 +66,7 @@ async def a_frozen_campaign(sessions: Sessions) -> Queue:
         campaign = await a_draft(db)
         await campaigns.begin(db, campaign.id, NOW)
         members = segments.members(parse(EVERYBODY), **MANNERS)
-        assert await campaigns.freeze(db, campaign.id, members, NOW) == CROWD
+        assert await campaigns.freeze(db, campaign.id, members, 2 * CROWD, NOW) == (CROWD, True)
     return Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)
 
 

@@ -115,6 +115,7 @@ async def test_a_message_is_sent_again_once(sessions: Sessions) -> None:
             "update messages set state = 'unknown', closed_at = :now, reconcile_at = :now where resend = 1"
         )
         await db.execute(text(again), {"now": NOW})
+        await db.execute(text("delete from queue"))
 
     assert await decided(sessions) == (0, 1)
     assert await lines(sessions, "state") == ["unknown", "unknown"]

@@ -22,8 +22,8 @@ from tests.support import Database
 BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
 OUTSIDE = {*QUEUE_TABLES, *BOOKKEEPING}
 TENANT_TABLES = set(metadata().tables) - OUTSIDE
-# Leases live for seconds, and caps are counted by the million: no foreign key is checked for them.
-UNBOUND = {"leases", "cap_counters"}
+# Leases live for seconds, and caps and turns come by the million: no foreign key is checked for them.
+UNBOUND = {"leases", "cap_counters", "queue"}
 SETTING = "nullif(current_setting('app.workspace'::text,true),''::text)"
 
 

@@ -32,6 +32,7 @@ TENANT_TABLES = {
     "import_chunks": ("workspace_id",),
     "import_keys": ("workspace_id",),
     "messages": ("workspace_id", "id"),
+    "queue": ("workspace_id", "message_id"),
     "order_rollups": ("workspace_id",),
     "orders": ("workspace_id", "id"),
     "rejected_rows": ("workspace_id",),
@@ -348,27 +349,38 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "import_id", "key", name=op.f("pk_import_keys")),
     )
     op.create_table(
+        "queue",
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("queue_id", sa.UUID(), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("message_id", sa.UUID(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "queue_id", "due_at", "message_id", name=op.f("pk_queue")),
+    )
+    op.create_table(
         "messages",
         sa.Column("workspace_id", sa.UUID(), nullable=False),
         sa.Column("id", sa.UUID(), server_default=sa.text("uuidv7()"), nullable=False),
         sa.Column("queue_id", sa.UUID(), nullable=False),
         sa.Column("source_id", sa.UUID(), nullable=False),
-        sa.Column("source_kind", sa.Text(), nullable=False),
-        sa.Column("step", sa.Text(), nullable=False),
-        sa.Column("profile_id", sa.UUID(), nullable=True),
         sa.Column("occasion", sa.UUID(), nullable=False),
+        sa.Column("template_version_id", sa.UUID(), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column(
+            "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
         sa.Column("visit", sa.Integer(), server_default="0", nullable=False),
         sa.Column("resend", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("state", sa.Text(), server_default="queued", nullable=False),
+        sa.Column("source_kind", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
         sa.Column("channel", sa.Text(), nullable=False),
         sa.Column("class", sa.Text(), nullable=False),
-        sa.Column("template_version_id", sa.UUID(), nullable=False),
+        sa.Column("profile_id", sa.UUID(), nullable=True),
         sa.Column("bare", sa.Text(), nullable=True),
         sa.Column("address", sa.Text(), nullable=True),
-        sa.Column("state", sa.Text(), server_default="queued", nullable=False),
-        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("expires_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("attempt", sa.UUID(), nullable=True),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("claimed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("marked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("closed_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
@@ -381,9 +393,6 @@ def upgrade() -> None:
         sa.Column("fate", sa.Text(), nullable=True),
         sa.Column("opened_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("clicked_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column(
-            "created_at", postgresql.TIMESTAMP(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
         sa.CheckConstraint(
             "(closed_at is null) = (state in ('queued', 'claimed', 'sending'))",
             name=op.f("ck_messages_closed"),
@@ -411,13 +420,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("workspace_id", "id", name=op.f("pk_messages")),
         postgresql_with={"fillfactor": "30"},
-    )
-    op.create_index(
-        "ix_messages_queue",
-        "messages",
-        ["workspace_id", "queue_id", "due_at", "id"],
-        unique=False,
-        postgresql_where=sa.text("closed_at is null"),
     )
     op.create_index(
         "ix_messages_reconcile",
@@ -535,6 +537,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("queued", sa.Integer(), nullable=True),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("frozen_to", sa.UUID(), nullable=True),
         sa.Column("frozen_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("finished_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column(

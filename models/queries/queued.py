@@ -1,0 +1,92 @@
+"""The queue: messages that wait for their turn, and what a queue still holds."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import CTE, ColumnElement, Insert, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.campaigns import UNDER_WAY
+from domain.messages import MessageState
+from models.base import Db, changed, one_of
+from models.messages import Message, Queued
+from models.queries.ledger import Queue
+
+
+def queue_up(lines: Mapping[str, ColumnElement[Any]]) -> tuple[CTE, Insert]:
+    """What writes a line of the ledger for each row of a query, and the statement that does so and gives each
+    its turn in the queue.
+
+    `lines` are the query's columns under the names of the ledger's.
+    """
+    values = {**lines, "channel": literal("email"), "state": literal(MessageState.QUEUED.value)}
+    written = (
+        insert(Message)
+        .from_select([*values], select(*values.values()), include_defaults=False)
+        .returning(Message.workspace_id, Message.queue_id, Message.due_at, Message.id, Message.profile_id)
+        .cte("written")
+    )
+    turns = select(written.c.workspace_id, written.c.queue_id, written.c.due_at, written.c.id)
+    return written, insert(Queued).from_select(_TURN, turns)
+
+
+_TURN = ["workspace_id", "queue_id", "due_at", "message_id"]
+
+_CANCEL = text(
+    """
+    with open as materialized (
+        select m.ctid as place, m.id
+        from queue q
+        join messages m on m.workspace_id = :workspace and m.id = q.message_id and m.state = 'queued'
+        where q.workspace_id = :workspace and q.queue_id = :queue
+        limit 20000 for update of m skip locked
+    ),
+    skipped as (
+        update messages m set state = 'skipped', reason = 'cancelled', closed_at = :now
+        from open where m.workspace_id = :workspace and m.ctid = open.place
+        returning m.id, m.due_at
+    )
+    delete from queue q using skipped s
+    where q.workspace_id = :workspace and q.queue_id = :queue and q.due_at = s.due_at and q.message_id = s.id
+    """
+)
+
+
+async def cancel(db: Db, queue: Queue, now: datetime) -> int:
+    """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
+    values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
+    return await changed(db, _CANCEL, values)
+
+
+# While a campaign's audience is still being frozen, somebody may have a turn at any moment.
+_AHEAD = text(
+    f"""
+    select
+        (select count(*) from queue q where q.workspace_id = :workspace and q.queue_id = :queue)
+            + (select count(*) from leases l cross join lateral unnest(l.message_ids) u(id)
+                join messages m on m.workspace_id = :workspace and m.id = u.id and m.attempt = l.id
+                    and m.closed_at is null
+                where l.workspace_id = :workspace and l.queue_id = :queue)
+            + (select count(*) from campaigns c where c.workspace_id = :workspace and c.id = :queue
+                and c.frozen_at is null and {one_of("c.state", UNDER_WAY)}) as open,
+        (select min(q.due_at) from queue q where q.workspace_id = :workspace and q.queue_id = :queue)
+            as next_due,
+        (select min(l.until) from leases l where l.workspace_id = :workspace and l.queue_id = :queue)
+            - clock_timestamp() as lease_left
+    """
+)
+
+
+class Ahead(NamedTuple):
+    """What a queue still holds."""
+
+    open: int  # One at least while a campaign's audience is being frozen.
+    next_due_at: datetime | None  # The first queued message's; it may lie in the past.
+    lease_left: float | None  # Seconds until the first lease ends, negative when it has; None without leases.
+
+
+async def ahead(db: Db, queue: Queue) -> Ahead:
+    row = (await db.execute(_AHEAD, {"workspace": queue.workspace_id, "queue": queue.id})).one()
+    left = row.lease_left.total_seconds() if row.lease_left is not None else None
+    return Ahead(row.open, row.next_due, left)
