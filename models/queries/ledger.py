@@ -101,15 +101,16 @@ counted as (
     returning profile_id
 ),
 verdict as materialized (
-    select j.*, case when skip is null and later is null and class = 'marketing'
-        and person_id not in (select profile_id from counted) then 'capped' else skip end as reason
-    from judged j
+    select id, turn, place, due_at, sent_to, attributes, tracked, later,
+        case when skip is null and later is null and class = 'marketing'
+            and person_id not in (select profile_id from counted) then 'capped' else skip end as reason
+    from judged
     -- A person's second message of one batch waits for the next: the counter moves one at a time.
     where class <> 'marketing' or nth = 1 or skip is not null or later is not null
 ),"""
 
 _NO_CAP = """
-verdict as materialized (select j.*, skip as reason from judged j),"""
+verdict as (select j.*, skip as reason from judged j),"""
 
 # Each message looks up its person, address and what stands against it, by index and one by one: laterals
 # with a limit and scalar subqueries leave the planner no other way, whatever it believes of a ledger that
@@ -165,7 +166,7 @@ reached as materialized (
     ) c
 ),
 judged as materialized (
-    select r.*,
+    select r.id, r.turn, r.place, r.due_at, r.person_id, r.channel, r.class, r.sent_to, r.attributes,
         case
             when r.erased_at is not null then 'erased'
             when r.expires_at <= :now then 'too late'

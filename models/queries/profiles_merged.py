@@ -133,17 +133,18 @@ _MERGE = [
                 and exists (select from enrollments s where s.workspace_id = {HERE}
                     and s.profile_id in {_also("survivor")} and s.flow_id = e.flow_id and s.entry = e.entry)
             returning e.id, e.profile_id
-        ),
-        skipped as (
-            update messages m set state = '{MessageState.SKIPPED}', reason = '{Skip.MERGED}', closed_at = :now
-            from same
-            where m.workspace_id = {HERE} and m.profile_id = same.profile_id and m.occasion = same.id
-                and m.state = '{MessageState.QUEUED}'
-            returning m.queue_id, m.due_at, m.id
         )
-        delete from queue q using skipped s
-        where q.workspace_id = {HERE} and q.queue_id = s.queue_id and q.due_at = s.due_at
-            and q.message_id = s.id
+        update messages m set state = '{MessageState.SKIPPED}', reason = '{Skip.MERGED}', closed_at = :now
+        from same
+        where m.workspace_id = {HERE} and m.profile_id = same.profile_id and m.occasion = same.id
+            and m.state = '{MessageState.QUEUED}'
+        """,
+        # By a statement of its own, which sees the turn of a message that was put back meanwhile.
+        f"""
+        delete from queue q using messages m
+        where m.workspace_id = {HERE} and m.profile_id in {_also("alias")} and m.reason = '{Skip.MERGED}'
+            and q.workspace_id = {HERE} and q.queue_id = m.queue_id and q.due_at = m.due_at
+            and q.message_id = m.id
         """,
         # At last, and the alias's own aliases with it: a chain would have to be walked by everyone.
         f"""

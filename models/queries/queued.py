@@ -36,19 +36,19 @@ _TURN = ["workspace_id", "queue_id", "due_at", "message_id"]
 _CANCEL = text(
     """
     with open as materialized (
-        select m.ctid as place, m.id
+        select q.ctid as turn, m.ctid as place
         from queue q
-        join messages m on m.workspace_id = :workspace and m.id = q.message_id and m.state = 'queued'
+        join messages m on m.workspace_id = :workspace and m.id = q.message_id
+            and m.state = 'queued' and m.due_at = q.due_at
         where q.workspace_id = :workspace and q.queue_id = :queue
         limit 20000 for update of m skip locked
     ),
     skipped as (
         update messages m set state = 'skipped', reason = 'cancelled', closed_at = :now
         from open where m.workspace_id = :workspace and m.ctid = open.place
-        returning m.id, m.due_at
+        returning open.turn
     )
-    delete from queue q using skipped s
-    where q.workspace_id = :workspace and q.queue_id = :queue and q.due_at = s.due_at and q.message_id = s.id
+    delete from queue q using skipped s where q.workspace_id = :workspace and q.ctid = s.turn
     """
 )
 

@@ -1,8 +1,8 @@
 """Record a finished run of each workflow for `test_histories.py`: `python -m tests.workflows.record`.
 
 Do so when a workflow has changed on purpose. Runs that are under way replay on the new code, so a change that
-the old recordings do not survive strands them: it belongs behind `workflow.patched`. A recording that no scene
-is named after was made by earlier code, and stays as long as its runs may be under way.
+the old recordings do not survive strands them: it belongs behind `workflow.patched`. A recording that no
+scene is named after was made by earlier code, and stays as long as its runs may be under way.
 """
 
 import asyncio
