@@ -143,16 +143,18 @@ class FlowActivities:
         """End the journeys of an archived flow, and skip what it had not sent."""
         done = Slice()
         queue = Queue(flow.workspace_id, flow.flow_id, SourceKind.FLOW)
+        after, more = enrollments.FIRST, True
         async with heartbeating():
-            ended = skipped = 1
-            while ended or skipped:
+            while more:
                 now = self.clock.now()
-                async with self.sessions(flow.workspace_id) as db:
+                async with self.sessions.batch(flow.workspace_id) as db:
                     await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
                     skipped = await queued.cancel(db, queue, now)
-                    ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, now)
+                    ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, after, now)
                 done.skipped += skipped
-                done.moved += ended
+                done.moved += ended.journeys
+                # Once more after the last page: a member who was just moving on may have left a message.
+                after, more = ended.last or after, bool(ended.last or skipped)
             async with self.sessions(flow.workspace_id) as db:
                 done.open = (await queued.ahead(db, queue)).open
         return done

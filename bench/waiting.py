@@ -19,8 +19,12 @@ _WAIT = """
         (workspace_id, flow_id, version_id, profile_id, entry, step, due_at, entered_at, history)
     select workspace_id, %(flow)s, (select version_id from flows where id = %(flow)s), id, 'once', 'wait',
         now() + interval '1 day' + random() * interval '29 days', now(),
-        jsonb_build_array(jsonb_build_object('at', now(), 'from', 'start', 'to', 'wait', 'why', 'entered'))
+        '[["2026-11-26T01:02:03Z", "start", "wait", "entered"]]'
     from profiles limit %(size)s
+"""
+_AGENDA = """
+    insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
+    select workspace_id, version_id, step, due_at, id from enrollments
 """
 _PROFILES = """
     insert into profiles (workspace_id, attributes)
@@ -72,6 +76,7 @@ def settle(stack: Stack, flow_id: UUID, size: int) -> None:
     with stack.postgres.connect(DATABASE) as db:
         db.execute(_PROFILES, values)
         db.execute(_WAIT, values)
+        db.execute(_AGENDA)
         db.execute("vacuum analyze")
         db.execute("checkpoint")
         with db.transaction():

@@ -27,9 +27,13 @@ _FORGET = (
     "delete from messages where workspace_id = :workspace and id in (select id from sent)",
     "delete from queue where workspace_id = :workspace and message_id in (select id from sent)",
     """
-    delete from enrollments where workspace_id = :workspace
+    create temporary table journeys on commit drop as
+    select id from enrollments where workspace_id = :workspace
         and (flow_id in (select id from made) or profile_id in (select id from theirs))
+    for update
     """,
+    "delete from agenda where workspace_id = :workspace and enrollment_id in (select id from journeys)",
+    "delete from enrollments where workspace_id = :workspace and id in (select id from journeys)",
     "delete from campaigns where workspace_id = :workspace and id in (select id from made)",
     "delete from flow_versions where workspace_id = :workspace and flow_id in (select id from made)",
     "delete from flows where workspace_id = :workspace and id in (select id from made)",

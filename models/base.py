@@ -45,6 +45,7 @@ ENGINE_TABLES = (
     "flows",
     "flow_versions",
     "enrollments",
+    "agenda",
     "messages",
     "queue",
     "message_events",

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.flows import FlowState
@@ -58,15 +58,8 @@ class Enrollment(Base):
             ["workspace_id", "version_id"], ["flow_versions.workspace_id", "flow_versions.id"]
         ),
         UniqueConstraint("workspace_id", "flow_id", "profile_id", "entry"),
-        Index(
-            "ix_enrollments_agenda",
-            "workspace_id",
-            "version_id",
-            "step",
-            "due_at",
-            postgresql_where=text("ended_at is null"),
-        ),
-        {"postgresql_with": {"fillfactor": "70"}},
+        # No index knows of anything that a move changes, and the page has room: so moves are HOT updates.
+        {"postgresql_with": {"fillfactor": "20"}},
     )
 
     workspace_id: Mapped[Tenant]
@@ -74,13 +67,29 @@ class Enrollment(Base):
     flow_id: Mapped[UUID]
     version_id: Mapped[UUID]
     profile_id: Mapped[UUID]
-    entry: Mapped[str]  # What tells two journeys of one profile apart: the order's key, or "once".
-    properties: Mapped[Json] = mapped_column(server_default="{}")  # Of the event that let them in.
-    step: Mapped[str]
-    visit: Mapped[int] = mapped_column(server_default="0")  # Counts the messages so far: passes of a loop.
-    due_at: Mapped[datetime | None]  # None while it waits for something other than time, and at the end.
-    waiting_for: Mapped[str | None]
-    history: Mapped[list[Any]] = mapped_column(server_default="[]")
     entered_at: Mapped[datetime]
+    visit: Mapped[int] = mapped_column(server_default="0")  # Counts the messages so far: passes of a loop.
+    entry: Mapped[str]  # What tells two journeys of one profile apart: the order's key, or "once".
+    step: Mapped[str]
+    due_at: Mapped[datetime | None]  # None while it waits for something other than time, and at the end.
     ended_at: Mapped[datetime | None]
+    waiting_for: Mapped[str | None]
     outcome: Mapped[str | None]
+    properties: Mapped[Json] = mapped_column(server_default="{}")  # Of the event that let them in.
+    history: Mapped[list[Any]] = mapped_column(server_default="[]")  # Of each move: when, from, to, and why.
+
+
+class Agenda(Base):
+    """How those who are due are found: a row for each enrollment under way that has a `due_at`, and no other.
+
+    The enrollment is the truth, and is locked before its row here is written. There are no foreign keys:
+    they would lock version and enrollment for each row, to check what the same transaction has just read.
+    """
+
+    __tablename__ = "agenda"
+
+    workspace_id: Mapped[Tenant]
+    version_id: Mapped[UUID] = mapped_column(primary_key=True)
+    step: Mapped[str] = mapped_column(primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(primary_key=True)
+    enrollment_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -11,6 +11,7 @@ from dev.temporal import NAMESPACE, Temporal
 from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
+from tests.people import nobody_is_astray
 from tests.support import Database, GivenClock, a_clone, a_server, make_template, out_of_step
 from workflows.temporal import connect
 
@@ -64,6 +65,8 @@ async def db(shared_sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """A transaction in the default workspace that is rolled back. It is not in `database`."""
     async with shared_sessions(DEFAULT_WORKSPACE) as transaction:
         yield transaction
+        if transaction.is_active:
+            await nobody_is_astray(transaction)
         await transaction.rollback()
 
 

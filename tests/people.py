@@ -107,7 +107,38 @@ async def a_journey(
     )
     db.add(journey)
     await db.flush()
+    await write_the_agenda(db)
     return journey.id
+
+
+async def write_the_agenda(db: AsyncSession) -> None:
+    """For a test that wrote enrollments by hand: the agenda follows."""
+    for statement in _WRITE_THE_AGENDA:
+        await db.execute(text(statement))
+
+
+async def nobody_is_astray(db: AsyncSession) -> None:
+    """The agenda holds exactly those who are due. Every test ends with this, or with `out_of_step`."""
+    assert await rows(db, ASTRAY) == []
+
+
+_DUE = """
+    select workspace_id, version_id, step, due_at, id from enrollments
+    where ended_at is null and due_at is not null
+"""
+_LISTED = "select workspace_id, version_id, step, due_at, enrollment_id from agenda"
+_WRITE_THE_AGENDA = (
+    f"""
+    delete from agenda where (workspace_id, version_id, step, due_at, enrollment_id) in (
+        {_LISTED} except {_DUE})
+    """,
+    f"""
+    insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
+    ({_DUE}) except {_LISTED}
+    """,
+)
+# Who is due and not on the agenda, and who is on it and not due.
+ASTRAY = f"(({_DUE}) except {_LISTED}) union all ({_LISTED} except ({_DUE}))"
 
 
 async def an_order(

@@ -12,6 +12,7 @@ from dev.migrations import migrate
 from dev.places import ROOT
 from dev.postgres import APP, ENGINE, OWNER, Postgres
 from dev.process import StackError
+from tests.people import ASTRAY
 
 TEMPLATE = "campanile_template"
 CLONES = count(1)
@@ -106,6 +107,7 @@ _OUT_OF_STEP = (
             and m.id = any(l.message_ids)
     )
     """,
+    f"select 'due and not on the agenda, or the reverse: ' || id from ({ASTRAY})",
 )
 
 

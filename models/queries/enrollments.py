@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Select, and_, func, literal, select, text
+from sqlalchemy import Select, and_, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import START, Branch, Send
 from domain.messages import Work
 from models.base import Db, bulk_id, changed
-from models.flows import Enrollment, Flow, FlowVersion
+from models.flows import Agenda, Enrollment, Flow
 from models.profiles import Profile
 from models.queries import enrollments_moved, pokes
+from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ways import entrance
 
 _AT_ONCE = 2_000  # So many who enter together go to the first step at once; the rest are moved as others are.
@@ -44,22 +45,26 @@ _ENROLL = text(
     with flow as materialized (
         select * from flows f
         where f.workspace_id = :workspace and f.id = :flow and f.state in ('live', 'paused') for share
+    ),
+    entered as (
+        insert into enrollments
+            (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
+        select distinct on (one.person_id, one.entry)
+            f.workspace_id, f.id, f.version_id, one.person_id, one.entry, who.properties, '{START}',
+            cast(:now as timestamptz), cast(:now as timestamptz)
+        from jsonb_to_recordset(cast(:entries as jsonb)) as who(profile_id uuid, entry text, properties jsonb)
+        cross join flow f
+        join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
+        join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
+        cross join lateral (
+            select {_PERSON} as person_id,
+                case v.definition ->> 'reentry' when 'always' then who.entry else '{_ONCE}' end as entry
+        ) one
+        where {_NEW}
+        on conflict (workspace_id, flow_id, profile_id, entry) do nothing
+        returning workspace_id, version_id, step, due_at, id
     )
-    insert into enrollments
-        (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
-    select distinct on (one.person_id, one.entry)
-        f.workspace_id, f.id, f.version_id, one.person_id, one.entry, who.properties, '{START}',
-        cast(:now as timestamptz), cast(:now as timestamptz)
-    from jsonb_to_recordset(cast(:entries as jsonb)) as who(profile_id uuid, entry text, properties jsonb)
-    cross join flow f
-    join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
-    join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
-    cross join lateral (
-        select {_PERSON} as person_id,
-            case v.definition ->> 'reentry' when 'always' then who.entry else '{_ONCE}' end as entry
-    ) one
-    where {_NEW}
-    on conflict (workspace_id, flow_id, profile_id, entry) do nothing
+    insert into agenda (workspace_id, version_id, step, due_at, enrollment_id) select * from entered
     """
 )
 
@@ -90,7 +95,11 @@ _ENTER_BY_ORDERS = text(
         where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[])) and {_NEW}
         order by f.id, one.person_id, one.entry, o.ordered_at, o.id
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
-        returning flow_id
+        returning workspace_id, flow_id, version_id, step, due_at, id
+    ),
+    due as (
+        insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
+        select workspace_id, version_id, step, due_at, id from entered
     )
     select flow_id, count(*) as entered from entered group by flow_id order by flow_id
     """
@@ -170,7 +179,20 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
         "due_at",
         "entered_at",
     ]
-    return await changed(db, insert(Enrollment).from_select(columns, entries).on_conflict_do_nothing())
+    entered = (
+        insert(Enrollment)
+        .from_select(columns, entries)
+        .on_conflict_do_nothing()
+        .returning(
+            Enrollment.workspace_id,
+            Enrollment.version_id,
+            Enrollment.step,
+            Enrollment.due_at,
+            Enrollment.id,
+        )
+        .cte("entered")
+    )
+    return await changed(db, insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered)))
 
 
 class Item(NamedTuple):
@@ -190,16 +212,15 @@ _AGENDA = text(
         select '{START}' as step union all select jsonb_object_keys(v.definition -> 'steps')
     ) s
     cross join lateral (
-        select e.due_at from enrollments e
-        where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
-            and e.ended_at is null and e.due_at is not null
-        order by e.due_at limit 1
+        select a.due_at from agenda a
+        where a.workspace_id = :workspace and a.version_id = v.id and a.step = s.step
+        order by a.due_at limit 1
     ) n
     cross join lateral (
         select count(*) as due from (
-            select from enrollments e
-            where e.workspace_id = :workspace and e.version_id = v.id and e.step = s.step
-                and e.ended_at is null and e.due_at <= :now
+            select from agenda a
+            where a.workspace_id = :workspace and a.version_id = v.id and a.step = s.step
+                and a.due_at <= :now
             limit 10000
         ) those
     ) d
@@ -223,36 +244,92 @@ class Place(NamedTuple):
     next_due_at: datetime | None
 
 
-async def places(db: AsyncSession, workspace_id: UUID, flow_id: UUID) -> list[Place]:
-    """Where everyone under way is."""
-    rows = await db.execute(
-        select(Enrollment.step, func.count(), func.min(Enrollment.due_at))
-        .where(
-            Enrollment.workspace_id == workspace_id,
-            Enrollment.version_id.in_(select(FlowVersion.id).where(FlowVersion.flow_id == flow_id)),
-            Enrollment.ended_at.is_(None),
-        )
-        .group_by(Enrollment.step)
-        .order_by(Enrollment.step)
-    )
-    return [Place(*row) for row in rows]
-
-
-_END_ALL = text(
+_PLACES = text(
     """
-    with those as (
-        select id from enrollments
-        where workspace_id = :workspace and ended_at is null
-            and version_id in (
-                select id from flow_versions where workspace_id = :workspace and flow_id = :flow)
-        limit 20000 for update
-    )
-    update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
-    from those where e.workspace_id = :workspace and e.id = those.id
+    select step, sum(members)::bigint as members, min(next_due_at) as next_due_at
+    from (
+        select a.step, count(*) as members, min(a.due_at) as next_due_at from agenda a
+        where a.workspace_id = :workspace and a.version_id in (
+            select v.id from flow_versions v where v.workspace_id = :workspace and v.flow_id = :flow)
+        group by a.step
+        union all
+        select m.step, count(*), null
+        from (
+            select q.message_id as id from queue q where q.workspace_id = :workspace and q.queue_id = :flow
+            union all
+            select unnest(l.message_ids) from leases l
+            where l.workspace_id = :workspace and l.queue_id = :flow
+        ) waiting
+        join messages m on m.workspace_id = :workspace and m.id = waiting.id and m.closed_at is null
+        group by m.step
+    ) here
+    group by step order by step
     """
 )
 
 
-async def end_all(db: AsyncSession, workspace_id: UUID, flow_id: UUID, now: datetime) -> int:
-    """End up to 20,000 journeys of an archived flow. Call until it returns 0."""
-    return await changed(db, _END_ALL, {"workspace": workspace_id, "flow": flow_id, "now": now})
+async def places(db: Db, workspace_id: UUID, flow_id: UUID) -> list[Place]:
+    """Where everyone under way is: on the agenda, or waiting for a message, of which each has one open.
+
+    A person who was erased counts until their message is skipped.
+    """
+    rows = await db.execute(_PLACES, {"workspace": workspace_id, "flow": flow_id})
+    return [Place(*row) for row in rows]
+
+
+Journey = tuple[UUID, str]  # Among those of one flow: the profile and the entry.
+FIRST: Journey = (UUID(int=0), "")  # Before all of them.
+
+# Waits for those who are about to move members on, so that the next statement sees where they went.
+_HOLD = text(
+    """
+    with page as materialized (
+        select e.id, e.profile_id, e.entry from enrollments e
+        where e.workspace_id = :workspace and e.flow_id = :flow
+            and (e.profile_id, e.entry) > (:profile, :entry)
+        order by e.profile_id, e.entry limit 20000
+    ),
+    held as materialized (
+        select e.id from page join enrollments e on e.workspace_id = :workspace and e.id = page.id
+        where e.ended_at is null for update of e
+    )
+    select profile_id, entry, (select count(*) from held) as held
+    from page order by profile_id desc, entry desc limit 1
+    """
+)
+_END_HELD = text(
+    f"""
+    with ended as (
+        update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
+        where e.workspace_id = :workspace and e.flow_id = :flow
+            and (e.profile_id, e.entry) > (:profile, :entry)
+            and (e.profile_id, e.entry) <= (:last_profile, :last_entry) and e.ended_at is null
+        returning e.workspace_id, e.version_id, old.step, old.due_at, e.id
+    ),
+    {OFF_THE_AGENDA}
+    select count(*) as journeys from ended
+    """
+)
+
+
+class Ended(NamedTuple):
+    """How many journeys of a page were under way, and where the next page begins; None when there is none."""
+
+    journeys: int
+    last: Journey | None
+
+
+async def end_all(db: Db, workspace_id: UUID, flow_id: UUID, after: Journey, now: datetime) -> Ended:
+    """End those of the 20,000 journeys `after` this one that are under way, of a flow that nobody can enter.
+
+    Begin with `FIRST`, and call until there is no `last`: a walk over all journeys, so that no index need
+    know who is under way. Walking again ends nobody twice.
+    """
+    values = {"workspace": workspace_id, "flow": flow_id, "now": now, "profile": after[0], "entry": after[1]}
+    pages = [*await db.execute(_HOLD, values)]
+    if not pages:
+        return Ended(0, None)
+    [(profile_id, entry, _)] = pages
+    last = {"last_profile": profile_id, "last_entry": entry}
+    ended = (await db.execute(_END_HELD, values | last)).one()
+    return Ended(ended.journeys, (profile_id, entry))

@@ -6,7 +6,7 @@ when the member is due again.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -19,6 +19,7 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     cast,
+    delete,
     exists,
     literal,
     literal_column,
@@ -31,7 +32,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from domain.flows import END, FlowState, Send, Step
 from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed
-from models.flows import Enrollment, Flow
+from models.flows import Agenda, Enrollment, Flow
 from models.queries.queued import queue_up
 from models.queries.ways import Move
 
@@ -51,6 +52,7 @@ async def advance(
     Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
     Nobody moves unless the flow is live. Returns how many moved.
     """
+    due_again = move.due_on_arrival(now)
     values = {
         "workspace": move.workspace_id,
         "flow": move.flow_id,
@@ -59,31 +61,41 @@ async def advance(
         "to": move.to or END,
         "template": move.template_version_id,
         "now": now,
-        "due_again": move.due_on_arrival(now),
+        "due_again": due_again,
         "note": orjson.dumps([_note(move, now)]).decode(),
         "ids": bulk_prefix(),
     }
-    arrival = type(move.step) if move.step else None
-    statement = _usual(arrival, limit) if condition is None else _advance(arrival, limit, condition)
-    return await changed(db, statement, values)
+    arrival, again = type(move.step) if move.step else None, due_again is not None
+    build = _usual if condition is None else _advance
+    return await changed(db, build(arrival, again, limit, condition), values)
 
 
-def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bool] | None) -> UpdateBase:
-    """The statement that moves a group to a step of this kind, its parameters named as in `advance`."""
+def _advance(
+    arrival: type[Step] | None, again: bool, limit: int, condition: ColumnElement[bool] | None
+) -> UpdateBase:
+    """The statement that moves a group to a step of this kind, its parameters named as in `advance`.
+
+    `again` says that they are due on arrival, now or later.
+    """
     workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
     now = bindparam("now", type_=TIMESTAMP(timezone=True))
     due = (
-        select(Enrollment.id)
+        select(Enrollment.id, _PLACE.label("place"))
+        .join_from(Agenda, Enrollment, Enrollment.id == Agenda.enrollment_id)
         .where(
+            Agenda.workspace_id == workspace,
+            Agenda.version_id == bindparam("version"),
+            Agenda.step == bindparam("origin"),
+            Agenda.due_at <= now,
             Enrollment.workspace_id == workspace,
-            Enrollment.version_id == bindparam("version"),
-            Enrollment.step == bindparam("origin"),
+            # Asked again of the newest row when it is locked: whoever was moved meanwhile is left alone.
+            Enrollment.step == Agenda.step,
+            Enrollment.due_at == Agenda.due_at,
             Enrollment.ended_at.is_(None),
-            Enrollment.due_at <= now,
             exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
             *([] if condition is None else [condition]),
         )
-        .order_by(Enrollment.due_at)
+        .order_by(Agenda.due_at)
         .limit(literal_column(str(int(limit))))
         .with_for_update(of=Enrollment, skip_locked=True)
         .cte("due")
@@ -99,8 +111,14 @@ def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bo
             **_on_arrival(arrival),
         )
     )
+    place = (due.c.place == _PLACE, Agenda.enrollment_id == due.c.id)
+    turn = (
+        update(Agenda).where(*place).values(step=bindparam("to"), due_at=bindparam("due_again")).cte("turn")
+        if again
+        else delete(Agenda).where(*place).cte("turn")
+    )
     if arrival is not Send:
-        return moving
+        return moving.add_cte(turn)
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
     _, turns = queue_up(
         {
@@ -118,13 +136,15 @@ def _advance(arrival: type[Step] | None, limit: int, condition: ColumnElement[bo
             "due_at": now,
         }
     )
-    return turns
+    return turns.add_cte(turn)
 
 
-@cache
-def _usual(arrival: type[Step] | None, limit: int) -> UpdateBase:
-    """Kept, because to build it anew for each group of one or two costs more than to move them."""
-    return _advance(arrival, limit, None)
+# Where the row is, which stays there while its enrollment is held. By the key, the planner would read all who
+# are due for each of the group, whenever it was last told that hardly anybody is.
+_PLACE: ColumnElement[Any] = literal_column("agenda.ctid")
+
+# Kept, because to build it anew for each group of one or two costs more than to move them.
+_usual = cache(_advance)
 
 
 def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
@@ -136,13 +156,9 @@ def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
     return {}
 
 
-def _note(move: Move, now: datetime) -> dict[str, str]:
-    return {
-        "at": now.isoformat(timespec="seconds"),
-        "from": move.origin,
-        "to": move.to or END,
-        "why": move.why,
-    }
+def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:
+    """What history keeps of a move: when, from, to, and why. It is short, for each later move copies it."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), move.origin, move.to or END, move.why
 
 
 _GO_ON = text(
@@ -171,7 +187,11 @@ _GO_ON = text(
         from waiting w
         where e.workspace_id = :workspace and e.id = w.id and e.step = w.step and e.visit = w.visit
             and e.waiting_for = '{_WAITS_FOR_MESSAGE}'
-        returning e.due_at
+        returning e.workspace_id, e.version_id, e.step, e.due_at, e.id
+    ),
+    due as (
+        insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
+        select * from gone where due_at is not null
     )
     select count(*) as freed, min(due_at) as next_due_at from gone
     """

@@ -77,9 +77,9 @@ async def outcomes(db: AsyncSession, flow_id: UUID) -> dict[str | None, int]:
 
 _PASSED = text(
     """
-    select note ->> 'from' as step, count(*) as times
+    select note ->> 1 as step, count(*) as times
     from enrollments e, jsonb_array_elements(e.history) note
-    where e.flow_id = :flow and note ? 'from'
+    where e.flow_id = :flow
     group by 1
     """
 )

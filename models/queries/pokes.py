@@ -142,7 +142,7 @@ async def answered(db: Db, pokes: Sequence[Poked]) -> None:
     await db.execute(_ANSWERED, {"queues": [*queues], "works": [*works], "seqs": [*seqs]})
 
 
-# The agenda's index is walked by skip scan: one probe for each version and step, whoever waits there.
+# One probe of the agenda for each version and step, whoever waits there.
 _OVERDUE = text(
     """
     insert into pokes (queue_id, workspace_id, work)
@@ -153,11 +153,11 @@ _OVERDUE = text(
             select 'start' as step union all select jsonb_object_keys(v.definition -> 'steps')
         ) s
         join lateral (
-            select from enrollments e
-            where e.workspace_id = v.workspace_id and e.version_id = v.id and e.step = s.step
-                and e.ended_at is null and e.due_at < :late
+            select from agenda a
+            where a.workspace_id = v.workspace_id and a.version_id = v.id and a.step = s.step
+                and a.due_at < :late
             limit 1
-        ) e on true
+        ) a on true
         where v.workspace_id = f.workspace_id and v.flow_id = f.id
     )
     union all

@@ -1,6 +1,7 @@
 """Erasing a person: what is left are counts, and the hash of an address that must not be written to."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import MessageState
 from domain.profiles import IdentityKind, SuppressionReason
+from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.profiles import EMAIL, HERE, person, suppress
 
 # The person, and everyone who was merged into them.
@@ -38,12 +40,23 @@ _END_CONSENTS = text(
     where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM} and ended_at is null
     """
 )
+_HOLD_JOURNEYS = text(
+    f"""
+    select id from enrollments where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+    order by id for update
+    """
+)
 _END_JOURNEYS = text(
     f"""
-    update enrollments set properties = '{{}}', due_at = null, waiting_for = null,
-        outcome = case when ended_at is null then 'erased' else outcome end,
-        ended_at = coalesce(ended_at, :now)
-    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+    with ended as (
+        update enrollments e set properties = '{{}}', due_at = null, waiting_for = null,
+            outcome = case when ended_at is null then 'erased' else outcome end,
+            ended_at = coalesce(ended_at, :now)
+        where e.workspace_id = {HERE} and e.id = any(cast(:journeys as uuid[]))
+        returning e.workspace_id, e.version_id, old.step, old.due_at, e.id
+    ),
+    {OFF_THE_AGENDA}
+    select count(*) from ended
     """
 )
 
@@ -94,18 +107,14 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
     Erasing again changes nothing. Raises NotFound.
     """
     who = await person(db, profile_id)
-    values = {"profile": who, "now": now}
+    values: dict[str, Any] = {"profile": who, "now": now}
     addresses = list(await db.scalars(_ADDRESSES, values))
     for address in addresses:
         await suppress(db, EMAIL, address, SuppressionReason.ERASED, "erasure", now)
     values["addresses"] = addresses
     await db.execute(_FORGET_ADDRESSES, values)
-    for forget in (
-        _FORGET_NAMES,
-        _FORGET_PERSON,
-        _END_CONSENTS,
-        _END_JOURNEYS,
-        _FORGET_MESSAGES,
-        _FORGET_PROGRAMS,
-    ):
+    for forget in (_FORGET_NAMES, _FORGET_PERSON, _END_CONSENTS):
+        await db.execute(forget, values)
+    values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
+    for forget in (_END_JOURNEYS, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict, NotFound
 from domain.messages import MessageState, Skip
 from domain.profiles import OWN_WORD, ConsentState
+from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.profiles import HERE
 
 _RESOLVE = text(
@@ -74,6 +75,13 @@ def _also(profile: str) -> str:
 
 _OWN_WORD = ", ".join(f"'{source}'" for source in sorted(OWN_WORD))
 
+# The alias's journeys under way that the survivor has made, too.
+_MADE_TWICE = f"""
+    e.workspace_id = {HERE} and e.profile_id in {_also("alias")} and e.ended_at is null
+        and exists (select from enrollments s where s.workspace_id = {HERE}
+            and s.profile_id in {_also("survivor")} and s.flow_id = e.flow_id and s.entry = e.entry)
+"""
+
 _MERGE = [
     text(statement)
     for statement in (
@@ -125,18 +133,18 @@ _MERGE = [
         select workspace_id, :survivor, channel, period, starts_on, n from moved
         on conflict (workspace_id, profile_id, channel, period, starts_on) do update set n = k.n + excluded.n
         """,
+        f"select e.id from enrollments e where {_MADE_TWICE} order by e.id for update",
         f"""
-        with same as (
+        with ended as (
             update enrollments e
             set due_at = null, waiting_for = null, ended_at = :now, outcome = '{Skip.MERGED}'
-            where e.workspace_id = {HERE} and e.profile_id in {_also("alias")} and e.ended_at is null
-                and exists (select from enrollments s where s.workspace_id = {HERE}
-                    and s.profile_id in {_also("survivor")} and s.flow_id = e.flow_id and s.entry = e.entry)
-            returning e.id, e.profile_id
-        )
+            where {_MADE_TWICE}
+            returning e.workspace_id, e.version_id, old.step, old.due_at, e.id, e.profile_id
+        ),
+        {OFF_THE_AGENDA}
         update messages m set state = '{MessageState.SKIPPED}', reason = '{Skip.MERGED}', closed_at = :now
-        from same
-        where m.workspace_id = {HERE} and m.profile_id = same.profile_id and m.occasion = same.id
+        from ended
+        where m.workspace_id = {HERE} and m.profile_id = ended.profile_id and m.occasion = ended.id
             and m.state = '{MessageState.QUEUED}'
         """,
         # By a statement of its own, which sees the turn of a message that was put back meanwhile.

@@ -371,6 +371,8 @@ async def test_archiving_ends_every_journey_and_skips_what_was_not_sent(site: Si
     done = await ran(site.acts.end_journeys, site.flow)
 
     assert (done.moved, done.skipped, done.open) == (2, 2, 0)
+    again = await ran(site.acts.end_journeys, site.flow)  # After a crash it begins anew.
+    assert (again.moved, again.skipped, again.open) == (0, 0, 0)
     assert await site.places() == {"archived": 2}
     assert await site.sent() == {f"hello {Skip.CANCELLED}": 2}
     with pytest.raises(Conflict):

@@ -4,6 +4,7 @@ from collections import Counter
 
 from tests.chaos.audience import a_flow
 from tests.chaos.site import Site, everyone_is_accounted_for, only_what_was_on_the_wire_is_unknown
+from tests.people import ASTRAY
 
 PEOPLE = 2_000
 READERS = PEOPLE * 19 // 20
@@ -31,3 +32,4 @@ async def test_a_flow_whose_worker_is_killed_twice_brings_everyone_to_its_end(si
     each = Counter(row for row in site.ask("select profile_id, step from messages"))
     assert len(each) == PEOPLE * MESSAGES
     assert set(each.values()) == {1}
+    assert not site.ask(ASTRAY)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 from uuid_utils.compat import uuid7
 
 from dev.postgres import Postgres
@@ -39,7 +40,7 @@ from tests.sending import (
     send,
     wait,
 )
-from tests.support import a_clone
+from tests.support import Database, a_clone
 
 CROWD = 6_000
 BATCH = 200
@@ -165,12 +166,53 @@ async def test_moving_a_group_costs_what_the_group_costs(fresh: Sessions) -> Non
     naps = Move(DEFAULT_WORKSPACE, flow.id, flow.version_id, START, "nap", nap, None, "")
     hello = Send(template_id=UUID(int=1))
     sends = naps._replace(origin="nap", to="hello", step=hello, template_version_id=template_version)
-    for move, now in ((naps, NOW), (sends, at(1))) * 3:
+    for open_ in (fresh, fresh.batch, fresh.pinned):
+        for move, now in ((naps, NOW), (sends, at(1))) * 3:
 
-        async def advance(db: Any, move: Move = move, now: Any = now) -> int:
-            return await enrollments_moved.advance(db, move, now, BATCH)
+            async def advance(db: Any, move: Move = move, now: Any = now) -> int:
+                return await enrollments_moved.advance(db, move, now, BATCH)
 
-        assert await costs_a_batch(fresh, advance) == BATCH
+            assert await costs_a_batch(open_, advance) == BATCH
+
+
+async def test_a_plan_that_was_made_when_nobody_was_due_does_for_many(
+    database: Database, sessions: Sessions
+) -> None:
+    """An agenda is empty time and again, and then the planner may think that there is nothing to look up."""
+    one = Sessions(database.url, database.engine_url, pool_size=1)
+    owner = create_async_engine(database.admin_url, isolation_level="AUTOCOMMIT")
+    async with owner.connect() as connection:
+        await connection.execute(text("vacuum analyze agenda"))
+    async with one(DEFAULT_WORKSPACE) as db:
+        await people(db, CROWD)
+        flow, _, _ = await flows.publish(db, await a_flow(db, a_graph({"nap": wait(60)}, "nap")))
+    assert flow.version_id
+    nap = Wait(duration=timedelta(seconds=60))
+    naps = Move(DEFAULT_WORKSPACE, flow.id, flow.version_id, START, "nap", nap, None, "")
+    ends = naps._replace(origin="nap", to=None, step=None)
+
+    async def advance(db: Any) -> list[int]:
+        return [await enrollments_moved.advance(db, move, at(1), BATCH) for move in (naps, ends)]
+
+    for _ in range(3):
+        assert await costs_a_batch(one.batch, advance) == [0, 0]
+    async with one(DEFAULT_WORKSPACE) as db:
+        assert await enrollments.enter_all(db, flow, segments.members(parse(EVERYBODY), **MANNERS), NOW)
+    for _ in range(3):
+        assert (await costs_a_batch(one.batch, advance))[0] == BATCH
+    await one.close()
+    await owner.dispose()
+
+
+async def test_ending_all_journeys_costs_what_they_are(fresh: Sessions) -> None:
+    await a_full_flow(fresh)
+    flow, _ = await a_full_flow(fresh)
+
+    async def end(db: Any) -> enrollments.Ended:
+        return await enrollments.end_all(db, DEFAULT_WORKSPACE, flow.id, enrollments.FIRST, NOW)
+
+    ended: enrollments.Ended = await costs_a_batch(fresh.batch, end, times=4 * CROWD // BATCH)
+    assert ended.journeys == CROWD
 
 
 async def test_the_agenda_looks_at_each_step_and_not_at_those_who_wait(fresh: Sessions) -> None:

@@ -42,7 +42,11 @@ class Plan:
     @property
     def sought(self) -> dict[str, str]:
         """Each index that is used, with what is looked up in it. What only filters is not in there."""
-        return {node["Index Name"]: node.get("Index Cond", "") for node in self.nodes if "Index Name" in node}
+        found: dict[str, str] = {}
+        for node in self.nodes:
+            if name := node.get("Index Name"):
+                found[name] = f"{found.get(name, '')} {node.get('Index Cond', '')}"
+        return found
 
 
 async def plans_of(db: AsyncSession, work: Awaitable[Any]) -> list[Plan]:
@@ -151,6 +155,10 @@ _PEOPLE = (
     from profiles p join flow_versions v on v.workspace_id = {_HERE} where p.workspace_id = {_HERE}
     """,
     f"""
+    insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
+    select workspace_id, version_id, step, due_at, id from enrollments where workspace_id = {_HERE}
+    """,
+    f"""
     insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion, channel,
         class, template_version_id, state, due_at, closed_at)
     select {_HERE}, e.flow_id, e.flow_id, 'flow', 'hello', e.profile_id, e.id, 'email',
@@ -225,4 +233,4 @@ async def test_a_branch_looks_up_those_who_are_due_and_nobody_else(
 
         assert plan.walked <= {"flows"}  # Which has two rows here.
         assert key in plan.sought[index]
-        assert "due_at <= " in plan.sought["ix_enrollments_agenda"]
+        assert "due_at <= " in plan.sought["pk_agenda"]

@@ -12,9 +12,8 @@ from domain.flows import START
 from domain.messages import SourceKind, Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.flows import Enrollment
 from models.queries import flows, pokes
-from tests.people import HERE
+from tests.people import a_journey, write_the_agenda
 from tests.sending import NOW, a_bare_message, a_campaign, a_draft, a_flow, a_graph, at, people, some, wait
 from tests.support import Database
 
@@ -28,18 +27,7 @@ async def flow(sessions: Sessions) -> UUID:
         flow_id = await a_flow(db, a_graph({"nap": wait(60)}, "nap"))
         row, version, _ = await flows.publish(db, flow_id)
         [person] = await people(db, 1)
-        db.add(
-            Enrollment(
-                **HERE,
-                flow_id=row.id,
-                version_id=version.id,
-                profile_id=person,
-                entry="once",
-                step=START,
-                due_at=NOW,
-                entered_at=NOW,
-            )
-        )
+        await a_journey(db, (row.id, version.id), person, step=START, due_at=NOW)
     return flow_id
 
 
@@ -210,6 +198,7 @@ async def test_members_who_wait_for_a_message_or_have_ended_are_not_late(
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text(f"update enrollments set {change}"))
+        await write_the_agenda(db)
 
     assert await swept(sessions) == 0
 
@@ -219,6 +208,7 @@ async def test_an_outbox_and_a_flow_with_overdue_messages_are_swept_up(
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("update enrollments set due_at = null"))
+        await write_the_agenda(db)
         await a_bare_message(db, "eve@elsewhere.example")
         await a_bare_message(db, "bob@elsewhere.example", queue_id=flow)
         await a_bare_message(db, "ada@elsewhere.example", state="accepted", queue_id=uuid4())

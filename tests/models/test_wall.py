@@ -23,7 +23,7 @@ BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the 
 OUTSIDE = {*QUEUE_TABLES, *BOOKKEEPING}
 TENANT_TABLES = set(metadata().tables) - OUTSIDE
 # Leases live for seconds, and caps and turns come by the million: no foreign key is checked for them.
-UNBOUND = {"leases", "cap_counters", "queue"}
+UNBOUND = {"leases", "cap_counters", "queue", "agenda"}
 SETTING = "nullif(current_setting('app.workspace'::text,true),''::text)"
 
 

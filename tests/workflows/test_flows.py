@@ -16,6 +16,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
 from models.queries import pokes, rows
+from tests.people import write_the_agenda
 from tests.relay import Relay
 from tests.sending import a_bare_message, a_graph, a_sender, a_template, as_json, clicked, people, send, wait
 from tests.support import Database, eventually
@@ -252,6 +253,7 @@ async def test_upkeep_finds_what_a_lost_poke_left_behind(site: Site) -> None:
             select workspace_id, flow_id, id, :member, 'x', 'start', :now, :now from flow_versions
         """
         await db.execute(text(lost), {"member": member, "now": site.clock.now()})
+        await write_the_agenda(db)
     site.clock.move(timedelta(minutes=1))
 
     done = await site.client.execute_workflow(

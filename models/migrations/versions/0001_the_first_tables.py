@@ -39,6 +39,7 @@ TENANT_TABLES = {
     "template_versions": ("workspace_id", "id"),
     "campaigns": ("workspace_id", "id"),
     "enrollments": ("workspace_id", "id"),
+    "agenda": ("workspace_id", "enrollment_id"),
     "message_events": ("workspace_id", "id"),
 }
 
@@ -577,16 +578,16 @@ def upgrade() -> None:
         sa.Column("flow_id", sa.UUID(), nullable=False),
         sa.Column("version_id", sa.UUID(), nullable=False),
         sa.Column("profile_id", sa.UUID(), nullable=False),
-        sa.Column("entry", sa.Text(), nullable=False),
-        sa.Column("properties", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
-        sa.Column("step", sa.Text(), nullable=False),
-        sa.Column("visit", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
-        sa.Column("waiting_for", sa.Text(), nullable=True),
-        sa.Column("history", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
         sa.Column("entered_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("visit", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("entry", sa.Text(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
         sa.Column("ended_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
+        sa.Column("waiting_for", sa.Text(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("properties", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
+        sa.Column("history", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
         sa.ForeignKeyConstraint(
             ["workspace_id", "profile_id"],
             ["profiles.workspace_id", "profiles.id"],
@@ -605,14 +606,18 @@ def upgrade() -> None:
             "entry",
             name=op.f("uq_enrollments_workspace_id_flow_id_profile_id_entry"),
         ),
-        postgresql_with={"fillfactor": "70"},
+        postgresql_with={"fillfactor": "20"},
     )
-    op.create_index(
-        "ix_enrollments_agenda",
-        "enrollments",
-        ["workspace_id", "version_id", "step", "due_at"],
-        unique=False,
-        postgresql_where=sa.text("ended_at is null"),
+    op.create_table(
+        "agenda",
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("version_id", sa.UUID(), nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("due_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
+        sa.Column("enrollment_id", sa.UUID(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "workspace_id", "version_id", "step", "due_at", "enrollment_id", name=op.f("pk_agenda")
+        ),
     )
     op.create_table(
         "message_events",
