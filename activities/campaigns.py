@@ -94,9 +94,12 @@ class CampaignActivities:
         row = await rows.get(db, Campaign, campaign.campaign_id)
         segment = await rows.get(db, Segment, row.segment_id)
         workspace = await workspaces.get(db, campaign.workspace_id)
-        now = row.started_at or self.clock.now()  # The rule means the same people on every page.
+        now = self.clock.now()
         members = segments.members(
-            parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
+            parse(segment.rule),
+            now=row.started_at or now,  # The rule means the same on every page.
+            time_zone=workspace.time_zone,
+            currency=workspace.currency,
         )
         return await campaigns.freeze(db, campaign.campaign_id, members, size, now)
 

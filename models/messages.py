@@ -56,7 +56,7 @@ class Message(Base):
         ),
         Index("ix_messages_source", "workspace_id", "source_id", "id"),
         Index("ix_messages_reconcile", "reconcile_at", postgresql_where=text("reconcile_at is not null")),
-        {"postgresql_with": {"fillfactor": "30"}},
+        {"postgresql_with": {"fillfactor": "20"}},
     )
 
     workspace_id: Mapped[Tenant]

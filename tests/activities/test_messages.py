@@ -466,6 +466,29 @@ async def test_a_slice_tells_when_the_rest_is_due_and_how_long_others_hold_it(se
     assert (done.accepted, done.open, done.next_due_at, done.lease_left) == (1, 1, at(3), None)
 
 
+async def test_a_slice_waits_for_the_next_page_of_a_freeze(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        campaign = await a_draft(db, state="running", frozen_at=None)
+        first, second = await people(db, 2)
+        await a_queued_message(db, campaign, first)
+    queue = Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)
+    sending = asyncio.create_task(ran(a_sender_of(sessions, NullChannel(), BELL).send, queue))
+
+    async def sent() -> bool:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            return await states(db, queue) == {"accepted": 1}
+
+    await eventually(sent, what="the first page")
+    assert not sending.done()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_queued_message(db, campaign, second)
+        await db.execute(text("update campaigns set frozen_at = :now"), {"now": NOW})
+
+    done = await sending
+    assert (done.accepted, done.open) == (2, 0)
+
+
 async def test_two_messages_to_one_person_go_one_after_the_other_in_one_slice(sessions: Sessions) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db, caps=as_json([{"channel": "email", "limit": 2, "period": "week"}]))

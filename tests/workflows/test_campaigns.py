@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowUpdateFailedError
 
+import activities.campaigns
 from channels.smtp import SmtpChannel
 from domain.campaigns import CampaignState
 from domain.messages import Skip
@@ -163,6 +164,55 @@ async def test_a_campaign_that_runs_can_not_be_resumed(site: Site, channel: Slow
     with pytest.raises(WorkflowUpdateFailedError) as refusal:
         await handle.execute_update(CampaignWorkflow.resume)
     assert "running" in str(refusal.value.cause)
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One person a page, so that a freeze takes a while."""
+    for size in ("FIRST_PAGE", "LARGEST_PAGE"):
+        monkeypatch.setattr(activities.campaigns, size, 1)
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_the_first_are_sent_to_while_the_audience_is_being_frozen(
+    site: Site, channel: SlowChannel
+) -> None:
+    handle = await site.start(await site.a_campaign(150))
+    await some_are_sent(channel)
+    [frozen_at] = await site.ask("select frozen_at from campaigns")
+    progress = await handle.result()
+
+    assert frozen_at is None
+    assert (progress.state, progress.queued, progress.accepted) == (CampaignState.COMPLETED, 150, 150)
+    assert len(channel.sent) == len(set(channel.sent)) == 150
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_cancel_stops_a_freeze_and_leaves_nothing_open(site: Site, channel: SlowChannel) -> None:
+    handle = await site.start(await site.a_campaign(400))
+    await some_are_sent(channel)
+    unsent = await handle.execute_update(CampaignWorkflow.cancel)
+    progress = await handle.result()
+
+    assert progress.state is CampaignState.CANCELLED
+    assert progress.queued == progress.accepted + unsent < 400
+    assert await site.ask("select count(*) from messages where closed_at is null") == [0]
+    assert await site.ask("select queued from campaigns") == [progress.queued]
+
+
+@pytest.mark.usefixtures("small_pages")
+async def test_a_campaign_paused_while_it_is_being_frozen_goes_on_to_the_end(
+    site: Site, channel: SlowChannel
+) -> None:
+    handle = await site.start(await site.a_campaign(100))
+    await handle.execute_update(CampaignWorkflow.pause)
+    await site.becomes("select frozen_at is not null from campaigns", [True])
+    sent = len(channel.sent)
+    assert sent < 100
+    await handle.execute_update(CampaignWorkflow.resume)
+    progress = await handle.result()
+
+    assert (progress.state, progress.accepted) == (CampaignState.COMPLETED, 100)
 
 
 async def test_an_audience_that_can_not_be_frozen_fails_the_campaign_with_the_reason(site: Site) -> None:

@@ -420,7 +420,7 @@ def upgrade() -> None:
             name=op.f("fk_messages_workspace_id_profile_id"),
         ),
         sa.PrimaryKeyConstraint("workspace_id", "id", name=op.f("pk_messages")),
-        postgresql_with={"fillfactor": "30"},
+        postgresql_with={"fillfactor": "20"},
     )
     op.create_index(
         "ix_messages_reconcile",

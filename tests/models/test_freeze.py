@@ -1,0 +1,101 @@
+"""Freezing an audience: page by page, everybody once, whoever comes and goes meanwhile."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.campaigns import CampaignState
+from domain.messages import SourceKind
+from domain.segments import parse
+from models.campaigns import Campaign
+from models.queries import campaigns, ledger, queued, segments
+from models.queries.campaigns import Frozen
+from models.queries.ledger import Queue
+from tests.sending import EVERYBODY, NOW, a_draft, a_sender, at, people, some, states
+
+
+async def a_start(db: AsyncSession, size: int) -> tuple[Campaign, list[UUID]]:
+    """A campaign that has begun, and its audience in the order of their ids."""
+    await a_sender(db)
+    audience = await people(db, size)
+    return await a_draft(db, state="running", frozen_at=None), sorted(audience)
+
+
+async def froze(db: AsyncSession, campaign: Campaign, size: int) -> Frozen:
+    members = segments.members(parse(EVERYBODY), now=NOW, time_zone="UTC", currency="USD")
+    return await campaigns.freeze(db, campaign.id, members, size, NOW)
+
+
+async def test_pages_follow_each_other_until_everybody_has_one_message(db: AsyncSession) -> None:
+    campaign, audience = await a_start(db, 5)
+
+    pages = [await froze(db, campaign, 2) for _ in range(3)]
+
+    assert pages == [(2, False), (4, False), (5, True)]
+    told = await some(db, "select profile_id from messages order by id")
+    assert told == audience
+    await db.refresh(campaign)
+    assert (campaign.queued, campaign.frozen_to, campaign.frozen_at) == (5, audience[-1], NOW)
+
+
+async def test_a_last_page_that_is_full_is_followed_by_an_empty_one(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 4)
+
+    assert [await froze(db, campaign, 2) for _ in range(3)] == [(2, False), (4, False), (4, True)]
+
+
+async def test_a_freeze_that_is_over_adds_nobody(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 2)
+    await froze(db, campaign, 10)
+    await people(db, 1, "late")
+
+    assert await froze(db, campaign, 10) == (2, True)
+    assert await states(db, Queue(campaign.workspace_id, campaign.id, SourceKind.CAMPAIGN)) == {"queued": 2}
+
+
+async def test_nobody_is_the_whole_audience_of_an_empty_segment(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 0)
+
+    assert await froze(db, campaign, 10) == (0, True)
+
+
+async def test_a_cancelled_campaign_queues_nobody_more(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 5)
+    await froze(db, campaign, 2)
+    await campaigns.move(db, campaign.id, (CampaignState.RUNNING,), CampaignState.CANCELLED)
+    await db.refresh(campaign)
+
+    assert await froze(db, campaign, 2) == (2, True)
+
+
+async def test_a_paused_campaign_goes_on_freezing(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 5)
+    await campaigns.move(db, campaign.id, (CampaignState.RUNNING,), CampaignState.PAUSED)
+    await db.refresh(campaign)
+
+    assert await froze(db, campaign, 10) == (5, True)
+    assert not await campaigns.freezing(db, campaign.workspace_id, campaign.id)
+
+
+async def test_an_audience_that_is_being_frozen_counts_as_open(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 2)
+    queue = Queue(campaign.workspace_id, campaign.id, SourceKind.CAMPAIGN)
+    assert await campaigns.freezing(db, campaign.workspace_id, campaign.id)
+    assert (await queued.ahead(db, queue)).open == 1
+
+    await froze(db, campaign, 10)
+
+    assert not await campaigns.freezing(db, campaign.workspace_id, campaign.id)
+    assert (await queued.ahead(db, queue)).open == 2
+
+
+async def test_the_first_page_can_be_claimed_before_the_second_is_written(db: AsyncSession) -> None:
+    campaign, _ = await a_start(db, 3)
+    queue = Queue(campaign.workspace_id, campaign.id, SourceKind.CAMPAIGN)
+    await froze(db, campaign, 2)
+
+    first = await ledger.claim(db, queue, UUID(int=1), at(1), 60, 10)
+    await froze(db, campaign, 2)
+    second = await ledger.claim(db, queue, UUID(int=2), at(1), 60, 10)
+
+    assert (len(first.claimed), len(second.claimed)) == (2, 1)
