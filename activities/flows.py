@@ -252,7 +252,7 @@ class FlowActivities:
         async with self.sessions(flow.workspace_id) as db:
             places = await enrollments.places(db, flow.workspace_id, flow.flow_id)
         done.next_due_at = min((item.next_due_at for item in agenda), default=None)
-        done.agenda = ", ".join(f"{item.step}: {item.due:,} due" for item in agenda if item.due)
+        done.agenda = ", ".join(_due(item) for item in agenda if item.due)
         done.places = "\n".join(f"| {place.step} | {place.members:,} | {_until(place)} |" for place in places)
 
     async def _change(self, flow: FlowRef, origins: tuple[FlowState, ...], to: FlowState) -> bool:
@@ -261,6 +261,11 @@ class FlowActivities:
             if await flows.move(db, flow.flow_id, origins, to):
                 return True
             return (await rows.get(db, models.flows.Flow, flow.flow_id)).state == to
+
+
+def _due(item: Item) -> str:
+    more = " or more" if item.due == enrollments.COUNTED else ""
+    return f"{item.step}: {item.due:,}{more} due"
 
 
 def _until(place: Place) -> str:

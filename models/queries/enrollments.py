@@ -195,12 +195,16 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
     return await changed(db, insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered)))
 
 
+# As many as move at a time: to count the rest of a crowd at each look costs more than it tells.
+COUNTED = 2_000
+
+
 class Item(NamedTuple):
     """One line of the agenda: a step at which somebody is, or will be, due."""
 
     version_id: UUID
     step: str
-    due: int  # Due now, counted up to 10,000.
+    due: int  # Due now, counted up to `COUNTED`.
     next_due_at: datetime  # The first one's; in the past for those who are due.
 
 
@@ -221,7 +225,7 @@ _AGENDA = text(
             select from agenda a
             where a.workspace_id = :workspace and a.version_id = v.id and a.step = s.step
                 and a.due_at <= :now
-            limit 10000
+            limit {COUNTED}
         ) those
     ) d
     where v.workspace_id = :workspace and v.flow_id = :flow
