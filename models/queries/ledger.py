@@ -329,6 +329,10 @@ async def mark(
     return set(rows.scalars())
 
 
+# When a message is due that was claimed and not sent: a moment sooner, so that no turn is given twice. A
+# claim that began before would take the new one for the one it saw, and count its person without taking it.
+DUE_AGAIN = "m.due_at - interval '1 microsecond'"
+
 # Those of the messages `done` that are queued again get a turn.
 _AGAIN = """
 again as (
@@ -344,6 +348,7 @@ with done as (
         state = case when {{given_up}} then 'skipped' else 'queued' end,
         reason = case when {{given_up}} then 'cancelled' end,
         closed_at = case when {{given_up}} then cast(:now as timestamptz) end,
+        due_at = {DUE_AGAIN},
         attempt = null
     where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
         and m.state in ('claimed'{{again}})
@@ -515,6 +520,7 @@ _RECOVER = text(
     done as (
         update messages m set
             state = case m.state when 'claimed' then 'queued' else 'unknown' end,
+            due_at = case m.state when 'claimed' then {DUE_AGAIN} else m.due_at end,
             attempt = case m.state when 'claimed' then null else m.attempt end,
             reason = case m.state when 'claimed' then null
                 else 'the worker stopped before the answer was known' end,
