@@ -557,9 +557,22 @@ async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -
     return states
 
 
-_DROP_FORGOTTEN = text("delete from leases where until < clock_timestamp() - interval '1 day'")
+_DROP_FORGOTTEN = text(
+    """
+    delete from leases l
+    where l.until < clock_timestamp() - interval '1 day' and not exists (
+        select from unnest(l.message_ids) held(id)
+        join messages m on m.workspace_id = l.workspace_id and m.id = held.id and m.attempt = l.id
+            and m.closed_at is null
+    )
+    """
+)
 
 
 async def drop_forgotten_leases(db: Db) -> None:
-    """Remove, as the engine, what workers left who died after their last message was settled."""
+    """Remove, as the engine, what workers left who died after their last message was settled.
+
+    What still holds a message stays, however old: nothing else knows of that one, and a campaign may be
+    paused, or everything be switched off, for longer than a day.
+    """
     await db.execute(_DROP_FORGOTTEN)

@@ -13,10 +13,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from uuid_utils.compat import uuid7
 
+from domain.messages import MessageState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import ledger
-from models.queries.ledger import Cap, Queue
+from models.queries import ledger, queued
+from models.queries.ledger import Cap, Queue, Settled
 from tests.people import rows
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, counted, ids, people
 from tests.support import Database, eventually
@@ -95,3 +96,26 @@ async def test_a_claim_that_comes_late_counts_nobody_whom_it_does_not_take(
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await counted(db) == 0
     assert (await claim(sessions, queue))[1] == [message]
+
+
+async def test_a_lease_that_nobody_took_over_for_days_is_kept_while_it_holds_a_message(
+    sessions: Sessions,
+) -> None:
+    """The worker died, and the campaign was paused, or all was switched off, over the weekend."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        queue = await a_campaign(db, await people(db, 3))
+    async with sessions.batch(DEFAULT_WORKSPACE) as db:
+        for marked, settled in ((False, False), (True, False), (True, True)):
+            attempt = uuid7()
+            [held] = (await ledger.claim(db, queue, attempt, NOW, 60, 1)).claimed
+            if marked:
+                await ledger.mark(db, queue, attempt, [(held.id, [])], NOW)
+            if settled:
+                await ledger.settle(db, queue, attempt, [Settled(held.id, MessageState.ACCEPTED)], NOW, NOW)
+    async with sessions.engine() as db:
+        await db.execute(text("update leases set until = clock_timestamp() - interval '3 days'"))
+        await ledger.drop_forgotten_leases(db)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert len(await rows(db, "select id from leases")) == 2
+        assert (await queued.ahead(db, queue)).open == 2
