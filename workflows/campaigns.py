@@ -152,14 +152,17 @@ class CampaignWorkflow:
             if self.paused:
                 await workflow.wait_condition(lambda: not self.paused or self.leaving)
                 continue
-            slices = self.now.slices if self.now.open > SMALL or self.freezing else 1
+            freezing = self.freezing
+            slices = self.now.slices if self.now.open > SMALL or freezing else 1
             done = await asyncio.gather(*(self.slice() for _ in range(slices)))
             for part in done:
                 self.now.add(part)
             last = done[-1]
             self.now.open = min(part.open for part in done)
             self.tell()
-            if (self.now.open or self.freezing) and all(part.idle for part in done):
+            # Of an audience that was frozen meanwhile, they may not have seen the last page.
+            missed = freezing and not self.freezing and workflow.patched("send-the-last-page")
+            if (self.now.open or self.freezing) and all(part.idle for part in done) and not missed:
                 await self.sleep_until_something_can_move(last)
 
     async def slice(self) -> Slice:

@@ -16,6 +16,7 @@ from models.campaigns import Campaign
 from models.profiles import Profile
 from models.queries import rows
 from models.queries.queued import queue_up
+from models.segments import Segment
 from models.templates import TemplateVersion
 
 
@@ -71,7 +72,7 @@ async def had_by_nobody(
 
 
 async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign | None:
-    """Move a draft or scheduled campaign to running and pin its template's newest version.
+    """Move a draft or scheduled campaign to running, and pin its template's newest version and the rule.
 
     None when it is in any other state: this compare-and-set is what makes a campaign start once.
     """
@@ -85,10 +86,15 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
         .limit(1)
         .scalar_subquery()
     )
+    rule = (
+        select(Segment.rule)
+        .where(Segment.workspace_id == Campaign.workspace_id, Segment.id == Campaign.segment_id)
+        .scalar_subquery()
+    )
     begun = (
         update(Campaign)
         .where(Campaign.id == campaign_id, Campaign.state.in_(STARTABLE))
-        .values(state=CampaignState.RUNNING, started_at=now, template_version_id=newest)
+        .values(state=CampaignState.RUNNING, started_at=now, template_version_id=newest, rule=rule)
         .returning(Campaign)
     )
     return (await db.scalars(begun)).one_or_none()
@@ -97,7 +103,7 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
 class Frozen(NamedTuple):
     """How far a freeze has come."""
 
-    queued: int  # Messages, all in all.
+    queued: int  # Messages, all in all; 0 when nobody knows, because somebody else came further meanwhile.
     over: bool  # Nobody is left, or the campaign was given up.
 
 
@@ -107,7 +113,8 @@ async def freeze(
     """Queue a message for each of the next `size` members (ids), in the order of their ids.
 
     How far it came is committed with the lines, so that the next call goes on from there, whoever makes it:
-    nobody is queued twice, and after the last page running it again adds nobody.
+    nobody is queued twice, and after the last page running it again adds nobody. The transaction is rolled
+    back when another freeze came further meanwhile, or the campaign was given up: it might be closed already.
     """
     campaign = await rows.get(db, Campaign, campaign_id)
     if campaign.frozen_at or campaign.state not in UNDER_WAY:
@@ -138,7 +145,12 @@ async def freeze(
     # Not before, since whoever pauses the campaign writes this row, and must not wait for a page.
     wrote = (
         update(Campaign)
-        .where(Campaign.id == campaign_id)
+        .where(
+            Campaign.id == campaign_id,
+            Campaign.state.in_(UNDER_WAY),
+            Campaign.frozen_to.is_not_distinct_from(campaign.frozen_to),
+            Campaign.frozen_at.is_(None),
+        )
         .values(
             queued=func.coalesce(Campaign.queued, 0) + found,
             frozen_to=func.coalesce(to, Campaign.frozen_to),
@@ -146,7 +158,11 @@ async def freeze(
         )
         .returning(Campaign.queued)
     )
-    return Frozen(await db.scalar(wrote) or 0, over)
+    queued = await db.scalar(wrote)
+    if queued is None:
+        await db.rollback()
+        return Frozen(0, over=False)
+    return Frozen(queued, over)
 
 
 _FREEZING = text(

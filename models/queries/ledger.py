@@ -329,6 +329,10 @@ async def mark(
     return set(rows.scalars())
 
 
+# When a message is due that was claimed and not sent: a moment sooner, so that no turn is given twice. A
+# claim that began before would take the new one for the one it saw, and count its person without taking it.
+DUE_AGAIN = "m.due_at - interval '1 microsecond'"
+
 # Those of the messages `done` that are queued again get a turn.
 _AGAIN = """
 again as (
@@ -344,6 +348,7 @@ with done as (
         state = case when {{given_up}} then 'skipped' else 'queued' end,
         reason = case when {{given_up}} then 'cancelled' end,
         closed_at = case when {{given_up}} then cast(:now as timestamptz) end,
+        due_at = {DUE_AGAIN},
         attempt = null
     where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
         and m.state in ('claimed'{{again}})
@@ -515,6 +520,7 @@ _RECOVER = text(
     done as (
         update messages m set
             state = case m.state when 'claimed' then 'queued' else 'unknown' end,
+            due_at = case m.state when 'claimed' then {DUE_AGAIN} else m.due_at end,
             attempt = case m.state when 'claimed' then null else m.attempt end,
             reason = case m.state when 'claimed' then null
                 else 'the worker stopped before the answer was known' end,
@@ -551,9 +557,22 @@ async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -
     return states
 
 
-_DROP_FORGOTTEN = text("delete from leases where until < clock_timestamp() - interval '1 day'")
+_DROP_FORGOTTEN = text(
+    """
+    delete from leases l
+    where l.until < clock_timestamp() - interval '1 day' and not exists (
+        select from unnest(l.message_ids) held(id)
+        join messages m on m.workspace_id = l.workspace_id and m.id = held.id and m.attempt = l.id
+            and m.closed_at is null
+    )
+    """
+)
 
 
 async def drop_forgotten_leases(db: Db) -> None:
-    """Remove, as the engine, what workers left who died after their last message was settled."""
+    """Remove, as the engine, what workers left who died after their last message was settled.
+
+    What still holds a message stays, however old: nothing else knows of that one, and a campaign may be
+    paused, or everything be switched off, for longer than a day.
+    """
     await db.execute(_DROP_FORGOTTEN)

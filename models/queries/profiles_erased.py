@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.messages import MessageState
 from domain.profiles import IdentityKind, SuppressionReason
 from models.queries.agenda import OFF_THE_AGENDA
+from models.queries.ledger import DUE_AGAIN
 from models.queries.profiles import EMAIL, HERE, person, suppress
 
 # The person, and everyone who was merged into them.
@@ -79,6 +80,7 @@ _FORGET_MESSAGES = text(
         update messages m set address = null, bare = null, holes = null, detail = null,
             reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
             state = case m.state when '{MessageState.CLAIMED}' then '{MessageState.QUEUED}' else m.state end,
+            due_at = case m.state when '{MessageState.CLAIMED}' then {DUE_AGAIN} else m.due_at end,
             attempt = case m.state when '{MessageState.CLAIMED}' then null else m.attempt end
         from locked
         where m.workspace_id = {HERE} and m.id = locked.id

@@ -2,16 +2,22 @@
 
 from uuid import UUID
 
+import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from activities.campaigns import CampaignActivities, CampaignRef
 from domain.campaigns import CampaignState
 from domain.messages import SourceKind
 from domain.segments import parse
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, queued, segments
+from models.queries import campaigns, ledger, queued, rows, segments
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
-from tests.sending import EVERYBODY, NOW, a_draft, a_sender, at, people, some, states
+from tests.sending import EVERYBODY, NOW, PATIENT, a_draft, a_sender, at, people, ran, some, states
+from tests.support import GivenClock
 
 
 async def a_start(db: AsyncSession, size: int) -> tuple[Campaign, list[UUID]]:
@@ -99,3 +105,40 @@ async def test_the_first_page_can_be_claimed_before_the_second_is_written(db: As
     second = await ledger.claim(db, queue, UUID(int=2), at(1), 60, 10)
 
     assert (len(first.claimed), len(second.claimed)) == (2, 1)
+
+
+@pytest.mark.parametrize("late", [0, 3])
+async def test_a_freeze_that_was_overtaken_writes_nothing_into_what_is_closed(
+    sessions: Sessions, late: int
+) -> None:
+    """It has read the campaign, and is held up; another one ends the freeze, and the books are closed."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        campaign, _ = await a_start(db, 2)
+        await froze(db, campaign, 2)
+    async with sessions(DEFAULT_WORKSPACE) as overtaken:
+        read = await rows.get(overtaken, Campaign, campaign.id)
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            assert await froze(db, campaign, 2) == (2, True)
+            await campaigns.move(db, campaign.id, (CampaignState.RUNNING,), CampaignState.COMPLETED)
+            await people(db, late, "late")
+        assert await froze(overtaken, read, 2) == (0, False)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        after = await rows.get(db, Campaign, campaign.id)
+        assert (after.queued, after.frozen_at) == (2, NOW)
+        assert await states(db, Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)) == {"queued": 2}
+
+
+async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessions: Sessions) -> None:
+    """Somebody changes the segment while the audience is being frozen."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        campaign, _ = await a_start(db, 3)
+        await db.execute(text("update campaigns set state = 'draft'"))
+    ref = CampaignRef(DEFAULT_WORKSPACE, campaign.id)
+    acts = CampaignActivities(sessions, GivenClock(), PATIENT, slices=1)
+    assert (await ran(acts.begin, ref)).started
+    nobody = {"any": []}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await segments.change(db, campaign.segment_id, {"rule": nobody})
+
+    assert await ran(acts.freeze, ref) == 3
