@@ -17,7 +17,6 @@ from models.campaigns import Campaign
 from models.queries import campaigns, ledger, messages, queued, rows, segments, workspaces
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
-from models.segments import Segment
 
 FIRST_PAGE, LARGEST_PAGE = 4_000, 50_000  # Members whom a freeze queues in one transaction.
 
@@ -92,12 +91,11 @@ class CampaignActivities:
 
     async def _freeze_page(self, db: AsyncSession, campaign: CampaignRef, size: int) -> Frozen:
         row = await rows.get(db, Campaign, campaign.campaign_id)
-        # A campaign that an older version has begun has none.
-        rule = row.rule or (await rows.get(db, Segment, row.segment_id)).rule
+        assert row.rule is not None
         workspace = await workspaces.get(db, campaign.workspace_id)
         now = self.clock.now()
         members = segments.members(
-            parse(rule),
+            parse(row.rule),
             now=row.started_at or now,  # The rule means the same on every page.
             time_zone=workspace.time_zone,
             currency=workspace.currency,

@@ -33,9 +33,7 @@ class Campaign(Base):
     segment_id: Mapped[UUID]
     template_id: Mapped[UUID]
     template_version_id: Mapped[UUID | None]  # Pinned at start.
-    rule: Mapped[
-        Json | None
-    ]  # The segment's, pinned at start: it means the same on every page of the freeze.
+    rule: Mapped[Json | None]  # The segment's, pinned at start: the same on every page of the freeze.
     reason: Mapped[str | None]  # Why it failed, in words.
     queued: Mapped[int | None]  # What the freeze has written so far; None until it begins.
     frozen_to: Mapped[UUID | None]  # The last profile that it came to.

@@ -161,7 +161,7 @@ class CampaignWorkflow:
             self.now.open = min(part.open for part in done)
             self.tell()
             # Of an audience that was frozen meanwhile, they may not have seen the last page.
-            missed = freezing and not self.freezing and workflow.patched("send-the-last-page")
+            missed = freezing and not self.freezing
             if (self.now.open or self.freezing) and all(part.idle for part in done) and not missed:
                 await self.sleep_until_something_can_move(last)
 
