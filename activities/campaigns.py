@@ -92,11 +92,12 @@ class CampaignActivities:
 
     async def _freeze_page(self, db: AsyncSession, campaign: CampaignRef, size: int) -> Frozen:
         row = await rows.get(db, Campaign, campaign.campaign_id)
-        segment = await rows.get(db, Segment, row.segment_id)
+        # A campaign that an older version has begun has none.
+        rule = row.rule or (await rows.get(db, Segment, row.segment_id)).rule
         workspace = await workspaces.get(db, campaign.workspace_id)
         now = self.clock.now()
         members = segments.members(
-            parse(segment.rule),
+            parse(rule),
             now=row.started_at or now,  # The rule means the same on every page.
             time_zone=workspace.time_zone,
             currency=workspace.currency,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.campaigns import CampaignState
 from domain.messages import MessageClass
-from models.base import Base, CreatedAt, Id, Tenant, one_of
+from models.base import Base, CreatedAt, Id, Json, Tenant, one_of
 
 
 class Campaign(Base):
@@ -33,6 +33,7 @@ class Campaign(Base):
     segment_id: Mapped[UUID]
     template_id: Mapped[UUID]
     template_version_id: Mapped[UUID | None]  # Pinned at start.
+    rule: Mapped[Json | None]  # The segment's, pinned at start: every page of the freeze goes by it.
     reason: Mapped[str | None]  # Why it failed, in words.
     queued: Mapped[int | None]  # What the freeze has written so far; None until it begins.
     frozen_to: Mapped[UUID | None]  # The last profile that it came to.

@@ -16,6 +16,7 @@ from models.campaigns import Campaign
 from models.profiles import Profile
 from models.queries import rows
 from models.queries.queued import queue_up
+from models.segments import Segment
 from models.templates import TemplateVersion
 
 
@@ -71,7 +72,7 @@ async def had_by_nobody(
 
 
 async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign | None:
-    """Move a draft or scheduled campaign to running and pin its template's newest version.
+    """Move a draft or scheduled campaign to running, and pin its template's newest version and the rule.
 
     None when it is in any other state: this compare-and-set is what makes a campaign start once.
     """
@@ -85,10 +86,15 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
         .limit(1)
         .scalar_subquery()
     )
+    rule = (
+        select(Segment.rule)
+        .where(Segment.workspace_id == Campaign.workspace_id, Segment.id == Campaign.segment_id)
+        .scalar_subquery()
+    )
     begun = (
         update(Campaign)
         .where(Campaign.id == campaign_id, Campaign.state.in_(STARTABLE))
-        .values(state=CampaignState.RUNNING, started_at=now, template_version_id=newest)
+        .values(state=CampaignState.RUNNING, started_at=now, template_version_id=newest, rule=rule)
         .returning(Campaign)
     )
     return (await db.scalars(begun)).one_or_none()

@@ -3,8 +3,10 @@
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from activities.campaigns import CampaignActivities, CampaignRef
 from domain.campaigns import CampaignState
 from domain.messages import SourceKind
 from domain.segments import parse
@@ -14,7 +16,8 @@ from models.campaigns import Campaign
 from models.queries import campaigns, ledger, queued, rows, segments
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
-from tests.sending import EVERYBODY, NOW, a_draft, a_sender, at, people, some, states
+from tests.sending import EVERYBODY, NOW, PATIENT, a_draft, a_sender, at, people, ran, some, states
+from tests.support import GivenClock
 
 
 async def a_start(db: AsyncSession, size: int) -> tuple[Campaign, list[UUID]]:
@@ -124,3 +127,17 @@ async def test_a_freeze_that_was_overtaken_writes_nothing_into_what_is_closed(
         after = await rows.get(db, Campaign, campaign.id)
         assert (after.queued, after.frozen_at) == (2, NOW)
         assert await states(db, Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)) == {"queued": 2}
+
+
+async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessions: Sessions) -> None:
+    """Somebody changes the segment while the audience is being frozen."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        campaign, _ = await a_start(db, 3)
+        await db.execute(text("update campaigns set state = 'draft'"))
+    ref = CampaignRef(DEFAULT_WORKSPACE, campaign.id)
+    acts = CampaignActivities(sessions, GivenClock(), PATIENT, slices=1)
+    assert (await ran(acts.begin, ref)).started
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await segments.change(db, campaign.segment_id, {"rule": {"any": []}})
+
+    assert await ran(acts.freeze, ref) == 3

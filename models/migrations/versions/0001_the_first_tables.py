@@ -535,6 +535,7 @@ def upgrade() -> None:
         sa.Column("segment_id", sa.UUID(), nullable=False),
         sa.Column("template_id", sa.UUID(), nullable=False),
         sa.Column("template_version_id", sa.UUID(), nullable=True),
+        sa.Column("rule", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("queued", sa.Integer(), nullable=True),
         sa.Column("started_at", postgresql.TIMESTAMP(timezone=True), nullable=True),
