@@ -123,7 +123,7 @@ class CampaignActivities:
             skipped = 1
             while skipped:
                 now = self.clock.now()
-                async with self.sessions(campaign.workspace_id) as db:
+                async with self.sessions.batch(campaign.workspace_id) as db:
                     await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)

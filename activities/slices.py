@@ -124,17 +124,24 @@ async def rest(rung: asyncio.Event, seconds: float) -> bool:
 T = TypeVar("T")
 
 
+class Interrupted(Exception):
+    """What should have come to its end was cancelled itself, and nobody knows how far it came."""
+
+
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Finish this even when the activity is cancelled meanwhile; the cancellation follows afterwards."""
+    """Finish this even when the activity is cancelled meanwhile; the cancellation follows afterwards.
+
+    Raises Interrupted when the loop is closed, which cancels everything.
+    """
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            if task.cancelled():
-                raise
             cancelled = True
+    if task.cancelled():
+        raise Interrupted
     if cancelled and not task.exception():
         raise asyncio.CancelledError
     return task.result()

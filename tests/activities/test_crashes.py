@@ -4,8 +4,9 @@ Each test strikes the first transaction of the work, then does it all again and 
 until there is none left to strike; each time another worker finishes what was begun.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,9 @@ import activities.campaigns
 from activities.bell import Bell
 from activities.campaigns import CampaignActivities, CampaignRef
 from activities.flows import FlowActivities, FlowRef
+from activities.slices import Interrupted
+from channels.contract import Envelope, Letter, Outcome
+from channels.null import NullChannel
 from channels.smtp import SmtpChannel
 from domain.campaigns import CampaignState
 from domain.messages import SourceKind
@@ -155,6 +159,28 @@ async def test_a_sender_that_is_killed_on_the_wire_leaves_unknown_what_it_marked
 
     assert len(lab.accepted) == sent
     assert await everyone_is_accounted_for(sessions, lab, queue, 5) == {"unknown": 5}
+
+
+class ClosedLoop(NullChannel):
+    """Whoever closes the loop cancels everything in it, also what is on the wire."""
+
+    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+        raise asyncio.CancelledError
+
+
+async def test_a_sender_whose_loop_is_closed_leaves_unknown_what_it_marked(
+    sessions: Sessions, channel: SmtpChannel
+) -> None:
+    audience = await an_audience(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        queue = await a_campaign(db, audience)
+
+    with suppress(Interrupted, asyncio.CancelledError):
+        await ran(a_sender_of(sessions, ClosedLoop(), BELL).send, queue)
+    await finish(sessions, channel, queue)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await states(db, queue) == {"unknown": 5}
 
 
 async def test_a_flow_may_be_struck_at_every_transaction(

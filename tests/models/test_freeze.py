@@ -138,8 +138,7 @@ async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessi
     ref = CampaignRef(DEFAULT_WORKSPACE, campaign.id)
     acts = CampaignActivities(sessions, GivenClock(), PATIENT, slices=1)
     assert (await ran(acts.begin, ref)).started
-    nobody: dict[str, Any] = {"any": []}
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await segments.change(db, campaign.segment_id, {"rule": nobody})
+        await segments.change(db, campaign.segment_id, {"rule": {"any": []}})
 
     assert await ran(acts.freeze, ref) == 3

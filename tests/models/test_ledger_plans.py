@@ -4,6 +4,7 @@ PostgreSQL counts what a transaction really reads. That sees also the plans that
 batch, which EXPLAIN would make anew.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
@@ -15,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from uuid_utils.compat import uuid7
 
+from activities.campaigns import CampaignActivities, CampaignRef
 from dev.postgres import Postgres
 from domain.flows import START, Send, Wait
 from domain.messages import MessageState, SourceKind
@@ -28,6 +30,7 @@ from models.queries.ways import Move
 from tests.sending import (
     EVERYBODY,
     NOW,
+    PATIENT,
     a_draft,
     a_flow,
     a_graph,
@@ -37,10 +40,11 @@ from tests.sending import (
     as_json,
     at,
     people,
+    ran,
     send,
     wait,
 )
-from tests.support import Database, a_clone
+from tests.support import Database, GivenClock, a_clone
 
 CROWD = 6_000
 BATCH = 200
@@ -200,6 +204,29 @@ async def test_a_plan_that_was_made_when_nobody_was_due_does_for_many(
         assert await enrollments.enter_all(db, flow, segments.members(parse(EVERYBODY), **MANNERS), NOW)
     for _ in range(3):
         assert (await costs_a_batch(one.batch, advance))[0] == BATCH
+    await one.close()
+    await owner.dispose()
+
+
+async def test_a_cancel_that_was_planned_when_nobody_waited_does_for_many(
+    database: Database, sessions: Sessions
+) -> None:
+    """Cancels of small campaigns, while the queue was empty and vacuumed, make the plan for a large one."""
+    one = Sessions(database.url, database.engine_url, pool_size=1)
+    cancels = CampaignActivities(one, GivenClock(), PATIENT, slices=1).skip_unsent
+    owner = create_async_engine(database.admin_url, isolation_level="AUTOCOMMIT")
+    async with owner.connect() as connection:
+        await connection.execute(text("vacuum analyze queue"))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        small, large = await a_draft(db), await a_draft(db, state="running", frozen_at=None)
+        await people(db, 3 * CROWD)
+    for _ in range(8):
+        await ran(cancels, CampaignRef(DEFAULT_WORKSPACE, small.id))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await campaigns.freeze(db, large.id, segments.members(parse(EVERYBODY), **MANNERS), 4 * CROWD, NOW)
+
+    async with asyncio.timeout(10):  # Reading the queue once for each message takes a minute.
+        assert (await ran(cancels, CampaignRef(DEFAULT_WORKSPACE, large.id))).skipped == 3 * CROWD
     await one.close()
     await owner.dispose()
 
