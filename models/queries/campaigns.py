@@ -122,26 +122,13 @@ async def freeze(
     page = members.order_by(Profile.id).limit(size)
     if campaign.frozen_to:
         page = page.where(Profile.id > campaign.frozen_to)
-    audience = page.subquery()
-    written, turns = queue_up(
-        {
-            "id": bulk_id(),
-            "workspace_id": literal(campaign.workspace_id),
-            "queue_id": literal(campaign.id),
-            "source_id": literal(campaign.id),
-            "source_kind": literal(SourceKind.CAMPAIGN.value),
-            "step": literal("send"),
-            "profile_id": audience.c[0],
-            "occasion": literal(campaign.id),
-            "class": literal(campaign.message_class),
-            "template_version_id": literal(campaign.template_version_id),
-            "due_at": literal(now),
-        }
-    )
-    last = select(written.c.profile_id).order_by(written.c.profile_id.desc()).limit(1).scalar_subquery()
-    counted = select(func.count(), last).select_from(written).add_cte(turns.cte("turns"))
-    found, to = (await db.execute(counted)).one()
+    found, to = await _queue(db, campaign, page, now)
     over = found < size
+    if over:
+        began = {"workspace": campaign.workspace_id, "campaign": campaign_id, "began": campaign.started_at}
+        if merged := list(await db.scalars(_MERGED_MEANWHILE, began)):
+            late, _ = await _queue(db, campaign, members.where(Profile.id.in_(merged)), now)
+            found += late
     # Not before, since whoever pauses the campaign writes this row, and must not wait for a page.
     wrote = (
         update(Campaign)
@@ -163,6 +150,49 @@ async def freeze(
         await db.rollback()
         return Frozen(0, over=False)
     return Frozen(queued, over)
+
+
+async def _queue(
+    db: AsyncSession, campaign: Campaign, page: Select[UUID], now: datetime
+) -> tuple[int, UUID | None]:
+    """Queue a message for each of these members. Returns how many they are, and the last one's id."""
+    audience = page.subquery()
+    written, turns = queue_up(
+        {
+            "id": bulk_id(),
+            "workspace_id": literal(campaign.workspace_id),
+            "queue_id": literal(campaign.id),
+            "source_id": literal(campaign.id),
+            "source_kind": literal(SourceKind.CAMPAIGN.value),
+            "step": literal("send"),
+            "profile_id": audience.c[0],
+            "occasion": literal(campaign.id),
+            "class": literal(campaign.message_class),
+            "template_version_id": literal(campaign.template_version_id),
+            "due_at": literal(now),
+        }
+    )
+    last = select(written.c.profile_id).order_by(written.c.profile_id.desc()).limit(1).scalar_subquery()
+    counted = select(func.count(), last).select_from(written).add_cte(turns.cte("turns"))
+    found, to = (await db.execute(counted)).one()
+    return found, to
+
+
+# Whom the pages may have missed: somebody ahead was merged into them, who were behind and no members before.
+_MERGED_MEANWHILE = text(
+    """
+    select distinct a.merged_into from profiles a
+    where a.workspace_id = :workspace and a.merged_into is not null and a.updated_at >= :began
+        and not exists (
+            select from messages m
+            where m.workspace_id = :workspace and m.source_id = :campaign and m.occasion = :campaign
+                and m.profile_id in (
+                    select a.merged_into union all
+                    select other.id from profiles other
+                    where other.workspace_id = :workspace and other.merged_into = a.merged_into)
+        )
+    """
+)
 
 
 _FREEZING = text(

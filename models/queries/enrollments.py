@@ -264,7 +264,10 @@ _PLACES = text(
             select unnest(l.message_ids) from leases l
             where l.workspace_id = :workspace and l.queue_id = :flow
         ) waiting
-        join messages m on m.workspace_id = :workspace and m.id = waiting.id and m.closed_at is null
+        cross join lateral (
+            select m.step from messages m
+            where m.workspace_id = :workspace and m.id = waiting.id and m.closed_at is null limit 1
+        ) m
         group by m.step
     ) here
     group by step order by step

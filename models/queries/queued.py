@@ -65,8 +65,11 @@ _AHEAD = text(
     select
         (select count(*) from queue q where q.workspace_id = :workspace and q.queue_id = :queue)
             + (select count(*) from leases l cross join lateral unnest(l.message_ids) u(id)
-                join messages m on m.workspace_id = :workspace and m.id = u.id and m.attempt = l.id
-                    and m.closed_at is null
+                cross join lateral (
+                    select from messages m where m.workspace_id = :workspace and m.id = u.id
+                        and m.attempt = l.id and m.closed_at is null
+                    limit 1
+                ) held
                 where l.workspace_id = :workspace and l.queue_id = :queue)
             + (select count(*) from campaigns c where c.workspace_id = :workspace and c.id = :queue
                 and c.frozen_at is null and {one_of("c.state", UNDER_WAY)}) as open,

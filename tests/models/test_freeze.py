@@ -1,6 +1,5 @@
 """Freezing an audience: page by page, everybody once, whoever comes and goes meanwhile."""
 
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +13,7 @@ from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, queued, rows, segments
+from models.queries import campaigns, ledger, profiles_merged, queued, rows, segments
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 from tests.sending import EVERYBODY, NOW, PATIENT, a_draft, a_sender, at, people, ran, some, states
@@ -25,7 +24,7 @@ async def a_start(db: AsyncSession, size: int) -> tuple[Campaign, list[UUID]]:
     """A campaign that has begun, and its audience in the order of their ids."""
     await a_sender(db)
     audience = await people(db, size)
-    return await a_draft(db, state="running", frozen_at=None), sorted(audience)
+    return await a_draft(db, state="running", frozen_at=None, started_at=NOW), sorted(audience)
 
 
 async def froze(db: AsyncSession, campaign: Campaign, size: int) -> Frozen:
@@ -142,3 +141,29 @@ async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessi
         await segments.change(db, campaign.segment_id, {"rule": {"any": []}})
 
     assert await ran(acts.freeze, ref) == 3
+
+
+async def test_who_is_merged_into_somebody_behind_the_page_still_gets_one(db: AsyncSession) -> None:
+    """The survivor was no member when its page was written, and is one by what the other brings along."""
+    campaign, (survivor, second, alias) = await a_start(db, 3)
+    rule = parse({"kind": "attribute", "name": "vip", "op": "is", "value": True})
+    members = segments.members(rule, now=NOW, time_zone="UTC", currency="USD")
+    vip = text("update profiles set attributes = attributes || '{\"vip\": true}' where id = any(:ids)")
+    await db.execute(vip, {"ids": [second, alias]})
+    assert await campaigns.freeze(db, campaign.id, members, 1, NOW) == (1, False)
+
+    await profiles_merged.merge(db, alias, survivor, at(1))
+    await db.refresh(campaign)
+
+    assert await campaigns.freeze(db, campaign.id, members, 1, at(1)) == (2, True)
+    assert await some(db, "select profile_id from messages order by due_at") == [second, survivor]
+
+
+async def test_who_is_merged_and_has_a_message_gets_no_second(db: AsyncSession) -> None:
+    campaign, (survivor, alias) = await a_start(db, 2)
+    assert await froze(db, campaign, 1) == (1, False)
+
+    await profiles_merged.merge(db, alias, survivor, at(1))
+    await db.refresh(campaign)
+
+    assert await froze(db, campaign, 1) == (1, True)
