@@ -266,6 +266,37 @@ async def test_every_operation_is_described_with_an_example(strict_api: AsyncCli
     assert lacking == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "refusals"),
+    [
+        ("post", "/campaigns", {"413"}),
+        ("get", "/campaigns/{campaign_id}", {"404"}),
+        ("post", "/campaigns/{campaign_id}/start", {"404", "409"}),
+        ("patch", "/flows/{flow_id}", {"404", "409", "413"}),
+        ("patch", "/templates/{template_id}", {"404", "413"}),
+        ("post", "/imports", set()),
+    ],
+)
+async def test_the_description_says_how_each_operation_refuses(
+    strict_api: AsyncClient, method: str, path: str, refusals: set[str]
+) -> None:
+    document = (await strict_api.get("/openapi.json")).json()
+
+    declared = set(document["paths"][f"{V1}{path}"][method]["responses"])
+
+    assert declared & {"404", "409", "413"} == refusals
+    assert {"401", "422", "503"} <= declared
+
+
+async def test_an_upload_is_described_with_an_example(strict_api: AsyncClient) -> None:
+    document = (await strict_api.get("/openapi.json")).json()
+
+    upload = document["paths"][f"{V1}/imports"]["post"]["requestBody"]["content"]["multipart/form-data"]
+
+    assert upload["example"]["kind"] == "orders"
+    assert "$ref" in upload["schema"]
+
+
 async def test_the_docs_page_needs_no_other_server(strict_api: AsyncClient) -> None:
     page = await strict_api.get("/docs")
 
