@@ -17,19 +17,29 @@ from settings import Settings, SettingsError, read_settings
 
 app = Typer(
     name="campanile",
-    help="Marketing automation whose flows are durable.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
+Version = Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)]
 Once = Annotated[bool, typer.Option("--once", help="Leave after the summary.")]
 
 
 class Kind(StrEnum):
     CUSTOMERS = "customers"
     ORDERS = "orders"
+
+
+@app.callback(invoke_without_command=True)
+def campanile(version: Version = False) -> None:
+    """Marketing automation whose flows are durable."""
+    if version:
+        from importlib.metadata import version as of
+
+        typer.echo(f"campanile {of('campanile')}")
+        raise typer.Exit
 
 
 @app.command()
@@ -62,7 +72,7 @@ def import_(
     kind: Kind,
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV file with a header, in UTF-8.")],
     live: Annotated[
-        bool, typer.Option("--live", help="Let the rows start flows and end waits; else they are history.")
+        bool, typer.Option("--live", help="For orders: let new ones start flows; else they are history.")
     ] = False,
     json: Json = False,
 ) -> None:

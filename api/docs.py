@@ -6,10 +6,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from api.errors import MEDIA_TYPE, Problem
+from api.front import LARGEST_BODY
 
 INTRODUCTION = """
 Campaigns and flows over people you know. Everything here asks for one key:
@@ -41,6 +42,32 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     503: _described("The database or Temporal is away."),
 }
 
+_NOT_FOUND = _described("There is no such thing, or none of yours.")
+_CONFLICT = _described("It is in a state in which this can't be done; the sentence says what can be.")
+_TOO_LARGE = _described(f"The body has more than {LARGEST_BODY:,} bytes.")
+
+# What changes a thing and yet is refused in none of its states.
+_IN_ANY_STATE = {
+    ("patch", "/api/v1/segments/{segment_id}"),
+    ("patch", "/api/v1/templates/{template_id}"),
+    ("post", "/api/v1/campaigns/{campaign_id}/test"),
+}
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The description, with the refusals that follow from a path and its method."""
+    description = app.openapi()
+    for path, operations in description["paths"].items():
+        for method, operation in operations.items():
+            responses = operation["responses"]
+            if "{" in path:
+                responses["404"] = _NOT_FOUND
+            if "{" in path and method != "get" and (method, path) not in _IN_ANY_STATE:
+                responses["409"] = _CONFLICT
+            if "application/json" in operation.get("requestBody", {}).get("content", ()):
+                responses["413"] = _TOO_LARGE
+    return description
+
 
 def document(app: FastAPI) -> None:
     """Give `app` its description and the page that shows it."""
@@ -48,9 +75,13 @@ def document(app: FastAPI) -> None:
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
+        return JSONResponse(described(app))
 
     app.mount(_AT, StaticFiles(directory=_ASSETS))
+
+    @app.get("/", include_in_schema=False)
+    async def front() -> RedirectResponse:
+        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -165,13 +165,21 @@ def _wrong_method(allowed: list[str]) -> JSONResponse:
 
 def _refusal(error: CampanileError) -> JSONResponse:
     status, kind, title = next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
-    errors = [_field(error.field, error.message)] if error.field is not None else []
+    errors = [_field(each.field, each.message) for each in (error, *error.also) if each.field is not None]
     headers: dict[str, str] = {}
     if status is HTTPStatus.UNAUTHORIZED:
         headers["WWW_Authenticate"] = "Bearer"
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry_After"] = "5"
-    return problem(status, kind, title, error.message, errors, **headers)
+    detail = _about(errors) if errors and isinstance(error, Invalid) else error.message
+    return problem(status, kind, title, detail, errors, **headers)
+
+
+def _about(errors: Sequence[FieldError]) -> str:
+    """The first error with its field's name, and how many more there are."""
+    where = errors[0].pointer.strip("/").replace("/", ".")
+    detail = f"{where}: {errors[0].detail}" if where else errors[0].detail
+    return detail if len(errors) == 1 else f"{detail} (and {len(errors) - 1} more)"
 
 
 def _field(field: str, detail: str) -> FieldError:
@@ -195,13 +203,8 @@ def _http(error: HTTPException) -> JSONResponse:
 
 def _validation(error: RequestValidationError) -> JSONResponse:
     errors = [_in_words(each, error.body) for each in error.errors()]
-    first = errors[0]
-    where = first.pointer.strip("/").replace("/", ".")
-    detail = f"{where}: {first.detail}" if where else first.detail
-    if len(errors) > 1:
-        detail += f" (and {len(errors) - 1} more)"
     status, kind, title = STATUS[Invalid]
-    return problem(status, kind, title, detail, errors)
+    return problem(status, kind, title, _about(errors), errors)
 
 
 def _in_words(error: dict[str, Any], body: Any) -> FieldError:
@@ -220,8 +223,10 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
                 detail = "Send a JSON object here, with Content-Type: application/json."
         case "string_unicode":
             detail = "This holds half a character; send whole ones."
-        case "union_tag_invalid" | "union_tag_not_found":
-            detail = f"{error['msg']}.".replace("Input tag", "The kind").replace("using _tag() ", "")
+        case "uuid_parsing" | "uuid_type" | "uuid_version":
+            detail = "This is no id; copy one from an answer, such as 0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f."
+        case "string_pattern_mismatch":  # There is one pattern: no line ends.
+            detail = "Write it on one line."
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
             message = re.sub("^(Input|String|List|Dictionary) should", "This should", message)

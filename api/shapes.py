@@ -54,5 +54,6 @@ def under(pointer: str) -> Iterator[None]:
     try:
         yield
     except Invalid as error:
-        error.field = pointer + (error.field or "")
+        for each in (error, *error.also):
+            each.field = pointer + (each.field or "")
         raise

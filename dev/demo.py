@@ -30,7 +30,8 @@ def run(settings: Settings, *, json: bool, once: bool) -> int:
     try:
         with stack_for(console) as stack:
             settings = read_settings()  # Now with the addresses that the stack got.
-            console.print(f"The stack took {time.monotonic() - begun:.1f} s to start.")
+            if stack:
+                console.print(f"The stack took {time.monotonic() - begun:.1f} s to start.")
             summary = tell(settings, console)
             if json:
                 sys.stdout.write(to_json.dumps(summary.as_json()) + "\n")

@@ -151,19 +151,20 @@ class Page:
             "Mailbox",
             f"<h1>Mailbox</h1><form>To <input name=to value='{escape(wish.to)}'> "
             f"Subject <input name=subject value='{escape(wish.subject)}'> <button>Find</button></form>"
-            f"<p><small>{count:,} mails</small></p><table>{rows}</table>{older}",
+            f"<p><small>{count:,} mail{'s' * (count != 1)}</small></p><table>{rows}</table>{older}",
         )
 
     def mail(self, request: Request) -> Response:
         about, content = self.one(request)
         parts = Parts.of(content)
         here = f"/messages/{about['id']}"
+        sender = dict(parts.headers).get("From", about["sender"])  # With the name that its reader sees.
         headers = "".join(f"{escape(name)}: {escape(value)}\n" for name, value in parts.headers)
         rendered = f'<iframe sandbox="{SANDBOX}" src="{here}/html" title="The mail"></iframe>'
         return shown(
             about["subject"],
             f'<p><a href="/">Mailbox</a></p><h1>{escape(about["subject"])}</h1>'
-            f"<p>From {escape(about['sender'])} to {escape(', '.join(about['recipients']))} "
+            f"<p>From {escape(sender)} to {escape(', '.join(about['recipients']))} "
             f"<small>{about['received_at']} · <a href='{here}/source'>source</a></small></p>"
             f"{rendered if parts.html else ''}<h2>Text</h2><pre>{escape(parts.text)}</pre>"
             f"<details><summary>Headers</summary><pre>{headers}</pre></details>",

@@ -12,6 +12,7 @@ class CampanileError(Exception):
         super().__init__(message)
         self.message = message
         self.field = field
+        self.also: list[CampanileError] = []  # Other fields at fault, when all of them were looked at.
 
 
 class NotFound(CampanileError):

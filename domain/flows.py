@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.errors import Invalid
 from domain.segments import Message, Name, Rule, conditions
@@ -74,8 +74,22 @@ class Branch(_Part):
     otherwise: str | None = None
 
 
-Trigger = Annotated[SegmentTrigger | EventTrigger | ApiTrigger, Field(discriminator="kind")]
-Step = Annotated[Send | Wait | Branch, Field(discriminator="kind")]
+def _kinds(what: str, union: Any) -> BeforeValidator:
+    """Says which kinds there are where somebody names none of them."""
+    kinds = [part.model_fields["kind"].default for part in get_args(union)]
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict) and value.get("kind") not in kinds:
+            raise ValueError(f'The "kind" of a {what} is {", ".join(kinds[:-1])} or {kinds[-1]}.')
+        return value
+
+    return BeforeValidator(named)
+
+
+_Trigger: TypeAlias = SegmentTrigger | EventTrigger | ApiTrigger
+_Step: TypeAlias = Send | Wait | Branch
+Trigger = Annotated[_Trigger, Field(discriminator="kind"), _kinds("trigger", _Trigger)]
+Step = Annotated[_Step, Field(discriminator="kind"), _kinds("step", _Step)]
 
 
 class Flow(_Part):

@@ -109,11 +109,19 @@ def parse(source: str, pointer: str, *, markup: bool) -> BoundTemplate:
     except LiquidError as error:
         # A fault at the very end (a block that nobody closed) has no place of its own.
         index = error.token.start_index if error.token and error.token.start_index >= 0 else len(source)
-        raise Invalid(f"{_line(source, index)}: {error.message}.", pointer) from error
+        raise Invalid(f"{_line(source, index)}: {_in_words(str(error.message))}.", pointer) from error
     for name, places in template.analyze(include_partials=False).filters.items():
         if name not in liquid.filters:
             raise Invalid(f"{_line(source, places[0].index)}: there is no filter {name}.", pointer)
     return template
+
+
+def _in_words(message: str) -> str:
+    """What Liquid found, but for a tag that it does not know, which need not be a typing error."""
+    unknown = re.fullmatch("unexpected tag '(.*)'", message)
+    if unknown is None or unknown[1].startswith(("end", "else", "elsif", "when")):
+        return message
+    return f"the tag {{% {unknown[1]} %}} is not available; take it out"
 
 
 def _line(source: str, index: int) -> str:

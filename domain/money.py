@@ -2,6 +2,9 @@
 
 import re
 from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 _AMOUNT = re.compile(r"[0-9]{1,13}(?:\.([0-9]+))?").fullmatch
 
@@ -18,6 +21,16 @@ SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST 
 ZAR ZMW ZWG ZWL
 """
 CURRENCIES = frozenset(_CODES.split())
+
+
+def _three_capitals(code: str) -> str:
+    if not re.fullmatch("[A-Z]{3}", code):
+        raise ValueError("Write a currency as three capitals such as EUR.")
+    return code
+
+
+# As ISO 4217 writes it; whether anybody uses the currency is not asked.
+Code = Annotated[str, AfterValidator(_three_capitals), Field(json_schema_extra={"pattern": "^[A-Z]{3}$"})]
 
 
 def amount(text: str) -> Decimal:

@@ -35,6 +35,7 @@ from pydantic import (
 )
 
 from domain.errors import Invalid
+from domain.money import Code
 from domain.values import COMPARE, Scalar, Value, as_number, compares
 
 DEEPEST = 20  # Levels of a tree.
@@ -140,7 +141,7 @@ class Orders(Node):
     measure: Literal["total", "count", "first", "last"]
     op: Literal["is", ">", ">=", "<", "<=", "before", "on or after"]
     value: str | int | float
-    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")  # ISO 4217; None: the workspace's.
+    currency: Code | None = None  # None: the workspace's.
 
     @field_validator("op")
     @classmethod
@@ -294,7 +295,8 @@ def _sentence(error: Any) -> str:
         case "extra_forbidden":
             return f'There is no "{error["loc"][-1]}" here; take it out.'
         case "literal_error":
-            return f"Write one of these: {error['ctx']['expected'].replace(' or ', ', ')}."
+            choices = error["ctx"]["expected"].replace("' or '", "', '")
+            return f"Write one of these: {choices}."
         case "tuple_type":
             return "Give a list of conditions."
         case "rule" | "value_error":

@@ -76,19 +76,15 @@ def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
 ) -> Compiled:
     """Compile a template. `public_url` is where tracking answers, such as https://mail.shop.example.
 
-    Raises Invalid with the pointer of the part at fault (/subject, /html, /text, /preheader) and the line.
+    Raises Invalid with the pointer of the part at fault (/subject, /html, /text, /preheader) and the line;
+    what is wrong in other parts is in its `also`.
     """
     public_url = public_url.rstrip("/")
     constants = {
         "workspace": {"name": workspace_name, "postal_address": postal_address},
         "unsubscribe_url": f"{public_url}/u/{TOKEN}",
     }
-    given = {"/preheader": template.preheader, "/html": template.html, "/text": template.text}
-    for pointer, source in given.items():
-        if source is not None:  # As it was written, so that a fault's line is the marketer's.
-            parse(source, pointer, markup=pointer != "/text")
-    if not template.html.strip():
-        raise Invalid("A mail needs something to say: the HTML is empty.", "/html")
+    _check(template)
 
     taken = Taken(constants)
     subject = taken.apart(_CONTROL.sub(" ", template.subject), "/subject", markup=False)
@@ -140,6 +136,28 @@ def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
         linking=tuple(i for i, hole in enumerate(holes) if hole.may_link),
         taken=taken,
     )
+
+
+def _check(template: Template) -> None:
+    """Raise `Invalid` for all parts at fault, read as they were written: a fault's line is the marketer's."""
+    given = {
+        "/subject": template.subject,
+        "/preheader": template.preheader,
+        "/html": template.html,
+        "/text": template.text,
+    }
+    faults: list[Invalid] = []
+    for pointer, source in given.items():
+        try:
+            if source is not None:
+                parse(source, pointer, markup=pointer in ("/html", "/preheader"))
+        except Invalid as fault:
+            faults.append(fault)
+    if not template.html.strip():
+        faults.append(Invalid("A mail needs something to say: the HTML is empty.", "/html"))
+    if faults:
+        faults[0].also.extend(faults[1:])
+        raise faults[0]
 
 
 def _missing(source: str, pointer: str, constants: Mapping[str, Any], *, markup: bool) -> tuple[bool, bool]:

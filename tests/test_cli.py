@@ -56,6 +56,13 @@ def test_without_a_command_its_help_is_all_it_says(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_it_knows_its_version(tmp_path: Path) -> None:
+    done = campanile("--version", state=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("campanile ")
+
+
 def test_a_file_that_is_not_there_or_is_a_folder_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         done = campanile("import", "orders", str(path), state=tmp_path, API_URL=NOWHERE)

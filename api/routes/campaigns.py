@@ -199,7 +199,9 @@ async def pause_campaign(
 ) -> CampaignOut:
     """Pause: answers when nothing more will be sent until it is resumed."""
     campaign = await _read(sessions, workspace_id, campaign_id)
-    await ask(_run(temporal, campaign).execute_update(CampaignWorkflow.pause), _not_under_way(campaign))
+    await ask(
+        _run(temporal, campaign).execute_update(CampaignWorkflow.pause), _not_under_way(campaign, "paused")
+    )
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
@@ -209,7 +211,9 @@ async def resume_campaign(
 ) -> CampaignOut:
     """Go on after a pause."""
     campaign = await _read(sessions, workspace_id, campaign_id)
-    await ask(_run(temporal, campaign).execute_update(CampaignWorkflow.resume), _not_under_way(campaign))
+    await ask(
+        _run(temporal, campaign).execute_update(CampaignWorkflow.resume), _not_under_way(campaign, "resumed")
+    )
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
@@ -220,7 +224,8 @@ async def cancel_campaign(
     """Stop for good: answers how many messages were not sent."""
     campaign = await _read(sessions, workspace_id, campaign_id)
     not_sent = await ask(
-        _run(temporal, campaign).execute_update(CampaignWorkflow.cancel), _not_under_way(campaign)
+        _run(temporal, campaign).execute_update(CampaignWorkflow.cancel),
+        _not_under_way(campaign, "cancelled"),
     )
     return Cancelled(state=CampaignState.CANCELLED, not_sent=not_sent)
 
@@ -282,8 +287,8 @@ def _run(temporal: Client, campaign: Campaign) -> WorkflowHandle[CampaignWorkflo
     )
 
 
-def _not_under_way(campaign: Campaign) -> str:
-    return f"This campaign is {campaign.state}; only one that is under way can do that."
+def _not_under_way(campaign: Campaign, done: str) -> str:
+    return f"This campaign is {campaign.state}; only one that is running or paused can be {done}."
 
 
 def shown(row: Campaign) -> CampaignOut:

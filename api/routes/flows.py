@@ -224,7 +224,7 @@ async def publish_flow(
             raise Refused(" ".join(reasons))
         await _check(db, Graph.model_validate(flow.definition))
     publishing = runs.publish(temporal, workspace_id, flow_id, flow.name, flow.slug)
-    await ask(publishing, _not_under_way(flow))
+    await ask(publishing, "This flow was not published; try again.")
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -234,7 +234,7 @@ async def pause_flow(
 ) -> FlowOut:
     """Pause: everyone stays where they are, new ones enter and wait, nothing is sent."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await _steer(temporal, flow, FlowWorkflow.pause)
+    await _steer(temporal, flow, FlowWorkflow.pause, "paused")
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -244,7 +244,7 @@ async def resume_flow(
 ) -> FlowOut:
     """Go on after a pause."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await _steer(temporal, flow, FlowWorkflow.resume)
+    await _steer(temporal, flow, FlowWorkflow.resume, "resumed")
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -254,7 +254,7 @@ async def archive_flow(
 ) -> FlowOut:
     """End the flow for good: nobody enters, journeys end, what was not sent is not."""
     flow = await _flow(sessions, workspace_id, flow_id)
-    await _steer(temporal, flow, FlowWorkflow.archive)
+    await _steer(temporal, flow, FlowWorkflow.archive, "archived")
     return await _read(sessions, workspace_id, flow_id)
 
 
@@ -265,7 +265,8 @@ async def enroll_profiles(
     """Let profiles enter a flow that is live or paused, whatever its trigger."""
     flow = await rows.get(db, Flow, flow_id)
     if flow.state not in (FlowState.LIVE, FlowState.PAUSED):
-        raise Conflict(f"This flow is {flow.state}; people can enter once it is published.")
+        way_out = "make a new one" if flow.state == FlowState.ARCHIVED else "publish it first"
+        raise Conflict(f"This flow is {flow.state}, so nobody can enter; {way_out}.")
     known = await profiles_found.ids(db, body.profiles)
     entry = body.entry or f"api/{uuid7()}"
     entries = [(profile_id, entry, body.properties) for profile_id in dict.fromkeys(known.values())]
@@ -338,14 +339,14 @@ async def _read(sessions: Sessions, workspace_id: UUID, flow_id: UUID) -> FlowOu
         return await _shown(db, await rows.get(db, Flow, flow_id))
 
 
-async def _steer(temporal: Client, flow: Flow, update: Steering) -> None:
+async def _steer(temporal: Client, flow: Flow, update: Steering, done: str) -> None:
     if flow.state not in (FlowState.LIVE, FlowState.PAUSED):
-        raise Conflict(_not_under_way(flow))
-    await ask(runs.steer(temporal, flow, update), _not_under_way(flow))
+        raise Conflict(_not_under_way(flow, done))
+    await ask(runs.steer(temporal, flow, update), _not_under_way(flow, done))
 
 
-def _not_under_way(flow: Flow) -> str:
-    return f"This flow is {flow.state}; only one that was published, and is not archived, can do that."
+def _not_under_way(flow: Flow, done: str) -> str:
+    return f"This flow is {flow.state}; only one that is live or paused can be {done}."
 
 
 def as_json(graph: Graph) -> dict[str, Any]:

@@ -79,7 +79,11 @@ class RejectedOut(Out):
     model_config = example({"line": 17, "column": "ordered_on", "reason": '"31.12.1997" is no date: …'})
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED)
+_ORDERS = "customer_id,ordered_on,quantity,total\r\nr1,2026-01-15,2,120.00\r\n"
+_UPLOAD = {"multipart/form-data": {"example": {"kind": "orders", "live": False, "file": _ORDERS}}}
+
+
+@router.post("", status_code=status.HTTP_202_ACCEPTED, openapi_extra={"requestBody": {"content": _UPLOAD}})
 async def upload(
     workspace_id: WorkspaceId,
     opened: Opened,

@@ -12,6 +12,7 @@ from api.deps import Db, WorkspaceId
 from api.shapes import In, Name, Out, absent, example
 from domain.clock import time_zones
 from domain.errors import Invalid
+from domain.money import Code
 from domain.workspaces import Cap
 from models.queries import workspaces
 from models.workspaces import Workspace
@@ -38,7 +39,7 @@ def _address(given: str) -> str:
 
 def _one_a_channel(caps: list[Cap]) -> list[Cap]:
     if len({cap.channel for cap in caps}) < len(caps):
-        raise ValueError("Give one cap for each channel")
+        raise ValueError("There can be one cap for each channel, so not two periods; keep one of them")
     return caps
 
 
@@ -54,7 +55,6 @@ Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]*$")
 ]
 Lines = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-Currency = Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
 TimeOfDay = Annotated[time, AfterValidator(_to_the_minute)]
 Caps = Annotated[list[Cap], AfterValidator(_one_a_channel)]
 
@@ -82,7 +82,7 @@ class WorkspaceChange(In):
     sender_email: Address | None = None
     postal_address: Lines | None = Field(None, description="It stands in every mail; many laws ask for it.")
     time_zone: Zone = Field(default_factory=absent, description="IANA name: days and weeks begin there.")
-    currency: Currency = Field(default_factory=absent, description="ISO 4217, of orders that name none.")
+    currency: Code = Field(default_factory=absent, description="ISO 4217, of orders that name none.")
     caps: Caps = Field(default_factory=absent, description="The most marketing for one profile.")
     quiet_hours: QuietHours | None = None
     unknown_policy: Literal["leave", "resend"] = Field(

@@ -44,7 +44,8 @@ async def delete(db: AsyncSession, flow_id: UUID) -> None:
     """Remove a flow that was never published. Raises `NotFound` or `Conflict`."""
     flow = await rows.get(db, Flow, flow_id, lock=True)
     if flow.state != FlowState.DRAFT or flow.version_id is not None:
-        raise Conflict(f"This flow is {flow.state}; only a draft can be deleted. Archive it instead.")
+        instead = "it stays" if flow.state == FlowState.ARCHIVED else "archive it instead"
+        raise Conflict(f"This flow is {flow.state}; only a draft can be deleted, so {instead}.")
     await db.delete(flow)
 
 

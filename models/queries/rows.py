@@ -3,8 +3,9 @@
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from domain.errors import NotFound
 from models.base import Base
@@ -41,3 +42,29 @@ async def exists(db: AsyncSession, kind: type[Base], row_id: UUID) -> bool:
     """Whether there is a row of this kind with this id."""
     column = kind.__table__.c.id
     return await db.scalar(select(column).where(column == row_id)) is not None
+
+
+async def use(
+    db: AsyncSession,
+    what: str,
+    by: str,
+    name: InstrumentedAttribute[str],
+    state: InstrumentedAttribute[str],
+    where: ColumnElement[bool],
+) -> str | None:
+    """Which campaign or flow (`by`) uses a template or segment (`what`), and what can be done about it.
+
+    In a sentence, or None when none does. Who can't let go of it any more is named first.
+    """
+    asked = select(name, state).where(where).order_by(state == "draft", state.in_(("live", "paused")))
+    user = (await db.execute(asked.limit(1))).first()
+    if user is None:
+        return None
+    match user[1]:
+        case "draft":
+            way_out = f"; change or delete the {by} first"
+        case "live" | "paused":
+            way_out = f"; change the {by} first"
+        case ended:
+            way_out = f" and is {ended}: it keeps what it was made of, so the {what} can't be deleted"
+    return f'The {by} "{user[0]}" uses this {what}{way_out}.'

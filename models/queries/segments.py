@@ -80,11 +80,12 @@ async def change(db: AsyncSession, segment_id: UUID, values: Mapping[str, Any]) 
 async def delete(db: AsyncSession, segment_id: UUID) -> None:
     """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
     segment = await rows.get(db, Segment, segment_id, lock=True)
-    if user := await db.scalar(select(Campaign.name).where(Campaign.segment_id == segment_id).limit(1)):
-        raise Conflict(f'The campaign "{user}" uses this segment; change or delete the campaign first.')
+    picks = Campaign.segment_id == segment_id
+    if used := await rows.use(db, "segment", "campaign", Campaign.name, Campaign.state, picks):
+        raise Conflict(used)
     begins = Flow.definition["trigger"]["segment_id"].astext == str(segment_id)
-    if user := await db.scalar(select(Flow.name).where(begins).limit(1)):
-        raise Conflict(f'The flow "{user}" begins with this segment; change or delete the flow first.')
+    if used := await rows.use(db, "segment", "flow", Flow.name, Flow.state, begins):
+        raise Conflict(used)
     await db.delete(segment)
 
 

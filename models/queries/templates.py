@@ -68,15 +68,16 @@ async def change(
 async def delete(db: AsyncSession, template_id: UUID) -> None:
     """Remove a template that nothing needs. Raises `Conflict` naming what does."""
     template = await rows.get(db, Template, template_id, lock=True)
-    if user := await db.scalar(select(Campaign.name).where(Campaign.template_id == template_id).limit(1)):
-        raise Conflict(f'The campaign "{user}" uses this template; change or delete the campaign first.')
+    sends = Campaign.template_id == template_id
+    if used := await rows.use(db, "template", "campaign", Campaign.name, Campaign.state, sends):
+        raise Conflict(used)
     uses = func.jsonb_path_exists(
         Flow.definition,
         cast("$.steps.*.template_id ? (@ == $id)", JSONPATH),
         func.jsonb_build_object("id", str(template_id)),
     )
-    if user := await db.scalar(select(Flow.name).where(uses).limit(1)):
-        raise Conflict(f'The flow "{user}" uses this template; change or delete the flow first.')
+    if used := await rows.use(db, "template", "flow", Flow.name, Flow.state, uses):
+        raise Conflict(used)
     if await db.scalar(_STILL_NEEDED, {"template": template_id}):
         raise Conflict("Messages were, or will be, made from this template; it is kept so they can be shown.")
     await db.execute(sql_delete(TemplateVersion).where(TemplateVersion.template_id == template_id))

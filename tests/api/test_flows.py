@@ -119,6 +119,10 @@ async def test_an_archived_flow_can_be_neither_changed_nor_published(
 
     refusal(await api.patch(f"{AT}/{flow}", json={"name": "x"}), 409)
     refusal(await api.post(f"{AT}/{flow}/publish"), 409)
+    entering = await api.post(f"{AT}/{flow}/enroll", json={"profiles": ["ada@example.com"]})
+    assert "make a new one" in refusal(entering, 409)["detail"]
+    assert "Archive" not in refusal(await api.delete(f"{AT}/{flow}"), 409)["detail"]
+    assert "can be paused" in refusal(await api.post(f"{AT}/{flow}/pause"), 409)["detail"]
 
 
 async def test_people_enter_by_id_or_email_once_and_strangers_are_named(

@@ -5,8 +5,11 @@ from uuid import uuid4
 
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import update
 
+from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.campaigns import Campaign
 from models.segments import Segment
 from models.workspaces import Workspace
 from tests.api.support import V1, a_segment, a_template, refusal
@@ -54,7 +57,7 @@ async def test_a_wrong_method_is_a_problem_that_names_the_right_ones(strict_api:
 @pytest.mark.parametrize(
     ("path", "sent", "pointer", "detail"),
     [
-        ("workspace", {"currency": "Gold"}, "/currency", "This should match pattern '^[A-Z]{3}$'."),
+        ("workspace", {"currency": "Gold"}, "/currency", "Write a currency as three capitals such as EUR."),
         ("workspace", {"postal_address": ""}, "/postal_address", "This should have at least 1 character."),
     ],
 )
@@ -64,6 +67,39 @@ async def test_what_the_framework_refuses_is_said_in_our_words(
     (error,) = refusal(await strict_api.patch(f"{V1}/{path}", json=sent), 422)["errors"]
 
     assert (error["pointer"], error["detail"]) == (pointer, detail)
+
+
+@pytest.mark.parametrize(
+    ("steps", "pointer", "detail"),
+    [
+        ({"kind": "sms"}, "/definition/steps/a", 'The "kind" of a step is send, wait or branch.'),
+        ({}, "/definition/steps/a", 'The "kind" of a step is send, wait or branch.'),
+        ({"kind": "send", "template_id": "welcome"}, "/definition/steps/a/template_id", "This is no id; "),
+    ],
+)
+async def test_a_wrong_kind_or_id_is_told_what_there_is(
+    strict_api: AsyncClient, steps: dict[str, str], pointer: str, detail: str
+) -> None:
+    definition = {"trigger": {"kind": "api"}, "first": "a", "steps": {"a": steps}}
+
+    problem = refusal(await strict_api.post(f"{V1}/flows", json={"name": "x", "definition": definition}), 422)
+
+    (error,) = problem["errors"]
+    assert error["pointer"] == pointer
+    assert error["detail"].startswith(detail)
+
+
+async def test_a_refusal_of_our_rules_names_the_field_too(strict_api: AsyncClient) -> None:
+    rule = {"kind": "orders", "measure": "last", "op": "on", "value": "1998-01-01"}
+
+    problem = refusal(await strict_api.post(f"{V1}/segments/estimate", json={"rule": rule}), 422)
+
+    assert problem["detail"].startswith("rule.op: Write one of these: 'is', ")
+    assert problem["detail"].endswith("'before', 'on or after'.")
+
+
+async def test_the_front_page_leads_to_the_docs(strict_api: AsyncClient) -> None:
+    assert (await strict_api.get("/")).headers["location"] == "/docs"
 
 
 async def test_json_that_does_not_say_so_is_told_to(strict_api: AsyncClient) -> None:
@@ -230,6 +266,37 @@ async def test_every_operation_is_described_with_an_example(strict_api: AsyncCli
     assert lacking == []
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "refusals"),
+    [
+        ("post", "/campaigns", {"413"}),
+        ("get", "/campaigns/{campaign_id}", {"404"}),
+        ("post", "/campaigns/{campaign_id}/start", {"404", "409"}),
+        ("patch", "/flows/{flow_id}", {"404", "409", "413"}),
+        ("patch", "/templates/{template_id}", {"404", "413"}),
+        ("post", "/imports", set()),
+    ],
+)
+async def test_the_description_says_how_each_operation_refuses(
+    strict_api: AsyncClient, method: str, path: str, refusals: set[str]
+) -> None:
+    document = (await strict_api.get("/openapi.json")).json()
+
+    declared = set(document["paths"][f"{V1}{path}"][method]["responses"])
+
+    assert declared & {"404", "409", "413"} == refusals
+    assert {"401", "422", "503"} <= declared
+
+
+async def test_an_upload_is_described_with_an_example(strict_api: AsyncClient) -> None:
+    document = (await strict_api.get("/openapi.json")).json()
+
+    upload = document["paths"][f"{V1}/imports"]["post"]["requestBody"]["content"]["multipart/form-data"]
+
+    assert upload["example"]["kind"] == "orders"
+    assert "$ref" in upload["schema"]
+
+
 async def test_the_docs_page_needs_no_other_server(strict_api: AsyncClient) -> None:
     page = await strict_api.get("/docs")
 
@@ -240,11 +307,21 @@ async def test_the_docs_page_needs_no_other_server(strict_api: AsyncClient) -> N
         assert (await strict_api.get(asset)).status_code == 200, asset
 
 
-async def test_a_template_in_use_says_who_uses_it(api: AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [("draft", "change or delete the campaign first"), ("completed", "is completed: it keeps")],
+)
+async def test_a_template_in_use_says_who_uses_it(
+    api: AsyncClient, sessions: Sessions, state: str, says: str
+) -> None:
     template = await a_template(api)
     segment = await a_segment(api)
     body = {"name": "Autumn", "segment_id": segment, "template_id": template}
     await api.post(f"{V1}/campaigns", json=body)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(update(Campaign).values(state=state))
 
-    assert "Autumn" in refusal(await api.delete(f"{V1}/templates/{template}"), 409)["detail"]
-    assert "Autumn" in refusal(await api.delete(f"{V1}/segments/{segment}"), 409)["detail"]
+    for path in (f"templates/{template}", f"segments/{segment}"):
+        detail = refusal(await api.delete(f"{V1}/{path}"), 409)["detail"]
+        assert 'The campaign "Autumn" uses this' in detail
+        assert says in detail

@@ -34,6 +34,18 @@ async def test_a_fault_in_a_template_is_pointed_at_with_its_line(
     assert line in problem["detail"]
 
 
+async def test_all_parts_at_fault_are_pointed_at(api: AsyncClient) -> None:
+    body = {"name": "x", "subject": "{% if %}", "html": "<p>\n{% include 'footer' %}", "text": "{{ a | b }}"}
+
+    problem = refusal(await api.post(AT, json=body), 422)
+
+    assert [error["pointer"] for error in problem["errors"]] == ["/subject", "/html", "/text"]
+    assert problem["detail"] == "subject: Line 1 of the template: missing expression. (and 2 more)"
+    assert problem["errors"][1]["detail"] == (
+        "Line 2 of the template: the tag {% include %} is not available; take it out."
+    )
+
+
 async def test_other_content_is_a_new_version_and_another_name_is_not(api: AsyncClient) -> None:
     template = await a_template(api)
 

@@ -45,7 +45,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 def a_mail(to: str = "ada@example.com", subject: str = "Grüße", html: str = "<p>Hello</p>") -> EmailMessage:
     mail = EmailMessage()
-    mail["From"], mail["To"], mail["Subject"] = "shop@records.example", to, subject
+    mail["From"], mail["To"], mail["Subject"] = "Ada's Records <shop@records.example>", to, subject
     mail.set_content("Hello in text")
     mail.add_alternative(html, subtype="html")
     return mail
@@ -62,6 +62,8 @@ def test_a_mail_is_shown_with_its_parts(box: Box) -> None:
     assert one["html"].strip() == "<p>Hello <b>you</b></p>"
     assert one["text"].strip() == "Hello in text"
     assert "Grüße" in box.get("/").text
+    assert "1 mail<" in box.get("/").text
+    assert "From Ada&#x27;s Records &lt;shop@" in box.get(f"/messages/{listed['messages'][0]['id']}").text
 
 
 def test_a_mail_that_was_answered_with_250_outlives_a_kill(box: Box) -> None:
