@@ -65,26 +65,25 @@ class Summary:
 class Story:
     """Tells the story through the API `api`, with readers at the mailbox `mailbox_url`."""
 
-    def __init__(self, api: httpx2.Client, mailbox_url: str, folder: Path, say: Say) -> None:
+    def __init__(self, api: httpx2.Client, mailbox_url: str, say: Say) -> None:
         self.api = api
         self.mailbox = httpx2.Client(base_url=mailbox_url, timeout=30, trust_env=False)
         self.readers = Readers(mailbox_url)
-        self.folder = folder
         self.say = say
 
-    async def tell(self, orders: Path) -> Summary:
-        """The whole story, on the orders of this file. Raises `StackError` with what went wrong."""
+    async def tell(self, customers: Path, orders: Path) -> Summary:
+        """The whole story, on people and orders of these files. Raises `StackError` with what went wrong."""
         try:
-            return await self._tell(orders)
+            return await self._tell(customers, orders)
         finally:
             await self.readers.close()
             self.mailbox.close()
 
-    async def _tell(self, orders: Path) -> Summary:
+    async def _tell(self, people: Path, orders: Path) -> Summary:
         done = Summary()
         self.mailbox.delete("/messages").raise_for_status()
         self.introduce()
-        customers = self.import_file("customers", made_up(orders, self.folder / "customers.csv"))
+        customers = self.import_file("customers", people)
         placed = self.import_file("orders", orders)
         done.profiles = customers["imported"] + customers["unchanged"]
         done.orders = placed["imported"] + placed["unchanged"]
