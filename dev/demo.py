@@ -14,8 +14,9 @@ from rich.table import Table
 from dev.forget import check, forget
 from dev.importing import asked, client
 from dev.places import ROOT
+from dev.process import StackError
 from dev.stack import Running, Stack
-from dev.story import PREFIX, Story, Summary, made_up
+from dev.story import PREFIX, Story, Summary, in_the_way, made_up
 from dev.terminal import addresses, of_settings, running_stack, wishes
 from settings import Settings, read_settings
 
@@ -67,6 +68,8 @@ def tell(settings: Settings, console: Console, *, others_too: bool) -> Summary:
         console.print(f"  {what}", markup=False)
 
     with client(settings) as api:
+        if wrong := in_the_way(asked(api.get("/api/v1/workspace"))):
+            raise StackError(wrong)
         if not others_too:
             check(settings.admin_database_url, PREFIX)
         end_last_flows(api)

@@ -19,6 +19,7 @@ from dev.process import StackError
 from dev.readers import Readers
 
 PREFIX = "Demo: "
+MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
 PATIENCE = 180.0  # Seconds for any one part of the story.
 
 Say = Callable[[str], None]
@@ -194,6 +195,19 @@ class Story:
 
     def post(self, path: str, body: Json | None = None) -> Json:
         return asked(self.api.post(f"/api/v1{path}", json=body))
+
+
+def in_the_way(workspace: Json) -> str | None:
+    """A sentence about a setting with which the story can't be told, and how to change it."""
+    if workspace["currency"] != "USD":
+        what, change = f"currency is {workspace['currency']} and its orders are in USD", '{"currency": "USD"}'
+    elif any(cap["limit"] < MESSAGES for cap in workspace["caps"]):
+        what, change = f"caps allow fewer messages than the {MESSAGES} that it sends", '{"caps": []}'
+    elif workspace["quiet_hours"]:
+        what, change = "quiet_hours would hold its messages back", '{"quiet_hours": null}'
+    else:
+        return None
+    return f"the demo can't run while the workspace's {what}: PATCH /api/v1/workspace with {change}"
 
 
 def made_up(orders: Path, to: Path) -> Path:
