@@ -1,7 +1,8 @@
 """Removes what the demo made: its segments, templates, campaigns, flows and imports, and its customers.
 
-With a customer goes whatever hangs on them: orders, consents, messages and enrollments. Where some of those
-came from a campaign or flow that the demo did not make, nothing is removed unless that is wished.
+What others use of its segments and templates stays. With a customer goes whatever hangs on them: orders,
+consents, messages and enrollments. Where some of those came from a campaign or flow that the demo did not
+make, nothing is removed unless that is wished.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,21 @@ _OF_THE_DEMO = (
     create temporary table made on commit drop as
     select id from campaigns where workspace_id = :workspace and name like :name
     union all select id from flows where workspace_id = :workspace and name like :name
-    union all select id from templates where workspace_id = :workspace and name like :name
-    union all select id from segments where workspace_id = :workspace and name like :name
+    """,
+    # Templates and segments that others use, too, stay.
+    """
+    insert into made
+    with parts as (
+        select id from templates where workspace_id = :workspace and name like :name
+        union all select id from segments where workspace_id = :workspace and name like :name
+    )
+    select id from parts
+    where not exists (select from campaigns c where c.workspace_id = :workspace
+            and c.id not in (select id from made) and parts.id in (c.template_id, c.segment_id))
+        and not exists (select from flows f where f.workspace_id = :workspace
+            and f.id not in (select id from made) and strpos(f.definition::text, parts.id::text) > 0)
+        and not exists (select from flow_versions v where v.workspace_id = :workspace
+            and v.flow_id not in (select id from made) and strpos(v.definition::text, parts.id::text) > 0)
     """,
 )
 _OTHERS = """

@@ -11,7 +11,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.imports import Import
 from tests.people import HERE, a_flow, a_journey, a_person, rows
-from tests.sending import a_campaign, people
+from tests.sending import a_campaign, a_segment, a_template, people
 from tests.support import Database
 
 
@@ -60,6 +60,24 @@ async def test_a_flow_of_others_that_a_customer_of_the_demo_is_in_is_named(
 
     with pytest.raises(StackError, match=r'^your flow ".+" has 1 line'):
         forget(database.admin_url, "Demo: ")
+
+
+async def test_a_template_and_a_segment_that_others_use_stay(database: Database, sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_campaign(db, [])
+        await a_template(db)
+        await a_segment(db)
+        for table in ("templates", "segments"):
+            await db.execute(text(f"update {table} set name = 'Demo: ' || name"))
+
+    forget(database.admin_url, "Demo: ")
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await rows(db, "select count(*) from campaigns") == [1]
+        assert await rows(db, "select template_id from campaigns") == await rows(
+            db, "select id from templates"
+        )
+        assert await rows(db, "select segment_id from campaigns") == await rows(db, "select id from segments")
 
 
 async def test_only_imports_of_the_demos_own_files_go(
