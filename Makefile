@@ -13,8 +13,8 @@ help: ## This list
 setup: ## Make .venv and get a Temporal server
 	@$(PYTHON) -m dev.setup
 
-demo: setup ## Set everything up and run the main job (ONCE=1: then leave)
-	@$(BIN)/campanile demo $(if $(filter-out 0,$(ONCE)),--once)
+demo: setup ## Set everything up and run the main job (ONCE=1: then leave; FORGET=1: --forget)
+	@$(BIN)/campanile demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(filter-out 0,$(FORGET)),--forget)
 
 dev: setup ## Start the stack and stay
 	@$(BIN)/campanile dev

@@ -25,6 +25,9 @@ app = Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)]
 Once = Annotated[bool, typer.Option("--once", help="Leave after the summary.")]
+Forget = Annotated[
+    bool, typer.Option("--forget", help="Remove your own messages to the demo's customers with them.")
+]
 
 
 class Kind(StrEnum):
@@ -43,11 +46,11 @@ def campanile(version: Version = False) -> None:
 
 
 @app.command()
-def demo(json: Json = False, once: Once = False) -> None:
+def demo(json: Json = False, once: Once = False, forget: Forget = False) -> None:
     """Start the stack, run the main job on the sample data, and show a summary."""
     from dev.demo import run
 
-    raise typer.Exit(run(read_settings(), json=json, once=once))
+    raise typer.Exit(run(read_settings(), json=json, once=once, others_too=forget))
 
 
 @app.command()

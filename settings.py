@@ -7,6 +7,7 @@ wrote about itself: ports it really got, generated passwords), the default. `.en
 import os
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -92,6 +93,18 @@ class Settings(BaseSettings):
         return ROOT / self.state_dir
 
     @model_validator(mode="after")
+    def addresses_can_be_read(self) -> Self:
+        """The addresses hold passwords, so that they are not in the words."""
+        for name in ("database_url", "engine_database_url", "admin_database_url"):
+            if not _is_postgres(getattr(self, name)):
+                like = "postgresql+psycopg://user:password@host:port/database"
+                raise ValueError(f"{name.upper()} is no address of a database: write it like {like}")
+        if not _is_mail_server(self.smtp_url):
+            like = "smtp://host:port, smtp+starttls://… or smtps://user:password@host:port"
+            raise ValueError(f"SMTP_URL is no address of a mail server: write it like {like}")
+        return self
+
+    @model_validator(mode="after")
     def no_default_secret_in_production(self) -> Self:
         if self.environment != "development":
             secrets = (
@@ -105,6 +118,25 @@ class Settings(BaseSettings):
             if weak:
                 raise ValueError(f"set {', '.join(weak)}: the defaults are for development only")
         return self
+
+
+def _is_postgres(url: str) -> bool:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).drivername == "postgresql+psycopg"
+    except (ArgumentError, ValueError):
+        return False
+
+
+def _is_mail_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # Read here, since a port that is none raises.
+    except ValueError:
+        return False
+    return parts.scheme in ("smtp", "smtp+starttls", "smtps") and bool(parts.hostname)
 
 
 class SettingsError(Exception):

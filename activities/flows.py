@@ -214,9 +214,16 @@ class FlowActivities:
         if item.step == START:
             return [Way(graph.entrance, None)]
         step = graph.flow.steps[item.step]
-        if not isinstance(step, Branch):
-            why = "the message was closed" if isinstance(step, Send) else "waited"
-            return [Way(graph.way(item.step, next_step(step), why), None)]
+        match step:
+            case Send():
+                return [Way(graph.way(item.step, next_step(step), "the message was closed"), None)]
+            case Wait():
+                return [Way(graph.way(item.step, next_step(step), "waited"), None)]
+            case Branch():
+                return await self._parted(graph, item.step, step, now)
+
+    async def _parted(self, graph: Graph, name: str, step: Branch, now: datetime) -> list[Way]:
+        """The two ways on from a branch, each with who takes it."""
         async with self.sessions(graph.workspace_id) as db:
             workspace = await workspaces.get(db, graph.workspace_id)
         met = segments.where(
@@ -228,8 +235,8 @@ class FlowActivities:
             enrollment=Enrollment.id,
         )
         return [
-            Way(graph.way(item.step, next_step(step, True), "the condition was met"), met),
-            Way(graph.way(item.step, next_step(step, False), "the condition was not met"), not_(met)),
+            Way(graph.way(name, next_step(step, True), "the condition was met"), met),
+            Way(graph.way(name, next_step(step, False), "the condition was not met"), not_(met)),
         ]
 
     async def _linger(

@@ -28,7 +28,7 @@ from domain.imports import (
 )
 from models.base import Sessions
 from models.imports import Import
-from models.queries import enrollments, imported, imports, workspaces
+from models.queries import enrollments, imported, imported_customers, imports, workspaces
 from models.workspaces import Workspace
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
@@ -255,6 +255,8 @@ class ImportActivities:
                 go_on()
             stored = await imported.store(db, row, batch.ready, now)
             await imports.refuse(db, row, batch.refusals)
+            denials = [refusal.denial for refusal in batch.refusals if refusal.denial]
+            await imported_customers.deny(db, row, denials, now)
             if stored.order_ids:
                 await enrollments.enter_by_orders(db, run.workspace_id, stored.order_ids, now)
             after = replace(

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from api import tracking
-from api.deps import Stack, TemporalLink
+from api.deps import Stack, TemporalLink, known_parameters
 from api.docs import PROBLEMS, document
 from api.errors import handle
 from api.front import Front
@@ -52,7 +52,7 @@ def build(settings: Settings) -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     handle(app)
     app.include_router(health.router)
-    ours = APIRouter(prefix=PREFIX, responses=PROBLEMS)
+    ours = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)])
     for feature in FEATURES:
         ours.include_router(feature.router)
     app.include_router(ours)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, params
+from fastapi.dependencies.utils import get_flat_params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
@@ -79,6 +80,17 @@ def workspace(
 
 
 WorkspaceId = Annotated[UUID, Depends(workspace)]
+
+
+def known_parameters(request: Request, _: WorkspaceId) -> None:
+    """Refuses what the route does not ask for in the query, so that no typing error goes unseen."""
+    if not request.query_params:
+        return
+    fields = get_flat_params(request.scope["route"].dependant)
+    asked = {field.alias for field in fields if isinstance(field.field_info, params.Query)}
+    for name in request.query_params:
+        if name not in asked:
+            raise Invalid(f"There is no parameter {name} here; take it out.", f"?{name}")
 
 
 async def database(opened: Opened, workspace_id: WorkspaceId) -> AsyncIterator[AsyncSession]:

@@ -11,11 +11,12 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from dev.forget import forget
+from dev.forget import check, forget
 from dev.importing import asked, client
 from dev.places import ROOT
+from dev.process import StackError
 from dev.stack import Running, Stack
-from dev.story import PREFIX, Story, Summary
+from dev.story import PREFIX, Story, Summary, in_the_way, made_up
 from dev.terminal import addresses, of_settings, running_stack, wishes
 from settings import Settings, read_settings
 
@@ -23,8 +24,11 @@ ORDERS = ROOT / "samples" / "cdnow_orders.csv"
 LABELS = {"queued": "queued at the start"}
 
 
-def run(settings: Settings, *, json: bool, once: bool) -> int:
-    """Run the demo. With `once`, or where nobody sits at a terminal, it leaves after the summary."""
+def run(settings: Settings, *, json: bool, once: bool, others_too: bool) -> int:
+    """Run the demo. With `once`, or where nobody sits at a terminal, it leaves after the summary.
+
+    `others_too` lets the lines go that others have about the customers of the last run.
+    """
     console = Console(stderr=json, highlight=False, soft_wrap=True)
     begun = time.monotonic()
     try:
@@ -32,7 +36,7 @@ def run(settings: Settings, *, json: bool, once: bool) -> int:
             settings = read_settings()  # Now with the addresses that the stack got.
             if stack:
                 console.print(f"The stack took {time.monotonic() - begun:.1f} s to start.")
-            summary = tell(settings, console)
+            summary = tell(settings, console, others_too=others_too)
             if json:
                 sys.stdout.write(to_json.dumps(summary.as_json()) + "\n")
             else:
@@ -60,15 +64,21 @@ def stack_for(console: Console) -> Iterator[Stack | None]:
         yield stack
 
 
-def tell(settings: Settings, console: Console) -> Summary:
+def tell(settings: Settings, console: Console, *, others_too: bool) -> Summary:
     def say(what: str) -> None:
         console.print(f"  {what}", markup=False)
 
     with client(settings) as api:
+        if wrong := in_the_way(asked(api.get("/api/v1/workspace"))):
+            raise StackError(wrong)
+        if not others_too:
+            check(settings.admin_database_url, PREFIX)
         end_last_flows(api)
-        forget(settings.admin_database_url, PREFIX)
-        story = Story(api, settings.mailbox_url, settings.state / "demo", say)
-        return asyncio.run(story.tell(ORDERS))
+        customers = made_up(ORDERS, settings.state / "demo" / "customers.csv")
+        files = (("customers", customers), ("orders", ORDERS))
+        forget(settings.admin_database_url, PREFIX, files, others_too=others_too)
+        story = Story(api, settings.mailbox_url, say)
+        return asyncio.run(story.tell(customers, ORDERS))
 
 
 def end_last_flows(api: httpx2.Client) -> None:

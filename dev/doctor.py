@@ -161,8 +161,7 @@ async def temporal_version(settings: Settings) -> str:
 
 def smtp(settings: Settings) -> Finding:
     place = urlsplit(settings.smtp_url)
-    if not place.hostname:
-        return Finding("SMTP", False, "SMTP_URL names no mail server", "write it like smtp://127.0.0.1:1025")
+    assert place.hostname, "The settings see to it."
     kind = smtplib.SMTP_SSL if place.scheme == "smtps" else smtplib.SMTP
     where = f"{place.hostname}:{place.port}"
     try:

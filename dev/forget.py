@@ -1,11 +1,20 @@
-"""Removes what the demo made, and nothing else: its customers, segments, templates, campaigns and flows."""
+"""Removes what the demo made: its segments, templates, campaigns, flows and imports, and its customers.
 
-from sqlalchemy import create_engine, text
+What others use of its segments and templates stays. With a customer goes whatever hangs on them: orders,
+consents, messages and enrollments. Where some of those came from a campaign or flow that the demo did not
+make, nothing is removed unless that is wished.
+"""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, text
+
+from dev.process import StackError
 from domain.workspaces import DEFAULT_WORKSPACE
 
-# In the order in which they may go. `theirs` are the profiles, `made` the sources and templates of the demo.
-_FORGET = (
+# `theirs` are the profiles, `made` the sources and templates of the demo.
+_OF_THE_DEMO = (
     r"""
     create temporary table theirs on commit drop as
     select profile_id as id from identities
@@ -15,9 +24,43 @@ _FORGET = (
     create temporary table made on commit drop as
     select id from campaigns where workspace_id = :workspace and name like :name
     union all select id from flows where workspace_id = :workspace and name like :name
-    union all select id from templates where workspace_id = :workspace and name like :name
-    union all select id from segments where workspace_id = :workspace and name like :name
     """,
+    # Templates and segments that others use, too, stay.
+    """
+    insert into made
+    with parts as (
+        select id from templates where workspace_id = :workspace and name like :name
+        union all select id from segments where workspace_id = :workspace and name like :name
+    )
+    select id from parts
+    where not exists (select from campaigns c where c.workspace_id = :workspace
+            and c.id not in (select id from made) and parts.id in (c.template_id, c.segment_id))
+        and not exists (select from flows f where f.workspace_id = :workspace
+            and f.id not in (select id from made) and strpos(f.definition::text, parts.id::text) > 0)
+        and not exists (select from flow_versions v where v.workspace_id = :workspace
+            and v.flow_id not in (select id from made) and strpos(v.definition::text, parts.id::text) > 0)
+    """,
+)
+_OTHERS = """
+    with lines as (
+        select source_kind as kind, source_id as id from messages
+        where workspace_id = :workspace
+            and profile_id in (select id from theirs) and source_id not in (select id from made)
+        union all
+        select 'flow', flow_id from enrollments
+        where workspace_id = :workspace
+            and profile_id in (select id from theirs) and flow_id not in (select id from made)
+    )
+    select l.kind, coalesce(c.name, f.name) as name, count(*) as lines
+    from lines l
+    left join campaigns c on c.workspace_id = :workspace and c.id = l.id
+    left join flows f on f.workspace_id = :workspace and f.id = l.id
+    group by l.kind, l.id, c.name, f.name
+    order by name, l.id
+    limit 1
+    """
+# In the order in which they may go.
+_FORGET = (
     """
     create temporary table sent on commit drop as
     select id from messages where workspace_id = :workspace
@@ -50,22 +93,54 @@ _FORGET = (
     """,
     "delete from identities where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from profiles where workspace_id = :workspace and id in (select id from theirs)",
-    """
-    delete from imports where workspace_id = :workspace
-        and file_name in ('customers.csv', 'cdnow_orders.csv')
-    """,
 )
+_FORGET_IMPORT = """
+    delete from imports
+    where workspace_id = :workspace and kind = :kind and file_name = :file_name and size = :size
+    """
 
 
-def forget(admin_url: str, prefix: str) -> None:
-    """Remove what is named with this prefix, and the made-up customers. `admin_url` is the owner's."""
-    engine = create_engine(admin_url)
+def forget(
+    admin_url: str, prefix: str, files: Sequence[tuple[str, Path]] = (), *, others_too: bool = False
+) -> None:
+    """Remove what is named with this prefix, and the made-up customers. `admin_url` is the owner's.
+
+    Imports go where they are of one of the `files`, (kind, path), by name and size. Raises `StackError`, with
+    nothing removed, where lines of others would go with the customers, unless `others_too` go.
+    """
     values = {"workspace": DEFAULT_WORKSPACE, "name": f"{prefix}%"}
+    engine = create_engine(admin_url)
     with engine.begin() as connection:
-        connection.execute(
-            text("select set_config('app.workspace', :workspace, true)"),
-            {"workspace": str(DEFAULT_WORKSPACE)},
-        )
+        look(connection, prefix, others_too=others_too)
         for statement in _FORGET:
             connection.execute(text(statement), values)
+        for kind, path in files:
+            file = {"kind": kind, "file_name": path.name, "size": path.stat().st_size}
+            connection.execute(text(_FORGET_IMPORT), values | file)
     engine.dispose()
+
+
+def check(admin_url: str, prefix: str) -> None:
+    """Raises `StackError` where `forget` would."""
+    engine = create_engine(admin_url)
+    with engine.begin() as connection:
+        look(connection, prefix, others_too=False)
+    engine.dispose()
+
+
+def look(connection: Connection, prefix: str, *, others_too: bool) -> None:
+    """Find what is the demo's, and who else wrote to its customers."""
+    values = {"workspace": DEFAULT_WORKSPACE, "name": f"{prefix}%"}
+    connection.execute(
+        text("select set_config('app.workspace', :workspace, true)"), {"workspace": str(DEFAULT_WORKSPACE)}
+    )
+    for statement in _OF_THE_DEMO:
+        connection.execute(text(statement), values)
+    other = connection.execute(text(_OTHERS), values).first()
+    if other and not others_too:
+        whose = f'your {other.kind} "{other.name}"' if other.name else "what you sent by POST /messages"
+        lines = "1 line" if other.lines == 1 else f"{other.lines:,} lines"
+        raise StackError(
+            f"{whose} has {lines} about the demo's customers (messages and enrollments), and the demo begins "
+            "by removing these customers: --forget removes the lines with them"
+        )

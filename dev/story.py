@@ -19,6 +19,7 @@ from dev.process import StackError
 from dev.readers import Readers
 
 PREFIX = "Demo: "
+MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
 PATIENCE = 180.0  # Seconds for any one part of the story.
 
 Say = Callable[[str], None]
@@ -65,26 +66,25 @@ class Summary:
 class Story:
     """Tells the story through the API `api`, with readers at the mailbox `mailbox_url`."""
 
-    def __init__(self, api: httpx2.Client, mailbox_url: str, folder: Path, say: Say) -> None:
+    def __init__(self, api: httpx2.Client, mailbox_url: str, say: Say) -> None:
         self.api = api
         self.mailbox = httpx2.Client(base_url=mailbox_url, timeout=30, trust_env=False)
         self.readers = Readers(mailbox_url)
-        self.folder = folder
         self.say = say
 
-    async def tell(self, orders: Path) -> Summary:
-        """The whole story, on the orders of this file. Raises `StackError` with what went wrong."""
+    async def tell(self, customers: Path, orders: Path) -> Summary:
+        """The whole story, on people and orders of these files. Raises `StackError` with what went wrong."""
         try:
-            return await self._tell(orders)
+            return await self._tell(customers, orders)
         finally:
             await self.readers.close()
             self.mailbox.close()
 
-    async def _tell(self, orders: Path) -> Summary:
+    async def _tell(self, people: Path, orders: Path) -> Summary:
         done = Summary()
         self.mailbox.delete("/messages").raise_for_status()
         self.introduce()
-        customers = self.import_file("customers", made_up(orders, self.folder / "customers.csv"))
+        customers = self.import_file("customers", people)
         placed = self.import_file("orders", orders)
         done.profiles = customers["imported"] + customers["unchanged"]
         done.orders = placed["imported"] + placed["unchanged"]
@@ -195,6 +195,19 @@ class Story:
 
     def post(self, path: str, body: Json | None = None) -> Json:
         return asked(self.api.post(f"/api/v1{path}", json=body))
+
+
+def in_the_way(workspace: Json) -> str | None:
+    """A sentence about a setting with which the story can't be told, and how to change it."""
+    if workspace["currency"] != "USD":
+        what, change = f"currency is {workspace['currency']} and its orders are in USD", '{"currency": "USD"}'
+    elif any(cap["limit"] < MESSAGES for cap in workspace["caps"]):
+        what, change = f"caps allow fewer messages than the {MESSAGES} that it sends", '{"caps": []}'
+    elif workspace["quiet_hours"]:
+        what, change = "quiet_hours would hold its messages back", '{"quiet_hours": null}'
+    else:
+        return None
+    return f"the demo can't run while the workspace's {what}: PATCH /api/v1/workspace with {change}"
 
 
 def made_up(orders: Path, to: Path) -> Path:

@@ -53,12 +53,22 @@ _DIGITS = re.compile(r"[0-9]{1,9}").fullmatch
 _TOMORROW = timedelta(days=1)
 
 
+class Denial(NamedTuple):
+    """What a row that is not imported denies all the same, and whose it is."""
+
+    line: int
+    customer_id: str | None
+    email: str | None
+    purposes: tuple[str, ...]
+
+
 class Refusal(NamedTuple):
     """A row that is not imported."""
 
     line: int  # Of the file; the header is 1.
     column: str
     reason: str  # A sentence.
+    denial: Denial | None = None
 
 
 class CustomerLine(NamedTuple):
@@ -203,8 +213,22 @@ class CustomerReader:
                     )
                 )
             except _Wrong as wrong:
-                refusals.append(Refusal(line, wrong.column, f"{wrong.reason}."))
+                refusals.append(Refusal(line, wrong.column, f"{wrong.reason}.", self._denial(line, cells)))
         return lines, refusals
+
+    def _denial(self, line: int, cells: list[str]) -> Denial | None:
+        """What a refused row denies, where it can be told of whom."""
+        if len(cells) != len(self.layout.names):
+            return None  # Nobody knows which cell is which.
+        given = {name: cells[place] for name, place in self.layout.at.items() if not flaw(cells[place])}
+        purposes = tuple(
+            purpose
+            for purpose in ("email", "tracking")
+            if given.get(f"consent_{purpose}", "").strip().lower() == ConsentState.DENIED
+        )
+        customer = _or_none(lambda: _identifier(given.get("customer_id", ""), "customer_id"))
+        email = _or_none(lambda: _address(given.get("email", "")))
+        return Denial(line, customer, email, purposes) if purposes and (customer or email) else None
 
 
 class OrderReader:
@@ -274,6 +298,13 @@ def _check_shape(cells: list[str], layout: Layout) -> None:
             f"The row has {len(cells)} cells for {width} columns: quote text that contains "
             f"{'a tab' if layout.delimiter == chr(9) else f'“{layout.delimiter}”'}",
         )
+
+
+def _or_none(read: Callable[[], str | None]) -> str | None:
+    try:
+        return read()
+    except _Wrong:
+        return None
 
 
 def _nobody(at: dict[str, int]) -> _Wrong:

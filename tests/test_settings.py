@@ -39,3 +39,24 @@ def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch)
 
     with pytest.raises(SettingsError, match="PORT is 'eighty'"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("SMTP_URL", "http://ada:secret@mail.example"),
+        ("SMTP_URL", "smtp://mail.example:many"),
+        ("DATABASE_URL", "secret"),
+        ("DATABASE_URL", "mysql://ada:secret@db.example/campanile"),
+        ("ENGINE_DATABASE_URL", "postgresql+psycopg://ada:secret@db.example:many/campanile"),
+    ],
+)
+def test_an_address_that_can_not_be_read_is_named_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, given: str
+) -> None:
+    monkeypatch.setenv(name, given)
+
+    with pytest.raises(SettingsError, match=f"^{name} is no address of a .*: write it like") as refusal:
+        read_settings()
+
+    assert "secret" not in str(refusal.value)

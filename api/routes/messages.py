@@ -45,7 +45,7 @@ class MessageOut(Out):
     address: str | None = Field(description="Where it went; chosen when its turn came.")
     state: MessageState
     reason: str | None = Field(description="Why it was skipped or failed.")
-    detail: str | None = Field(description="More about the reason, in words.")
+    detail: str | None = Field(description="More about the reason, or why it waits, in words.")
     message_class: MessageClass = Field(serialization_alias="class")
     source_kind: SourceKind
     source_id: UUID

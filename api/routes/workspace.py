@@ -87,7 +87,8 @@ class WorkspaceChange(In):
     quiet_hours: QuietHours | None = None
     unknown_policy: Literal["leave", "resend"] = Field(
         default_factory=absent,
-        description="What to do with messages of which nobody can say whether they were sent.",
+        description="What to do with messages of which nobody can say whether they were sent. It is asked "
+        "once for each, some minutes after; what was left then stays left.",
     )
 
     model_config = example(

@@ -8,7 +8,7 @@ when the member is due again.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 from uuid import UUID
 
 import orjson
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from domain.flows import END, FlowState, Send, Step
+from domain.flows import END, Branch, FlowState, Send, Step, Wait
 from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed
 from models.flows import Agenda, Enrollment, Flow
@@ -151,9 +151,11 @@ def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
     """What else a member's row says on arriving at a step of this kind."""
     if arrival is None:
         return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": _FINISHED}
-    if arrival is Send:
+    if issubclass(arrival, Send):
         return {"waiting_for": _WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
-    return {}
+    if issubclass(arrival, Wait | Branch):
+        return {}
+    assert_never(arrival)
 
 
 def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:

@@ -3,14 +3,15 @@
 It decides first and writes afterwards, so that a row which says nothing new touches nothing.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
-from domain.imports import CustomerLine
-from domain.profiles import ConsentSource
+from domain.imports import CustomerLine, Denial
+from domain.profiles import ConsentSource, ConsentState
 from models.imports import Import
 from models.queries.copying import NULL, cell, copy
 from models.queries.imports import Stored
@@ -108,6 +109,53 @@ _REFUSE_HELD = text(
     from decided_customers where refused
     """
 )
+_DENIED_BY_HELD = text(
+    """
+    select c.line, c.customer_id, c.email, array_remove(array[
+        case when c.consent_email = 'denied' then 'email' end,
+        case when c.consent_tracking = 'denied' then 'tracking' end], null) as purposes
+    from decided_customers d join incoming_customers c on c.line = d.line
+    where d.refused and 'denied' in (c.consent_email, c.consent_tracking)
+    """
+)
+_DENIED = """
+    select given.line, given.purpose, coalesce(person.profile_id, holder.profile_id) as profile_id
+    from unnest(cast(:lines as int[]), cast(:customers as text[]), cast(:emails as text[]),
+        cast(:purposes as text[])) given (line, customer_id, email, purpose)
+    left join identities person on person.workspace_id = :workspace and person.kind = 'user_id'
+        and person.value = given.customer_id
+    left join identities holder on holder.workspace_id = :workspace and holder.kind = 'email'
+        and holder.value = given.email
+    where coalesce(person.profile_id, holder.profile_id) is not null
+    """
+_DENY = [
+    text(
+        f"""
+        update consents c set ended_at = :now
+        from ({_DENIED}) d
+        where c.workspace_id = :workspace and c.profile_id = d.profile_id and c.purpose = d.purpose
+            and c.ended_at is null and c.state <> 'denied'
+        """
+    ),
+    text(
+        f"""
+        with denied as materialized ({_DENIED}),
+        added as (
+            insert into consents (workspace_id, id, profile_id, purpose, state, source, at)
+            select distinct on (d.profile_id, d.purpose) :workspace, uuidv7(), d.profile_id, d.purpose,
+                '{ConsentState.DENIED}', :source, cast(:now as timestamptz)
+            from denied d
+            where not exists (select from consents c where c.workspace_id = :workspace
+                and c.profile_id = d.profile_id and c.purpose = d.purpose and c.ended_at is null)
+        )
+        update rejected_rows r
+        set reason = rtrim(r.reason, '.') || '; its denial of ' || d.purposes || ' was taken.'
+        from (select line, string_agg(purpose, ' and ' order by purpose) as purposes
+            from denied group by line) d
+        where r.workspace_id = :workspace and r.import_id = :import and r.line = d.line
+        """
+    ),
+]
 _ADD_PROFILES = text(
     """
     insert into profiles (workspace_id, id, attributes, time_zone, created_at, updated_at)
@@ -214,11 +262,13 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime) ->
         "now": now,
     }
     waiting, imported, unchanged, refused = count, 0, 0, 0
+    denials: list[Denial] = []
     while waiting:
         await db.execute(_DECIDE, values)
         round_ = (await db.execute(_COUNT)).one()
         if round_.refused:
             await db.execute(_REFUSE_HELD, values)
+            denials += [Denial(*held) for held in await db.execute(_DENIED_BY_HELD)]
         if round_.imported:
             await db.execute(_ADD_PROFILES, values)
             for statement in _CHANGE_KNOWN if round_.some_known_change else ():
@@ -230,4 +280,27 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime) ->
         if waiting:
             await db.execute(_GO_ON)
             await db.execute(text("delete from decided_customers"))
+    await deny(db, import_, denials, now)
     return Stored(imported, unchanged, refused)
+
+
+async def deny(db: AsyncSession, import_: Import, denials: Sequence[Denial], now: datetime) -> None:
+    """Take what refused rows deny of people whom we know, and say so in the report, which has them already.
+
+    It comes after the rows of its batch that were taken: where these say otherwise, the denial holds.
+    """
+    said = [(each, purpose) for each in denials for purpose in each.purposes]
+    if not said:
+        return
+    values = {
+        "workspace": import_.workspace_id,
+        "import": import_.id,
+        "source": ConsentSource.IMPORT.value,
+        "now": now,
+        "lines": [each.line for each, _ in said],
+        "customers": [each.customer_id for each, _ in said],
+        "emails": [each.email for each, _ in said],
+        "purposes": [purpose for _, purpose in said],
+    }
+    for statement in _DENY:
+        await db.execute(statement, values)

@@ -115,7 +115,7 @@ async def forget_file(db: AsyncSession, import_id: UUID) -> None:
 
 async def refuse(db: AsyncSession, import_: Import, rows: Iterable[Refusal]) -> None:
     """Note refused rows, for the report."""
-    listed = [{"line": line, "column": column, "reason": reason} for line, column, reason in rows]
+    listed = [{"line": row.line, "column": row.column, "reason": row.reason} for row in rows]
     if listed:
         values = {
             "workspace": import_.workspace_id,

@@ -211,7 +211,7 @@ decided as (
         state = case when v.reason is not null then 'skipped' when v.later is not null then 'queued'
             else 'claimed' end,
         reason = v.reason,
-        detail = case when v.reason is not null then null else m.detail end,
+        detail = case when v.reason is null and v.later is not null then 'quiet hours' end,
         closed_at = case when v.reason is not null then cast(:now as timestamptz) end,
         due_at = case when v.reason is null and v.later is not null then v.later else m.due_at end,
         attempt = case when v.reason is null and v.later is null then cast(:attempt as uuid) end,

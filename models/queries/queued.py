@@ -44,7 +44,8 @@ _CANCEL = text(
         limit 20000 for update of m skip locked
     ),
     skipped as (
-        update messages m set state = 'skipped', reason = 'cancelled', closed_at = :now
+        update messages m set state = 'skipped', reason = 'cancelled', detail = null,
+            closed_at = :now
         from open where m.workspace_id = :workspace and m.ctid = open.place
         returning open.turn
     )

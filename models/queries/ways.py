@@ -33,7 +33,8 @@ class Move(NamedTuple):
                 return now + duration
             case Branch():
                 return now
-        return None
+            case Send() | None:
+                return None
 
 
 class Graph(NamedTuple):

@@ -182,6 +182,43 @@ async def test_a_denial_in_a_file_is_taken_and_a_later_file_may_put_it_right(ses
     assert ended == 2
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("customer_id,email,consent_email,time_zone", "1,,denied,Mars/Olympus"),
+        ("customer_id,email,consent_email,time_zone", ",ada@example.com,DENIED,Mars/Olympus"),
+        ("customer_id,email,consent_email", "1,bob@example.com,denied"),
+    ],
+)
+async def test_a_row_that_is_refused_for_something_else_still_denies(
+    sessions: Sessions, header: str, row: str
+) -> None:
+    await imported(
+        sessions,
+        "customers",
+        "customer_id,email,consent_email\n1,ada@example.com,granted\n2,bob@example.com,\n",
+    )
+
+    run = await uploaded(sessions, "customers", f"{header}\n{row}\n")
+    done = await loaded(sessions, run)
+
+    assert counts(done) == (0, 0, 1)
+    assert await consent_now(sessions) == [("denied", "import")]
+    [(_, _, reason)] = await refused(sessions, run.import_id)
+    assert reason.endswith("; its denial of email was taken.")
+
+
+async def test_a_refused_row_of_nobody_that_we_know_denies_nothing(sessions: Sessions) -> None:
+    run = await uploaded(
+        sessions, "customers", "customer_id,consent_email,time_zone\n9,denied,Mars/Olympus\n"
+    )
+    await loaded(sessions, run)
+
+    assert await consent_now(sessions) == []
+    [(_, _, reason)] = await refused(sessions, run.import_id)
+    assert "denial" not in reason
+
+
 async def test_orders_add_up_and_the_same_file_again_changes_nothing(sessions: Sessions) -> None:
     await imported(sessions, "customers", TWO)
     first = await imported(sessions, "orders", BOUGHT)

@@ -209,6 +209,19 @@ async def test_a_limit_out_of_bounds_is_refused_by_name(strict_api: AsyncClient,
     assert problem["errors"][0]["pointer"] == "/limit"
 
 
+@pytest.mark.parametrize(
+    "path", ["campaigns?state=draft", "profiles?emial=a@b.example", "workspace?x=1", "segments?limit=1&x="]
+)
+async def test_a_parameter_that_nobody_knows_is_refused_by_name(strict_api: AsyncClient, path: str) -> None:
+    name = re.findall(r"(\w+)=", path)[-1]
+
+    problem = refusal(await strict_api.get(f"{V1}/{path}"), 422)
+
+    assert name in problem["detail"]
+    assert problem["errors"][0]["pointer"] == f"/{name}"
+    assert problem["errors"][0]["in"] == "query"
+
+
 async def test_a_list_is_walked_page_by_page_without_loss_or_repetition(api: AsyncClient) -> None:
     made = [await a_segment(api) for _ in range(5)]
     seen: list[str] = []

@@ -1,12 +1,17 @@
-"""The demo removes what it made, and nothing else."""
+"""The demo removes what it made, and asks before anything of others goes with it."""
 
+from pathlib import Path
+
+import pytest
 from sqlalchemy import text
 
-from dev.forget import forget
+from dev.forget import check, forget
+from dev.process import StackError
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from tests.people import a_flow, a_journey, rows
-from tests.sending import people
+from models.imports import Import
+from tests.people import HERE, a_flow, a_journey, a_person, rows
+from tests.sending import a_campaign, a_segment, a_template, people
 from tests.support import Database
 
 
@@ -26,3 +31,74 @@ async def test_journeys_of_the_demo_go_and_others_stay_on_the_agenda(
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await rows(db, "select id from enrollments") == [stays]
         assert await rows(db, "select enrollment_id from agenda") == [stays]
+
+
+async def test_a_campaign_of_others_to_the_demos_customers_is_named_and_its_lines_stay(
+    database: Database, sessions: Sessions
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        person = await a_person(db, "customer-7@example.com")
+        await a_campaign(db, [person])
+    refusal = r'^your campaign ".+" has 1 line about the demo\'s customers .* --forget removes'
+
+    with pytest.raises(StackError, match=refusal):
+        check(database.admin_url, "Demo: ")
+    with pytest.raises(StackError, match=refusal):
+        forget(database.admin_url, "Demo: ")
+
+    assert await counted(sessions) == [1, 1]
+    forget(database.admin_url, "Demo: ", others_too=True)
+    assert await counted(sessions) == [0, 0]
+
+
+async def test_a_flow_of_others_that_a_customer_of_the_demo_is_in_is_named(
+    database: Database, sessions: Sessions
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        person = await a_person(db, "customer-7@example.com")
+        await a_journey(db, await a_flow(db), person)
+
+    with pytest.raises(StackError, match=r'^your flow ".+" has 1 line'):
+        forget(database.admin_url, "Demo: ")
+
+
+async def test_a_template_and_a_segment_that_others_use_stay(database: Database, sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_campaign(db, [])
+        await a_template(db)
+        await a_segment(db)
+        for table in ("templates", "segments"):
+            await db.execute(text(f"update {table} set name = 'Demo: ' || name"))
+
+    forget(database.admin_url, "Demo: ")
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await rows(db, "select count(*) from campaigns") == [1]
+        assert await rows(db, "select template_id from campaigns") == await rows(
+            db, "select id from templates"
+        )
+        assert await rows(db, "select segment_id from campaigns") == await rows(db, "select id from segments")
+
+
+async def test_only_imports_of_the_demos_own_files_go(
+    database: Database, sessions: Sessions, tmp_path: Path
+) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("email\ncustomer-7@example.com\n")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        for size in (file.stat().st_size, 5):
+            db.add(Import(**HERE, kind="customers", live=False, file_name=file.name, size=size))
+
+    forget(database.admin_url, "Demo: ", [("customers", file)])
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await rows(db, "select size from imports") == [5]
+
+
+async def counted(sessions: Sessions) -> list[int]:
+    """How many messages and profiles there are."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        return [
+            *await rows(db, "select count(*) from messages"),
+            *await rows(db, "select count(*) from profiles"),
+        ]

@@ -328,6 +328,19 @@ async def test_quiet_hours_are_those_of_the_person_that_a_profile_was_merged_int
     assert not (await claimed(db, queue, NOW.replace(hour=13))).claimed
 
 
+async def test_a_message_that_waits_for_the_end_of_quiet_hours_says_so_until_it_goes(
+    db: AsyncSession,
+) -> None:
+    await a_sender(db, **NIGHT)
+    queue = await a_campaign(db, [await a_person(db, ADA)])
+    why = "select detail from messages where queue_id = :queue"
+
+    await claimed(db, queue, NOW.replace(hour=22))
+    assert await some(db, why, queue=queue.id) == ["quiet hours"]
+    assert (await claimed(db, queue, NOW.replace(hour=9) + timedelta(days=1))).claimed
+    assert await some(db, why, queue=queue.id) == [None]
+
+
 async def test_what_is_not_marketing_knows_no_quiet_hours(db: AsyncSession) -> None:
     await a_sender(db, **NIGHT)
     queue = await a_campaign(db, [await a_person(db, ADA)], message_class="transactional")
