@@ -110,7 +110,7 @@ async def a_draft(
     """A campaign to everybody, not begun unless `values` say otherwise."""
     template, version = await a_template(db, html)
     if values.get("state", "draft") != "draft":
-        values = {"template_version_id": version, "frozen_at": NOW, **values}
+        values = {"template_version_id": version, "rule": EVERYBODY, "frozen_at": NOW, **values}
     segment = values.pop("segment_id", None) or await a_segment(db)
     campaign = Campaign(
         **HERE, name=name, slug="winter-letter", segment_id=segment, template_id=template, **values
