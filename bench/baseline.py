@@ -69,11 +69,15 @@ class Line:
 
 _WRITE = text(
     """
-    insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion, channel,
-        class, template_version_id, state, due_at)
-    values (:workspace, :profile, :workspace, 'outbox', :step, :profile, :profile, 'email',
-        'marketing', :version, 'queued', :now)
-    on conflict do nothing
+    with line as (
+        insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion,
+            channel, class, template_version_id, state, due_at)
+        values (:workspace, :profile, :workspace, 'outbox', :step, :profile, :profile, 'email',
+            'marketing', :version, 'queued', :now)
+        on conflict do nothing
+        returning workspace_id, queue_id, due_at, id
+    )
+    insert into queue (workspace_id, queue_id, due_at, message_id) select * from line
     """
 )
 
