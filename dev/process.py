@@ -49,10 +49,9 @@ class Process:
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(int(self.death)), str(os.getpid()), self.user]
         with self.log.open("ab") as log:
             self.child = subprocess.Popen(
-                launch + self.command,
+                tied(self.command, self.death, self.user),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -122,6 +121,13 @@ class Process:
             if lines:
                 return f"{lines[-1].strip()[:300]} – see {self.log}"
         return f"see {self.log}"
+
+
+def tied(
+    command: Sequence[str | Path], death: signal.Signals = signal.SIGTERM, user: str = ""
+) -> list[str | Path]:
+    """The command that runs `command`, as `user`, so that the signal `death` reaches it when we die."""
+    return [sys.executable, "-I", "-S", LAUNCH, str(int(death)), str(os.getpid()), user, *command]
 
 
 class Lock:

@@ -10,25 +10,18 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from dev.commands import Beside, SetupError, run, say
+from dev.installer import LOCK, PYTHON, VENV, find_uv, get_uv, install_packages
 from dev.places import ROOT
+from dev.process import tied
 
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-LOCK = ROOT / "requirements.lock"
 STAMP = VENV / "campanile.stamp"
-
-Command = Sequence["str | Path"]
 
 OLDEST_PYTHON = (3, 11)
 MACHINES = ("x86_64", "aarch64")  # Those that embedded PostgreSQL has wheels for.
 OLDEST_GLIBC = (2, 28)  # Debian 10, Ubuntu 18.10.
-
-
-class SetupError(Exception):
-    """This machine can't be set up as it is; the message says what to do."""
 
 
 def main() -> None:
@@ -37,9 +30,12 @@ def main() -> None:
         if problem:
             raise SetupError(problem)
         if not is_set_up():
-            make_venv()
-            install()
-            STAMP.write_text(wanted())
+            make_venv(find_uv())
+            # Where Temporal has to be built, that takes minutes, so it goes on beside everything else.
+            with Beside([sys.executable, "-u", "-m", "dev.temporal_program", "build"]) as temporal:
+                install()
+                STAMP.write_text(wanted())
+                temporal.finish()
         get_temporal()
     except SetupError as error:
         sys.exit(f"campanile: {error}")
@@ -73,15 +69,26 @@ def wanted() -> str:
 
 
 def is_set_up() -> bool:
-    return PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted()
+    stands = PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted()
+    return stands and can_install(find_uv())
 
 
-def make_venv() -> None:
-    if PYTHON.exists() and subprocess.run([PYTHON, "-c", ""], check=False).returncode == 0:
+def can_install(uv: Path | None) -> bool:
+    """Whether more can be installed: uv leaves no pip behind, and may be gone with the cache."""
+    return uv is not None or any(VENV.glob("lib/python*/site-packages/pip"))
+
+
+def make_venv(uv: Path | None) -> None:
+    """By uv if there is one, else with Python's own module, which puts pip into it.
+
+    One that was not finished is made anew: a package may be there by half.
+    """
+    runs = PYTHON.exists() and subprocess.run([PYTHON, "-c", ""], check=False).returncode == 0
+    if runs and STAMP.exists() and can_install(uv):
+        STAMP.unlink()  # Until it is whole again.
         return
     say(f"Making a virtual environment with Python {platform.python_version()} …")
     shutil.rmtree(VENV, ignore_errors=True)
-    uv = shutil.which("uv")
     if uv:
         run([uv, "venv", "--quiet", "--python", sys.executable, VENV])
         return
@@ -106,75 +113,24 @@ def get_ensurepip() -> None:
 
 
 def install() -> None:
-    uv = shutil.which("uv")
-    count = LOCK.read_text().count("==")
-    say(f"Installing up to {count} packages, each checked against its hash …")
-    locked: Command = ["--require-hashes", "--requirement", LOCK]
+    """By uv, or where that fails by pip, in an environment that has one."""
+    uv = get_uv()
     if uv:
-        run([*installer(), *locked])
-    else:
-        counted([PYTHON, "-m", "pip", "install", "--disable-pip-version-check", *locked], count)
-    run([*installer(), "--no-deps", "--no-build-isolation", "--editable", ROOT])
-
-
-def counted(command: Command, count: int) -> None:
-    """Run pip, which fetches for a while and then installs for a while, and say how far it is."""
-    done, said = 0, ""
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as pip:
-        assert pip.stdout
-        for said in pip.stdout:
-            if said.startswith("Collecting"):
-                done += 1
-                if sys.stdout.isatty() or done % 20 == 0:
-                    progress(f"{done} of {count}")
-            elif said.startswith("Installing"):
-                progress("Unpacking them", end=True)
-    check(command, pip.returncode, said)
-
-
-def progress(what: str, end: bool = False) -> None:
-    """A line that the next one replaces, where there is somebody to see it."""
-    if sys.stdout.isatty():
-        print(f"\r\x1b[K  {what}", end="\n" if end else "", flush=True)
-    else:
-        say(f"  {what}")
-
-
-def installer() -> Command:
-    """The start of a command that installs into our virtual environment, by uv where there is one."""
-    uv = shutil.which("uv")
-    if uv:
-        return [uv, "pip", "install", "--quiet", "--python", PYTHON]
-    return [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-
-
-def install_into(folder: Path, lock: Path) -> None:
-    """Install what `lock` names into a folder of its own."""
-    run([*installer(), "--require-hashes", "--target", folder, "--requirement", lock])
+        try:
+            install_packages(uv)
+        except SetupError:
+            say("uv did not get them: trying pip …")
+            make_venv(None)
+        else:
+            return
+    install_packages(None)
 
 
 def get_temporal() -> None:
     """In a process of the virtual environment, which says how it goes."""
-    if subprocess.run([PYTHON, "-m", "dev.temporal_program"], cwd=ROOT, check=False).returncode:
+    command = tied([PYTHON, "-u", "-m", "dev.temporal_program"])
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
         sys.exit(1)  # It has said why.
-
-
-def run(command: Command) -> None:
-    """Raises SetupError, with what the command said last, when it fails."""
-    done = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
-    check(command, done.returncode, done.stderr)
-
-
-def check(command: Command, code: int, said: str) -> None:
-    if code:
-        last = said.strip().splitlines()[-1:] or ["it said nothing"]
-        raise SetupError(f"`{' '.join(map(str, command))}` failed ({last[0]}): mend that and run it again")
-
-
-def say(what: str) -> None:
-    print(what, flush=True)
 
 
 if __name__ == "__main__":
