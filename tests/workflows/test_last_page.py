@@ -7,14 +7,15 @@ from typing import Any
 from uuid import uuid4
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
 from activities.campaigns import Begun, CampaignRef, Tally
 from activities.slices import Slice
 from domain.campaigns import CampaignState
 from models.queries.ledger import Queue
-from workflows.campaigns import CampaignRun, CampaignWorkflow
+from tests.support import eventually
+from workflows.campaigns import CampaignRun, CampaignWorkflow, Progress
 
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
 
@@ -25,7 +26,8 @@ class QuietHours:
     The first slice looks ahead before the last page is written, and is heard of after the end of the freeze.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, run: "WorkflowHandle[CampaignWorkflow, Progress]") -> None:
+        self.run = run
         self.looked = asyncio.Event()
         self.sent = asyncio.Event()
 
@@ -42,10 +44,13 @@ class QuietHours:
     async def send(self, queue: Queue) -> Slice:
         if not self.looked.is_set():
             self.looked.set()
-            await asyncio.sleep(1)
+            await eventually(self.frozen, what="the end of the freeze")
             return Slice(open=2, next_due_at=TOMORROW)
         self.sent.set()
         return Slice(accepted=2)
+
+    async def frozen(self) -> bool:
+        return (await self.run.query(CampaignWorkflow.progress)).queued == 2
 
     @activity.defn(name="complete_campaign")
     async def complete(self, campaign: CampaignRef) -> Tally:
@@ -53,7 +58,8 @@ class QuietHours:
 
 
 async def test_a_last_page_does_not_wait_for_who_is_on_the_first(temporal: Client) -> None:
-    acts, queue = QuietHours(), f"last-page-{uuid4()}"
+    queue = f"last-page-{uuid4()}"
+    acts = QuietHours(temporal.get_workflow_handle_for(CampaignWorkflow.run, queue))
     work: list[Callable[..., Any]] = [acts.begin, acts.freeze, acts.send, acts.complete]
     async with Worker(temporal, task_queue=queue, workflows=[CampaignWorkflow], activities=work):
         run = CampaignRun(uuid4(), uuid4())
