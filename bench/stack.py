@@ -97,7 +97,10 @@ class Stack:
 
 @dataclass
 class Meter:
-    """CPU seconds, in user and system mode, that each part with its children has used since `start`."""
+    """CPU seconds, in user and system mode, that each part with its children has used since `start`.
+
+    `stolen` is what a virtual machine's host gave to its other guests meanwhile.
+    """
 
     pids: dict[str, int]
 
@@ -105,10 +108,15 @@ class Meter:
         self.start()
 
     def start(self) -> None:
-        self.before = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+        self.before = self.so_far()
 
     def read(self) -> dict[str, float]:
-        return {name: round(cpu_seconds(pid) - self.before[name], 3) for name, pid in self.pids.items()}
+        return {name: round(now - self.before[name], 3) for name, now in self.so_far().items()}
+
+    def so_far(self) -> dict[str, float]:
+        return {name: cpu_seconds(pid) for name, pid in self.pids.items()} | {
+            "stolen": float(psutil.cpu_times().steal)
+        }
 
 
 def cpu_seconds(pid: int) -> float:
