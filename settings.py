@@ -12,8 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.secrets import Sealer
+
 ROOT = Path(__file__).resolve().parent
 DEVELOPMENT_SECRET = "for-development-only"  # `Settings` refuses it elsewhere.
+DEVELOPMENT_ENCRYPTION_KEY = "dev:Zm9yLWRldmVsb3BtZW50LW9ubHktZm9yLWRldmVsb3A="  # 32 bytes of the above.
+SHORTEST_SECRET = 32  # Characters, outside development.
 STACK_ENV = "stack.env"
 
 Port = int
@@ -65,8 +69,27 @@ class Settings(BaseSettings):
     api_url: str = Field(
         default="http://127.0.0.1:8000", description="Where `campanile import` and the demo find the API"
     )
-    api_key: str = Field(default=DEVELOPMENT_SECRET, description="The one key, until accounts exist")
-    signing_key: str = Field(default=DEVELOPMENT_SECRET, description="Signs the tokens in tracking links")
+    api_key: str = Field(
+        default="",
+        description="The secret key of `campanile import` and the demo; the embedded stack makes its own",
+    )
+    signing_key: str = Field(
+        default=DEVELOPMENT_SECRET,
+        description="Signs tracking links and access tokens; 32 characters or more",
+    )
+    encryption_keys: str = Field(
+        default=DEVELOPMENT_ENCRYPTION_KEY,
+        description="Seal secrets at rest: id:base64 of 32 bytes, the present key first, then older ones",
+    )
+    registration: Literal["open", "invited"] = Field(
+        default="open", description="Who may register: open to everybody, or invited people only"
+    )
+    accounts_email: str = Field(
+        default="accounts@campanile.example", description="From whom the mails about accounts are"
+    )
+    requests_a_minute: PositiveInt = Field(
+        default=6000, description="Requests that one key or session may make"
+    )
 
     smtp_url: str = Field(
         default="smtp://127.0.0.1:1025",
@@ -105,19 +128,31 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def no_default_secret_in_production(self) -> Self:
-        if self.environment != "development":
-            secrets = (
-                "api_key",
-                "signing_key",
-                "database_url",
-                "engine_database_url",
-                "admin_database_url",
-            )
-            weak = [name.upper() for name in secrets if DEVELOPMENT_SECRET in getattr(self, name)]
-            if weak:
-                raise ValueError(f"set {', '.join(weak)}: the defaults are for development only")
+    def secrets_can_be_sealed(self) -> Self:
+        try:
+            Sealer.of(self.encryption_keys)
+        except ValueError as error:
+            raise ValueError(f"ENCRYPTION_KEYS can't be used: {error}") from None
         return self
+
+    @model_validator(mode="after")
+    def no_weak_secret_in_production(self) -> Self:
+        if self.environment != "development":
+            urls = ("database_url", "engine_database_url", "admin_database_url")
+            secrets = {name: getattr(self, name) for name in ("signing_key", *urls, "encryption_keys")}
+            default = [name.upper() for name, value in secrets.items() if _is_default(value)]
+            if default:
+                raise ValueError(f"set {', '.join(default)}: the defaults are for development only")
+            if len(self.signing_key) < SHORTEST_SECRET or len(set(self.signing_key)) < 8:
+                raise ValueError(
+                    f"SIGNING_KEY is weak: give it {SHORTEST_SECRET} random characters, such as those of "
+                    "`openssl rand -base64 32`"
+                )
+        return self
+
+
+def _is_default(value: str) -> bool:
+    return DEVELOPMENT_SECRET in value or DEVELOPMENT_ENCRYPTION_KEY.partition(":")[2] in value
 
 
 def _is_postgres(url: str) -> bool:

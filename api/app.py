@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from api import tracking
-from api.deps import Stack, TemporalLink, known_parameters
+from api.deps import known_parameters
 from api.docs import PROBLEMS, document
 from api.errors import handle
 from api.front import Front
@@ -23,6 +23,7 @@ from api.routes import (
     templates,
     workspace,
 )
+from api.stack import Stack, TemporalLink
 from logs import configure_logging
 from models.base import Sessions
 from settings import Settings, read_settings

@@ -1,88 +1,24 @@
-"""What endpoints are handed: who asks, a transaction behind their wall, and Temporal."""
+"""What endpoints are handed: a transaction behind the asker's wall, Temporal, and the part of a list."""
 
-import asyncio
 import base64
 import binascii
-import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, params
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 
-from api.errors import Unauthorized, Unavailable
-from domain.clock import Clock, SystemClock
+from api.callers import Asker, WorkspaceId
+from api.stack import Opened
 from domain.errors import Invalid
-from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from settings import Settings
-from workflows.temporal import connect
-
-CONNECT_TIMEOUT = 5.0  # Seconds that a request waits for a Temporal that is away.
 
 
-class TemporalLink:
-    """A connection to Temporal that is made when it is first needed, so that the API starts without."""
-
-    def __init__(self, address: str, namespace: str) -> None:
-        self._address, self._namespace = address, namespace
-        self._client: Client | None = None
-        self._connecting = asyncio.Lock()
-
-    async def client(self) -> Client:
-        """The client. Raises `Unavailable` while Temporal can't be reached."""
-        async with self._connecting:
-            if self._client is None:
-                try:
-                    async with asyncio.timeout(CONNECT_TIMEOUT):
-                        self._client = await connect(self._address, self._namespace)
-                except (RuntimeError, TimeoutError) as error:  # RuntimeError is what the SDK's core raises.
-                    raise Unavailable(
-                        f"Temporal can't be reached at {self._address}, so nothing can be started or changed "
-                        "that is under way. Start it, or set TEMPORAL_ADDRESS, and try again."
-                    ) from error
-            return self._client
-
-
-@dataclass
-class Stack:
-    """What one process of the API works with, opened once when it starts."""
-
-    settings: Settings
-    sessions: Sessions
-    temporal: TemporalLink
-    clock: Clock = field(default_factory=SystemClock)
-
-
-def stack(request: Request) -> Stack:
-    found = request.app.state.stack
-    assert isinstance(found, Stack)
-    return found
-
-
-Opened = Annotated[Stack, Depends(stack)]
-_bearer = HTTPBearer(auto_error=False, description="The one key: API_KEY in the settings.")
-
-
-def workspace(
-    opened: Opened, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> UUID:
-    """The workspace that the key speaks for."""
-    key = opened.settings.api_key.encode()
-    if given is None or not secrets.compare_digest(given.credentials.encode(), key):
-        raise Unauthorized("Send the API key: Authorization: Bearer <the setting API_KEY>.")
-    return DEFAULT_WORKSPACE
-
-
-WorkspaceId = Annotated[UUID, Depends(workspace)]
-
-
-def known_parameters(request: Request, _: WorkspaceId) -> None:
+def known_parameters(request: Request) -> None:
     """Refuses what the route does not ask for in the query, so that no typing error goes unseen."""
     if not request.query_params:
         return
@@ -93,9 +29,9 @@ def known_parameters(request: Request, _: WorkspaceId) -> None:
             raise Invalid(f"There is no parameter {name} here; take it out.", f"?{name}")
 
 
-async def database(opened: Opened, workspace_id: WorkspaceId) -> AsyncIterator[AsyncSession]:
-    """A transaction in which only the asker's rows exist."""
-    async with opened.sessions(workspace_id) as db:
+async def database(opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> AsyncIterator[AsyncSession]:
+    """A transaction in which only the asker's rows exist, and the audit log knows who changes them."""
+    async with opened.sessions(workspace_id, asker.actor) as db:
         yield db
 
 

@@ -30,6 +30,10 @@ class Unauthorized(CampanileError):
     """Nobody knows who asks."""
 
 
+class Forbidden(CampanileError):
+    """We know who asks, and they may not."""
+
+
 class Unavailable(CampanileError):
     """Something that we need is away; the same request may succeed later."""
 
@@ -44,6 +48,7 @@ STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
     Invalid: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
     Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Refused to start"),
     Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized", "Who are you?"),
+    Forbidden: (HTTPStatus.FORBIDDEN, "forbidden", "Not yours to do"),
     Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Something is away"),
     TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "Too large"),
 }
@@ -183,9 +188,10 @@ def _about(errors: Sequence[FieldError]) -> str:
 
 
 def _field(field: str, detail: str) -> FieldError:
-    """`field` is a pointer into the body, or ?name for a query parameter."""
-    if field.startswith("?"):
-        return FieldError(pointer=f"/{field[1:]}", part="query", detail=detail)
+    """`field` is a pointer into the body, ?name for a query parameter, or #name for a header."""
+    if field.startswith(("?", "#")):
+        part = "query" if field[0] == "?" else "header"
+        return FieldError(pointer=f"/{field[1:]}", part=part, detail=detail)
     return FieldError(pointer=field, part="body", detail=detail)
 
 

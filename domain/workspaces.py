@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # The workspace that a new installation begins with.
 DEFAULT_WORKSPACE = UUID("01920000-0000-7000-8000-000000000001")
+# Mail to the users of Campanile itself belongs to this one. Nobody is a member of it.
+SYSTEM_WORKSPACE = UUID("01920000-0000-7000-8000-000000000000")
 
 
 class Period(StrEnum):

@@ -6,6 +6,8 @@ from sqlalchemy import MetaData
 
 MODULES = (
     "workspaces",
+    "accounts",
+    "members",
     "profiles",
     "orders",
     "segments",

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
+from domain.workspaces import SYSTEM_WORKSPACE
 from models.batch import Batch, Batches, Statement
 from models.ringer import Ringer
 
@@ -32,10 +33,44 @@ ENGINE_ROLE = "campanile_engine"
 # Only the engine's role reaches them.
 QUEUE_TABLES = ("pokes",)
 
+# The people who use Campanile belong to no workspace: only the engine's role has any right here.
+ACCOUNT_TABLES = (
+    "users",
+    "sessions",
+    "refresh_tokens",
+    "user_tokens",
+    "recovery_codes",
+    "external_identities",
+    "sign_ins",
+    "rate_limits",
+)
+
+# Whose changes triggers write into the audit log, when it is a person or a key who makes them.
+AUDITED = {
+    "workspaces": "workspace",
+    "memberships": "member",
+    "invitations": "invitation",
+    "keys": "key",
+    "issuers": "issuer",
+    "segments": "segment",
+    "templates": "template",
+    "template_versions": "template version",
+    "campaigns": "campaign",
+    "flows": "flow",
+    "imports": "import",
+}
+# What the audit log never holds.
+UNSAID = ("hash", "client_secret", "position", "used_at")
+
 # Statements that span workspaces (tracking, poker, sweeps, reconcile) run as the engine, whose own
 # policy on these tables lets every row through.
 ENGINE_TABLES = (
     "workspaces",
+    "memberships",
+    "invitations",
+    "keys",
+    "issuers",
+    "idempotency_keys",
     "profiles",
     "identities",
     "consents",
@@ -103,13 +138,22 @@ class Sessions:
         self._app = _pool(app_url, pool_size)
         self._pinned = _pool(app_url, pool_size, options=_FOR_BATCHES)
         self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
-        self._engine_batches = Batches(engine_url, 1, _FOR_BATCHES)
+        self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES)
         self._engine = _pool(engine_url, pool_size)
 
     @asynccontextmanager
-    async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
-        """A transaction in which only this workspace's rows exist. It commits at the end."""
-        async with self._session(self._app, workspace_id) as db:
+    async def __call__(self, workspace_id: UUID, actor: str = "") -> AsyncIterator[AsyncSession]:
+        """A transaction in which only this workspace's rows exist. It commits at the end.
+
+        `actor` is the JSON of who makes the changes in it, for the audit log; the system's are not logged.
+        """
+        async with self._session(self._app, workspace_id, actor) as db:
+            yield db
+
+    @asynccontextmanager
+    async def accounts(self) -> AsyncIterator[AsyncSession]:
+        """A transaction of the engine's among the accounts, whose mails are the system workspace's."""
+        async with self._session(self._engine, SYSTEM_WORKSPACE) as db:
             yield db
 
     @asynccontextmanager
@@ -132,9 +176,11 @@ class Sessions:
             yield db
 
     @asynccontextmanager
-    async def _session(self, pool: AsyncEngine, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+    async def _session(
+        self, pool: AsyncEngine, workspace_id: UUID, actor: str = ""
+    ) -> AsyncIterator[AsyncSession]:
         async with AsyncSession(pool, expire_on_commit=False) as db, db.begin():
-            await enter(db, workspace_id)
+            await enter(db, workspace_id, actor)
             yield db
             poked = await _write_pokes(db)
         self._ringer.ring(poked)
@@ -147,7 +193,7 @@ class Sessions:
 
     @asynccontextmanager
     async def engine_batch(self) -> AsyncIterator[Batch]:
-        """The same by the bare driver, for one at a time."""
+        """The same by the bare driver."""
         async with self._engine_batches.open(None) as db:
             yield db
 
@@ -186,7 +232,7 @@ async def _write_pokes(db: Db) -> list[str]:
     return [each for each in told.scalars() if each]  # None for a queue of another workspace.
 
 
-_ENTER = text("select set_config('app.workspace', :workspace, true)")
+_ENTER = text("select set_config('app.workspace', :workspace, true), set_config('app.actor', :actor, true)")
 # A process that was frozen in the middle of a transaction holds what others wait for.
 _FOR_ALL = "-c idle_in_transaction_session_timeout=60s"
 _FOR_BATCHES = " ".join(
@@ -201,9 +247,9 @@ _FOR_BATCHES = " ".join(
 )
 
 
-async def enter(db: AsyncSession, workspace_id: UUID) -> None:
-    """From here to the end of the transaction, only this workspace's rows exist."""
-    await db.execute(_ENTER, {"workspace": str(workspace_id)})
+async def enter(db: AsyncSession, workspace_id: UUID, actor: str = "") -> None:
+    """From here to the end of the transaction, only this workspace's rows exist, and `actor` changes them."""
+    await db.execute(_ENTER, {"workspace": str(workspace_id), "actor": actor})
 
 
 def bulk_prefix() -> str:

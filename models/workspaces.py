@@ -27,5 +27,9 @@ class Workspace(Base):
     quiet_until: Mapped[time | None]
     caps: Mapped[list[Any]] = mapped_column(server_default="[]")  # domain.workspaces.Cap, one a channel.
     unknown_policy: Mapped[str] = mapped_column(server_default="leave")
+    origins: Mapped[list[Any]] = mapped_column(
+        server_default="[]"
+    )  # Of pages that may use public keys (CORS).
+    deleted_at: Mapped[datetime | None]  # What it sent stays explained; nobody can enter it any more.
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -50,8 +50,8 @@ class FragileSessions(Sessions):
         return self.begun >= self.blow.nth
 
     @asynccontextmanager
-    async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
-        async with self._through(self._real(workspace_id)) as db:
+    async def __call__(self, workspace_id: UUID, actor: str = "") -> AsyncIterator[AsyncSession]:
+        async with self._through(self._real(workspace_id, actor)) as db:
             yield db
 
     @asynccontextmanager

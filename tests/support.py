@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from dev.first_key import FirstOwner, settle
 from dev.migrations import migrate
 from dev.places import ROOT
 from dev.postgres import APP, ENGINE, OWNER, Postgres
@@ -15,6 +16,10 @@ from dev.process import StackError
 from tests.people import ASTRAY
 
 TEMPLATE = "campanile_template"
+# Of the default workspace, in every test's database.
+OWNER_OF_ALL = FirstOwner(
+    "owner@records.example", "correct horse battery staple", "sk_the-key-of-the-tests-and-of-nothing-else-00"
+)
 CLONES = count(1)
 
 
@@ -67,7 +72,8 @@ def make_template(server: Postgres) -> None:
         if leftover.startswith("test_"):
             server.drop_database(leftover)
     digest = hashlib.sha256()
-    for path in sorted([*ROOT.glob("models/**/*.py"), *ROOT.glob("domain/*.py")]):
+    made_from = [*ROOT.glob("models/**/*.py"), *ROOT.glob("domain/*.py"), ROOT / "dev" / "first_key.py"]
+    for path in sorted(made_from):
         digest.update(path.read_bytes())
     with server.connect() as db:
         made_of = db.execute(
@@ -78,6 +84,8 @@ def make_template(server: Postgres) -> None:
         server.drop_database(TEMPLATE)
         server.create_database(TEMPLATE)
         migrate(server.url(TEMPLATE, OWNER))
+        with server.connect(TEMPLATE) as template:
+            settle(template, OWNER_OF_ALL)
         db.execute(f"comment on database {TEMPLATE} is '{digest.hexdigest()}'")
 
 

@@ -22,9 +22,9 @@ from httpx2 import AsyncClient, TransportError
 from dev.places import ROOT
 from dev.process import Process, free_port
 from lab.smtp_server import Mail, SmtpServer
-from tests.support import Database, eventually
+from tests.support import OWNER_OF_ALL, Database, eventually
 
-KEY = "a-program-of-a-users"
+KEY = OWNER_OF_ALL.key
 ORDERS = ROOT / "samples" / "cdnow_orders.csv"
 QUIET_SINCE = date(1998, 1, 1)
 
@@ -131,7 +131,6 @@ async def shop(database: Database, temporal_address: str, tmp_path: Path) -> Asy
             "TEMPORAL_ADDRESS": temporal_address,
             "SMTP_URL": f"smtp://127.0.0.1:{server.port}",
             "PUBLIC_URL": at,
-            "API_KEY": KEY,
             "SIGNING_KEY": "a-key-for-signing-in-this-test",
         }
         granian = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--loop", "uvloop"]

@@ -9,12 +9,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client, WorkflowHandle
 
-from api.deps import Db, Opened, Pages, Temporal, Transactions, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages, Temporal, Transactions
 from api.runs import Started, ask, lacking, started
 from api.shapes import In, Name, Out, Page, absent, example, page_of
+from api.stack import Opened
 from domain.campaigns import CampaignState
 from domain.errors import Conflict, Invalid, Refused
 from domain.names import slug
+from domain.roles import Permission
 from domain.segments import parse
 from domain.templates import variables_required
 from models.base import Sessions
@@ -138,7 +141,7 @@ class CampaignStats(Out):
     )
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.CAMPAIGNS_WRITE)])
 async def create_campaign(body: CampaignIn, workspace_id: WorkspaceId, db: Db) -> CampaignOut:
     """Create a draft."""
     values = body.model_dump()
@@ -146,20 +149,20 @@ async def create_campaign(body: CampaignIn, workspace_id: WorkspaceId, db: Db) -
     return shown(await campaigns.create(db, workspace_id, values | {"slug": slug(body.name)}))
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.CAMPAIGNS_READ)])
 async def list_campaigns(db: Db, pages: Pages) -> Page[CampaignOut]:
     """Campaigns, the newest first."""
     found = await rows.page(db, Campaign, pages.after, pages.limit)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
 
 
-@router.get("/{campaign_id}")
+@router.get("/{campaign_id}", dependencies=[needs(Permission.CAMPAIGNS_READ)])
 async def read_campaign(campaign_id: UUID, db: Db) -> CampaignOut:
     """One campaign."""
     return shown(await rows.get(db, Campaign, campaign_id))
 
 
-@router.patch("/{campaign_id}")
+@router.patch("/{campaign_id}", dependencies=[needs(Permission.CAMPAIGNS_WRITE)])
 async def change_campaign(campaign_id: UUID, change: CampaignChange, db: Db) -> CampaignOut:
     """Change a draft. What has started can't be changed any more."""
     values = change.model_dump(exclude_unset=True)
@@ -169,14 +172,25 @@ async def change_campaign(campaign_id: UUID, change: CampaignChange, db: Db) -> 
     return shown(await campaigns.change(db, campaign_id, values))
 
 
-@router.delete("/{campaign_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/{campaign_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.CAMPAIGNS_WRITE)]
+)
 async def delete_campaign(campaign_id: UUID, db: Db) -> None:
     """Delete a draft. What has started stays, so that its messages can be explained."""
     await campaigns.delete(db, campaign_id)
 
 
-@router.post("/{campaign_id}/start", status_code=status.HTTP_202_ACCEPTED)
-@router.post("/{campaign_id}/send", status_code=status.HTTP_202_ACCEPTED, name="send_campaign")
+@router.post(
+    "/{campaign_id}/start",
+    status_code=status.HTTP_202_ACCEPTED,
+    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+)
+@router.post(
+    "/{campaign_id}/send",
+    status_code=status.HTTP_202_ACCEPTED,
+    name="send_campaign",
+    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+)
 async def start_campaign(
     campaign_id: UUID, opened: Opened, workspace_id: WorkspaceId, db: Db, temporal: Temporal
 ) -> Started:
@@ -193,7 +207,7 @@ async def start_campaign(
     return started(opened.settings, workflow_id("campaign", campaign.id, campaign.slug))
 
 
-@router.post("/{campaign_id}/pause")
+@router.post("/{campaign_id}/pause", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
 async def pause_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> CampaignOut:
@@ -205,7 +219,7 @@ async def pause_campaign(
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
-@router.post("/{campaign_id}/resume")
+@router.post("/{campaign_id}/resume", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
 async def resume_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> CampaignOut:
@@ -217,7 +231,7 @@ async def resume_campaign(
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
-@router.post("/{campaign_id}/cancel")
+@router.post("/{campaign_id}/cancel", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
 async def cancel_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> Cancelled:
@@ -230,7 +244,7 @@ async def cancel_campaign(
     return Cancelled(state=CampaignState.CANCELLED, not_sent=not_sent)
 
 
-@router.get("/{campaign_id}/stats")
+@router.get("/{campaign_id}/stats", dependencies=[needs(Permission.CAMPAIGNS_READ)])
 async def campaign_stats(campaign_id: UUID, db: Db) -> CampaignStats:
     """What became of its messages, and what their readers did."""
     campaign = await rows.get(db, Campaign, campaign_id)

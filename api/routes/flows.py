@@ -11,13 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
-from api.deps import Db, Opened, Pages, Temporal, Transactions, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages, Temporal, Transactions
 from api.runs import ask, lacking
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
+from api.stack import Opened
 from domain.errors import Conflict, Invalid, Refused
 from domain.flows import END, START, FlowState, check, edges
 from domain.flows import Flow as Graph
 from domain.names import slug
+from domain.roles import Permission
 from models.base import Sessions
 from models.flows import Flow
 from models.queries import enrollments, flows, messages, profiles_found, rows, workspaces
@@ -168,7 +171,7 @@ class FlowStats(Out):
     )
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.FLOWS_WRITE)])
 async def create_flow(body: FlowIn, workspace_id: WorkspaceId, db: Db) -> FlowOut:
     """Create a draft."""
     await _check(db, body.definition)
@@ -176,7 +179,7 @@ async def create_flow(body: FlowIn, workspace_id: WorkspaceId, db: Db) -> FlowOu
     return shown(await flows.create(db, workspace_id, values), None)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.FLOWS_READ)])
 async def list_flows(db: Db, pages: Pages) -> Page[FlowOut]:
     """Flows, the newest first."""
     found = await rows.page(db, Flow, pages.after, pages.limit)
@@ -185,13 +188,13 @@ async def list_flows(db: Db, pages: Pages) -> Page[FlowOut]:
     return page_of(items, [row.id for row in found], pages.limit)
 
 
-@router.get("/{flow_id}")
+@router.get("/{flow_id}", dependencies=[needs(Permission.FLOWS_READ)])
 async def read_flow(flow_id: UUID, db: Db) -> FlowOut:
     """One flow."""
     return await _shown(db, await rows.get(db, Flow, flow_id))
 
 
-@router.patch("/{flow_id}")
+@router.patch("/{flow_id}", dependencies=[needs(Permission.FLOWS_WRITE)])
 async def change_flow(flow_id: UUID, change: FlowChange, db: Db) -> FlowOut:
     """Change a flow as it is edited. People go on in the version that they entered."""
     if not change.model_fields_set:
@@ -205,13 +208,15 @@ async def change_flow(flow_id: UUID, change: FlowChange, db: Db) -> FlowOut:
     return await _shown(db, await flows.change(db, flow_id, values))
 
 
-@router.delete("/{flow_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/{flow_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.FLOWS_WRITE)]
+)
 async def delete_flow(flow_id: UUID, db: Db) -> None:
     """Delete a draft. What was published is archived instead, so that its messages can be explained."""
     await flows.delete(db, flow_id)
 
 
-@router.post("/{flow_id}/publish")
+@router.post("/{flow_id}/publish", dependencies=[needs(Permission.FLOWS_RUN)])
 async def publish_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -228,7 +233,7 @@ async def publish_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/pause")
+@router.post("/{flow_id}/pause", dependencies=[needs(Permission.FLOWS_RUN)])
 async def pause_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -238,7 +243,7 @@ async def pause_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/resume")
+@router.post("/{flow_id}/resume", dependencies=[needs(Permission.FLOWS_RUN)])
 async def resume_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -248,7 +253,7 @@ async def resume_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/archive")
+@router.post("/{flow_id}/archive", dependencies=[needs(Permission.FLOWS_RUN)])
 async def archive_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -258,7 +263,7 @@ async def archive_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/enroll")
+@router.post("/{flow_id}/enroll", dependencies=[needs(Permission.FLOWS_RUN)])
 async def enroll_profiles(
     flow_id: UUID, body: EnrollIn, opened: Opened, workspace_id: WorkspaceId, db: Db
 ) -> Enrolled:
@@ -278,7 +283,7 @@ async def enroll_profiles(
     )
 
 
-@router.get("/{flow_id}/stats")
+@router.get("/{flow_id}/stats", dependencies=[needs(Permission.FLOWS_READ)])
 async def flow_stats(flow_id: UUID, workspace_id: WorkspaceId, db: Db) -> FlowStats:
     """Where everyone is, and what became of each step's messages."""
     flow = await rows.get(db, Flow, flow_id)

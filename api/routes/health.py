@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 from temporalio.service import RPCError
 
-from api.deps import Opened, Stack
 from api.errors import FieldError, Unavailable, problem
+from api.stack import Opened, Stack
 from domain.errors import NotFound
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.migrations.head import head

@@ -15,13 +15,16 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from temporalio.service import RPCError
 
-from api.deps import Db, Opened, Pages, Transactions, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages, Transactions
 from api.errors import Unavailable
 from api.routes.messages import line as csv_line
 from api.routes.messages import wants_csv
 from api.shapes import Out, Page, example, page_of
+from api.stack import Opened
 from domain.errors import Invalid
 from domain.imports import ImportKind, ImportState
+from domain.roles import Permission
 from models.base import Sessions
 from models.imports import Import
 from models.queries import imports
@@ -83,7 +86,12 @@ _ORDERS = "customer_id,ordered_on,quantity,total\r\nr1,2026-01-15,2,120.00\r\n"
 _UPLOAD = {"multipart/form-data": {"example": {"kind": "orders", "live": False, "file": _ORDERS}}}
 
 
-@router.post("", status_code=status.HTTP_202_ACCEPTED, openapi_extra={"requestBody": {"content": _UPLOAD}})
+@router.post(
+    "",
+    status_code=status.HTTP_202_ACCEPTED,
+    openapi_extra={"requestBody": {"content": _UPLOAD}},
+    dependencies=[needs(Permission.IMPORTS_WRITE)],
+)
 async def upload(
     workspace_id: WorkspaceId,
     opened: Opened,
@@ -109,14 +117,14 @@ async def upload(
     return shown(row)
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.IMPORTS_READ)])
 async def list_imports(db: Db, pages: Pages) -> Page[ImportOut]:
     """All imports, the newest first."""
     found = await imports.page(db, pages.after, pages.limit)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
 
 
-@router.get("/{import_id}")
+@router.get("/{import_id}", dependencies=[needs(Permission.IMPORTS_READ)])
 async def get_import(import_id: UUID, db: Db) -> ImportOut:
     """How far an import is and what became of its rows."""
     return shown(await imports.get(db, import_id))
@@ -126,6 +134,7 @@ async def get_import(import_id: UUID, db: Db) -> ImportOut:
     "/{import_id}/errors",
     response_model=Page[RejectedOut],
     responses={200: {"content": {"text/csv": {"example": "line,column,reason\r\n17,quantity,…\r\n"}}}},
+    dependencies=[needs(Permission.IMPORTS_READ)],
 )
 async def list_errors(
     *,

@@ -12,9 +12,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy import ColumnElement
 
-from api.deps import Db, Pages, Transactions, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages, Transactions
 from api.shapes import Out, Page, example, page_of
 from domain.messages import Fate, MessageClass, MessageState, SourceKind
+from domain.roles import Permission
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.flows import Flow
@@ -87,7 +89,12 @@ class MessageOut(Out):
     )
 
 
-@router.get("/campaigns/{campaign_id}/messages", response_model=Page[MessageOut], responses=AS_CSV)
+@router.get(
+    "/campaigns/{campaign_id}/messages",
+    response_model=Page[MessageOut],
+    responses=AS_CSV,
+    dependencies=[needs(Permission.CAMPAIGNS_READ)],
+)
 async def campaign_messages(
     *,
     campaign_id: UUID,
@@ -107,7 +114,12 @@ async def campaign_messages(
     return as_csv(sessions, workspace_id, which, f"campaign-{campaign_id}")
 
 
-@router.get("/flows/{flow_id}/messages", response_model=Page[MessageOut], responses=AS_CSV)
+@router.get(
+    "/flows/{flow_id}/messages",
+    response_model=Page[MessageOut],
+    responses=AS_CSV,
+    dependencies=[needs(Permission.FLOWS_READ)],
+)
 async def flow_messages(
     *,
     flow_id: UUID,
@@ -126,7 +138,7 @@ async def flow_messages(
     return as_csv(sessions, workspace_id, which, f"flow-{flow_id}")
 
 
-@router.get("/profiles/{profile_id}/messages")
+@router.get("/profiles/{profile_id}/messages", dependencies=[needs(Permission.PROFILES_READ)])
 async def profile_messages(profile_id: UUID, db: Db, pages: Pages) -> Page[MessageOut]:
     """Everything that was decided to be sent to a person, the newest first, and what became of it."""
     person = await profiles_found.find(db, str(profile_id))

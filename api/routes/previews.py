@@ -9,14 +9,17 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from api.deps import Db, Opened, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db
 from api.routes.templates import compiled
 from api.routes.workspace import Address
 from api.runs import lacking
 from api.shapes import In, Out, example
+from api.stack import Opened
 from domain import templates as domain
 from domain.errors import Refused
 from domain.profiles import ConsentState, Purpose
+from domain.roles import Permission
 from domain.tokens import Tokens
 from models.campaigns import Campaign
 from models.queries import messages, profiles_found, rows, templates, workspaces
@@ -65,7 +68,7 @@ class Tested(Out):
     model_config = example({"message_ids": ["0199f1c2-a4b3-7a22-9d5e-6f7a8b9c0d1e"]})
 
 
-@router.get("/{campaign_id}/preview")
+@router.get("/{campaign_id}/preview", dependencies=[needs(Permission.CAMPAIGNS_READ)])
 async def preview_campaign(
     campaign_id: UUID,
     opened: Opened,
@@ -94,7 +97,11 @@ async def preview_campaign(
     )
 
 
-@router.post("/{campaign_id}/test", status_code=status.HTTP_202_ACCEPTED)
+@router.post(
+    "/{campaign_id}/test",
+    status_code=status.HTTP_202_ACCEPTED,
+    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+)
 async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db) -> Tested:
     """Send the mail to these addresses, filled for one profile. Consent, caps and stats leave it out."""
     campaign = await rows.get(db, Campaign, campaign_id)

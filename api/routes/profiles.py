@@ -6,10 +6,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from api.callers import needs
 from api.deps import Db
 from api.shapes import Out, Page, example
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
+from domain.roles import Permission
 from models.queries import profiles_found
 from models.queries.profiles_found import Person
 
@@ -46,7 +48,7 @@ class ProfileOut(Out):
     )
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.PROFILES_READ)])
 async def find_profiles(
     db: Db, email: Annotated[str, Query(min_length=3, max_length=320)]
 ) -> Page[ProfileOut]:
@@ -57,7 +59,7 @@ async def find_profiles(
         return Page(items=[], next_cursor=None)
 
 
-@router.get("/{profile_id}")
+@router.get("/{profile_id}", dependencies=[needs(Permission.PROFILES_READ)])
 async def read_profile(profile_id: UUID, db: Db) -> ProfileOut:
     """One profile. The id of a merged one leads to the profile that it was merged into."""
     return shown(await profiles_found.find(db, str(profile_id)))

@@ -7,9 +7,12 @@ from uuid import UUID
 from fastapi import APIRouter, status
 from pydantic import BeforeValidator, Field, TypeAdapter
 
-from api.deps import Db, Opened, Pages, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages
 from api.shapes import In, Name, Out, Page, absent, example, page_of
+from api.stack import Opened
 from domain.errors import Invalid
+from domain.roles import Permission
 from domain.segments import Rule, parse
 from models.queries import rows, segments, workspaces
 from models.segments import Segment
@@ -78,20 +81,20 @@ class EstimateOut(Out):
     model_config = example({"count": 213, "exact": True})
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.SEGMENTS_WRITE)])
 async def create_segment(body: SegmentIn, workspace_id: WorkspaceId, db: Db) -> SegmentOut:
     """Create a segment."""
     return shown(await segments.create(db, workspace_id, body.name, as_json(body.rule)))
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.SEGMENTS_READ)])
 async def list_segments(db: Db, pages: Pages) -> Page[SegmentOut]:
     """Segments, the newest first."""
     found = await rows.page(db, Segment, pages.after, pages.limit)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
 
 
-@router.post("/estimate")
+@router.post("/estimate", dependencies=[needs(Permission.SEGMENTS_READ)])
 async def estimate_segment(
     body: EstimateIn, opened: Opened, workspace_id: WorkspaceId, db: Db
 ) -> EstimateOut:
@@ -107,13 +110,13 @@ async def estimate_segment(
     return EstimateOut.model_validate(estimate)
 
 
-@router.get("/{segment_id}")
+@router.get("/{segment_id}", dependencies=[needs(Permission.SEGMENTS_READ)])
 async def read_segment(segment_id: UUID, db: Db) -> SegmentOut:
     """One segment."""
     return shown(await rows.get(db, Segment, segment_id))
 
 
-@router.patch("/{segment_id}")
+@router.patch("/{segment_id}", dependencies=[needs(Permission.SEGMENTS_WRITE)])
 async def change_segment(segment_id: UUID, change: SegmentChange, db: Db) -> SegmentOut:
     """Change a segment."""
     if not change.model_fields_set:
@@ -126,7 +129,9 @@ async def change_segment(segment_id: UUID, change: SegmentChange, db: Db) -> Seg
     return shown(await segments.change(db, segment_id, values))
 
 
-@router.delete("/{segment_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/{segment_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.SEGMENTS_WRITE)]
+)
 async def delete_segment(segment_id: UUID, db: Db) -> None:
     """Delete a segment that no campaign or flow uses."""
     await segments.delete(db, segment_id)

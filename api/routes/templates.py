@@ -7,10 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, status
 from pydantic import Field, StringConstraints
 
-from api.deps import Db, Opened, Pages, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages
 from api.shapes import In, Name, Out, Page, absent, example, page_of
+from api.stack import Opened
 from domain import templates as domain
 from domain.errors import Invalid
+from domain.roles import Permission
 from models.queries import templates, workspaces
 from models.templates import Template, TemplateVersion
 from models.workspaces import Workspace
@@ -82,7 +85,7 @@ class TemplateOut(Out):
     )
 
 
-@router.post("", status_code=status.HTTP_201_CREATED)
+@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.TEMPLATES_WRITE)])
 async def create_template(body: TemplateIn, opened: Opened, workspace_id: WorkspaceId, db: Db) -> TemplateOut:
     """Create a template. It is compiled first: a fault in it is a 422 that names the part and the line."""
     content = domain.Template(body.subject, body.html, body.text, body.preheader)
@@ -90,20 +93,20 @@ async def create_template(body: TemplateIn, opened: Opened, workspace_id: Worksp
     return shown(*await templates.create(db, workspace_id, body.name, content))
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.TEMPLATES_READ)])
 async def list_templates(db: Db, pages: Pages) -> Page[TemplateOut]:
     """Templates, the newest first, each with its newest version."""
     found = await templates.page(db, pages.after, pages.limit)
     return page_of([shown(*each) for each in found], [template.id for template, _ in found], pages.limit)
 
 
-@router.get("/{template_id}")
+@router.get("/{template_id}", dependencies=[needs(Permission.TEMPLATES_READ)])
 async def read_template(template_id: UUID, db: Db) -> TemplateOut:
     """A template and its newest version."""
     return shown(*await templates.get(db, template_id))
 
 
-@router.patch("/{template_id}")
+@router.patch("/{template_id}", dependencies=[needs(Permission.TEMPLATES_WRITE)])
 async def change_template(
     template_id: UUID, change: TemplateChange, opened: Opened, workspace_id: WorkspaceId, db: Db
 ) -> TemplateOut:
@@ -125,7 +128,9 @@ async def change_template(
     return shown(*await templates.change(db, template_id, name, content))
 
 
-@router.delete("/{template_id}", status_code=status.HTTP_204_NO_CONTENT)
+@router.delete(
+    "/{template_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.TEMPLATES_WRITE)]
+)
 async def delete_template(template_id: UUID, db: Db) -> None:
     """Delete a template that no campaign or flow uses and no message was made from."""
     await templates.delete(db, template_id)

@@ -8,11 +8,13 @@ from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from api.deps import Db, WorkspaceId
+from api.callers import WorkspaceId, needs
+from api.deps import Db
 from api.shapes import In, Name, Out, absent, example
 from domain.clock import time_zones
 from domain.errors import Invalid
 from domain.money import Code
+from domain.roles import Permission
 from domain.workspaces import Cap
 from models.queries import workspaces
 from models.workspaces import Workspace
@@ -133,13 +135,13 @@ class WorkspaceOut(Out):
     )
 
 
-@router.get("")
+@router.get("", dependencies=[needs(Permission.WORKSPACE_READ)])
 async def read_workspace(workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
     """The workspace and its settings."""
     return shown(await workspaces.get(db, workspace_id))
 
 
-@router.patch("")
+@router.patch("", dependencies=[needs(Permission.WORKSPACE_WRITE)])
 async def change_workspace(change: WorkspaceChange, workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
     """Change the settings that are given. They hold for whatever is sent from now on."""
     values = change.model_dump(mode="json", exclude_unset=True, exclude={"quiet_hours"})

@@ -458,8 +458,8 @@ class Forgetful(Sessions):
         self._sessions, self._left = sessions, nth
 
     @asynccontextmanager
-    async def __call__(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
-        async with self._sessions(workspace_id) as db:
+    async def __call__(self, workspace_id: UUID, actor: str = "") -> AsyncIterator[AsyncSession]:
+        async with self._sessions(workspace_id, actor) as db:
             yield db
         self._left -= 1
         if not self._left:

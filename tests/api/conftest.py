@@ -9,13 +9,13 @@ from httpx2 import ASGITransport, AsyncClient
 from temporalio.client import Client
 
 from api.app import build
-from api.deps import Stack, TemporalLink
 from api.front import Front
+from api.stack import Stack, TemporalLink
 from models.base import Sessions
 from settings import Settings
 from tests.api.support import KEY
 
-SETTINGS = Settings(api_key=KEY, public_url="https://mail.records.example")
+SETTINGS = Settings(public_url="https://mail.records.example")
 
 
 @pytest.fixture

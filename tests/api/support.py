@@ -8,8 +8,9 @@ from httpx2 import AsyncClient, Response
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Consent, Identity, Profile
+from tests.support import OWNER_OF_ALL
 
-KEY = "the-key-of-the-tests"
+KEY = OWNER_OF_ALL.key
 V1 = "/api/v1"
 EVERYBODY: dict[str, Any] = {"all": []}
 NOBODY: dict[str, Any] = {"any": []}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models import metadata
-from models.base import APP_ROLE, ENGINE_ROLE, ENGINE_TABLES, QUEUE_TABLES, Sessions
+from models.base import ACCOUNT_TABLES, APP_ROLE, AUDITED, ENGINE_ROLE, ENGINE_TABLES, QUEUE_TABLES, Sessions
 from models.flows import Flow
 from models.orders import OrderRollup
 from models.profiles import Profile
@@ -20,10 +20,11 @@ from models.workspaces import Workspace
 from tests.support import Database
 
 BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
-OUTSIDE = {*QUEUE_TABLES, *BOOKKEEPING}
+OUTSIDE = {*QUEUE_TABLES, *ACCOUNT_TABLES, *BOOKKEEPING}
 TENANT_TABLES = set(metadata().tables) - OUTSIDE
-# Leases live for seconds, and caps and turns come by the million: no foreign key is checked for them.
-UNBOUND = {"leases", "cap_counters", "queue", "agenda"}
+# Leases live for seconds, caps and turns come by the million, and the audit log and what was asked twice are
+# written by triggers and before anything else: no foreign key is checked for them.
+UNBOUND = {"leases", "cap_counters", "queue", "agenda", "audit_log", "idempotency_keys"}
 SETTING = "nullif(current_setting('app.workspace'::text,true),''::text)"
 
 
@@ -44,7 +45,8 @@ async def test_every_table_says_whose_its_rows_are(db: AsyncSession) -> None:
         """,
     )
     assert {table for table, _, owned in found if owned} == TENANT_TABLES - {"workspaces"} | set(QUEUE_TABLES)
-    assert {table for table, _, owned in found if not owned} == {"workspaces"} | BOOKKEEPING
+    ownerless = {table for table, _, owned in found if not owned}
+    assert ownerless == {"workspaces"} | BOOKKEEPING | set(ACCOUNT_TABLES)
     # A view would read with the rights of its owner, past every policy.
     assert {kind for _, kind, _ in found} <= {"r", "p"}
 
@@ -96,7 +98,7 @@ async def test_the_application_owns_nothing_and_nothing_lets_it_past_the_wall(db
 
 
 async def test_the_application_has_no_right_to_what_has_no_policy(db: AsyncSession) -> None:
-    for table in QUEUE_TABLES:
+    for table in (*QUEUE_TABLES, *ACCOUNT_TABLES):
         for right in ("select", "insert", "update", "delete", "truncate", "references", "trigger"):
             assert not await db.scalar(select(func.has_table_privilege(APP_ROLE, table, right)))
         assert not await db.scalar(
@@ -153,12 +155,33 @@ async def test_no_row_can_point_into_another_workspace(db: AsyncSession) -> None
         """,
     )
     assert found
-    for _, name, to, columns, keys in found:
+    for table, name, to, columns, keys in found:
         if to == "workspaces":
             assert (columns, keys) == (["workspace_id"], ["id"]), name
+        elif to in ACCOUNT_TABLES:  # A person may belong to many workspaces, or to none.
+            assert table == "memberships" or table in ACCOUNT_TABLES, name
         else:
             assert (columns[0], keys[0], len(columns)) == ("workspace_id", "workspace_id", 2), name
     assert TENANT_TABLES - {"workspaces"} - {table for table, *_ in found} == UNBOUND
+
+
+async def test_every_change_by_somebody_is_in_the_audit_log_and_nobody_can_take_it_back(
+    db: AsyncSession,
+) -> None:
+    found = await catalogue(
+        db,
+        """
+        select tgrelid::regclass::text, tgenabled, pg_get_triggerdef(oid) from pg_trigger
+        where tgfoid = 'audit'::regproc
+        """,
+    )
+    assert {table for table, *_ in found} == set(AUDITED)
+    for table, enabled, definition in found:
+        assert enabled == "O", table
+        assert "AFTER INSERT OR DELETE OR UPDATE" in definition, table
+    for role in (APP_ROLE, ENGINE_ROLE):
+        for right in ("update", "delete", "truncate"):
+            assert not await db.scalar(select(func.has_table_privilege(role, "audit_log", right)))
 
 
 async def test_every_unique_key_begins_with_the_workspace(db: AsyncSession) -> None:
@@ -185,7 +208,7 @@ async def test_with_no_workspace_set_there_is_nothing_to_see(sessions: Sessions,
     try:
         for _ in range(2):
             async with application.begin() as db:
-                for table in TENANT_TABLES:
+                for table in sorted(TENANT_TABLES):
                     assert await db.scalar(text(f"select count(*) from {table}")) == 0, table
                 await db.execute(select(func.set_config("app.workspace", str(DEFAULT_WORKSPACE), True)))
                 assert await db.scalar(text("select count(*) from profiles")) == 1

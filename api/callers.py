@@ -1,0 +1,172 @@
+"""Who asks, and what they may: a person by a session's access token, a program by a key."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from uuid import UUID
+
+import orjson
+import structlog
+from fastapi import Depends, Header, Request, params
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.errors import Forbidden, Unauthorized
+from api.stack import Opened, Stack
+from domain import keys
+from domain.access import Access
+from domain.errors import Invalid, NotFound
+from domain.roles import MAY, PUBLIC, KeyKind, Permission, Role
+from models.queries import callers
+from models.queries.callers import KeyFound, Visitor
+
+HEADER = "X-Workspace-Id"
+_USED_EVERY = 60.0  # Seconds between two notes of a key's last use.
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="A secret key (`sk_…`), or the access_token that `POST /api/v1/auth/login` answers.",
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whoever sent a request."""
+
+    kind: Literal["user", "key"]
+    id: UUID  # The user's or the key's.
+    name: str  # An address or a key's name.
+    workspace_id: UUID | None
+    permissions: frozenset[Permission]
+    role: Role | None = None
+    session_id: UUID | None = None
+    key_kind: KeyKind | None = None
+
+    @property
+    def actor(self) -> str:
+        """For the audit log."""
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        return orjson.dumps(
+            {"kind": self.kind, "id": self.id, "name": self.name, "request_id": request_id}
+        ).decode()
+
+
+async def caller(
+    request: Request,
+    opened: Opened,
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    named: Annotated[
+        UUID | None,
+        Header(alias=HEADER, description="Which workspace a session speaks of; a key has its own."),
+    ] = None,
+) -> Caller:
+    """Raises `Unauthorized`, `NotFound` for a workspace that is none of theirs."""
+    known: Caller | None = getattr(request.state, "caller", None)
+    if known is None:
+        if given is None:
+            raise Unauthorized("Send a key or an access token: Authorization: Bearer sk_…")
+        known = await identify(opened, given.credentials, named)
+        request.state.caller = known
+    return known
+
+
+async def identify(opened: Stack, credential: str, named: UUID | None) -> Caller:
+    if credential.startswith(("sk_", "pk_")):
+        return await _of_key(opened, credential, named)
+    access = opened.access.read(credential, opened.clock.now())
+    if access is None:
+        raise Unauthorized(
+            "This is no key and no access token that is still good: sign in, or refresh the session."
+        )
+    return await _of_session(opened, access, named)
+
+
+async def _of_key(opened: Stack, given: str, named: UUID | None) -> Caller:
+    now = opened.clock.now()
+    hash_ = keys.hash_of(given)
+    found: KeyFound | None = opened.keys.get(hash_)
+    if found is None and keys.is_key(given):
+        async with opened.sessions.engine_batch() as db:
+            found = await callers.key(db, hash_)
+            if found and (found.used_at is None or (now - found.used_at).total_seconds() > _USED_EVERY):
+                await callers.key_was_used(db, found, now)
+        if found:
+            opened.keys.keep(hash_, found)
+    if found is None or (found.expires_at and found.expires_at <= now):
+        raise Unauthorized("This key is unknown, revoked, or past its end; make a new one.")
+    if named not in (None, found.workspace_id):
+        raise NotFound(f"There is no workspace {named}, or this key is not of it.")
+    kind = KeyKind(found.kind)
+    granted = frozenset(map(Permission, found.permissions))
+    return Caller(
+        "key",
+        found.id,
+        found.name,
+        found.workspace_id,
+        granted & PUBLIC if kind is KeyKind.PUBLIC else granted,
+        key_kind=kind,
+    )
+
+
+async def _of_session(opened: Stack, access: Access, named: UUID | None) -> Caller:
+    asked = access.session_id, named
+    found: Visitor | None = opened.visitors.get(asked)
+    if found is None:
+        async with opened.sessions.engine_batch() as db:
+            found = await callers.session(db, access.session_id, named, opened.clock.now())
+        if found is None:
+            raise Unauthorized("This session has ended: sign in again.")
+        opened.visitors.keep(asked, found)
+    if named and not found.places:
+        raise NotFound(f"There is no workspace {named}, or you are no member of it.")
+    place = found.places[0] if len(found.places) == 1 else None
+    role = Role(place.role) if place else None
+    return Caller(
+        "user",
+        found.user_id,
+        found.email,
+        place.workspace_id if place else None,
+        MAY[role] if role else frozenset(),
+        role=role,
+        session_id=access.session_id,
+    )
+
+
+Asker = Annotated[Caller, Depends(caller)]
+
+
+def workspace(asker: Asker) -> UUID:
+    """The workspace that the request is about."""
+    if asker.workspace_id is None:
+        raise Invalid(
+            f"Name the workspace in the header {HEADER}; GET /api/v1/workspaces lists yours.", f"#{HEADER}"
+        )
+    return asker.workspace_id
+
+
+WorkspaceId = Annotated[UUID, Depends(workspace)]
+
+
+def person(asker: Asker) -> Caller:
+    """Raises `Forbidden` for a key."""
+    if asker.kind != "user":
+        raise Forbidden("This is about a person, and a key is none: sign in by POST /api/v1/auth/login.")
+    return asker
+
+
+Person = Annotated[Caller, Depends(person)]
+
+
+class _Needs:
+    """A route's permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        self.permission = permission
+
+    def __call__(self, asker: Asker, workspace_id: WorkspaceId) -> None:
+        if self.permission not in asker.permissions:
+            who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
+            raise Forbidden(f"It takes the permission {self.permission}, which {who} does not have.")
+
+
+def needs(permission: Permission) -> params.Depends:
+    """For a route's `dependencies`: its caller must have this permission in the workspace."""
+    return params.Depends(_Needs(permission))

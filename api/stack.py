@@ -1,0 +1,68 @@
+"""What one process of the API works with: settings, transactions, Temporal, and who asked a moment ago."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from temporalio.client import Client
+
+from api.errors import Unavailable
+from api.memory import Memory
+from domain.access import AccessTokens
+from domain.clock import Clock, SystemClock
+from domain.secrets import Sealer
+from models.base import Sessions
+from models.queries.callers import KeyFound, Visitor
+from settings import Settings
+from workflows.temporal import connect
+
+CONNECT_TIMEOUT = 5.0  # Seconds that a request waits for a Temporal that is away.
+
+
+class TemporalLink:
+    """A connection to Temporal that is made when it is first needed, so that the API starts without."""
+
+    def __init__(self, address: str, namespace: str) -> None:
+        self._address, self._namespace = address, namespace
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def client(self) -> Client:
+        """The client. Raises `Unavailable` while Temporal can't be reached."""
+        async with self._connecting:
+            if self._client is None:
+                try:
+                    async with asyncio.timeout(CONNECT_TIMEOUT):
+                        self._client = await connect(self._address, self._namespace)
+                except (RuntimeError, TimeoutError) as error:  # RuntimeError is what the SDK's core raises.
+                    raise Unavailable(
+                        f"Temporal can't be reached at {self._address}, so nothing can be started or changed "
+                        "that is under way. Start it, or set TEMPORAL_ADDRESS, and try again."
+                    ) from error
+            return self._client
+
+
+@dataclass
+class Stack:
+    """What one process of the API works with, opened once when it starts."""
+
+    settings: Settings
+    sessions: Sessions
+    temporal: TemporalLink
+    clock: Clock = field(default_factory=SystemClock)
+    keys: Memory[KeyFound] = field(default_factory=Memory)
+    visitors: Memory[Visitor] = field(default_factory=Memory)
+
+    def __post_init__(self) -> None:
+        self.access = AccessTokens(self.settings.signing_key)
+        self.sealer = Sealer.of(self.settings.encryption_keys)
+
+
+def stack(request: Request) -> Stack:
+    found = request.app.state.stack
+    assert isinstance(found, Stack)
+    return found
+
+
+Opened = Annotated[Stack, Depends(stack)]

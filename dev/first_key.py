@@ -1,0 +1,67 @@
+"""Whom a fresh stack belongs to: an owner who can sign in, and a secret key for the command line."""
+
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psycopg
+
+from domain import keys, passwords
+from domain.roles import GRANTABLE, KeyKind, Role
+from domain.workspaces import DEFAULT_WORKSPACE
+
+EMAIL = "owner@campanile.example"
+
+
+@dataclass(frozen=True)
+class FirstOwner:
+    """Who may do everything in the workspace that an installation begins with."""
+
+    email: str
+    password: str
+    key: str
+
+
+def first_owner(url: str, note: Path) -> FirstOwner:
+    """The owner whom `note` remembers, or a new one, is in the database at `url` (as the engine's role)."""
+    owner = _remembered(note) or FirstOwner(EMAIL, secrets.token_urlsafe(12), keys.new_key(KeyKind.SECRET))
+    with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as db:
+        settle(db, owner)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch(mode=0o600)
+    note.write_text(json.dumps(asdict(owner)))
+    return owner
+
+
+def settle(db: psycopg.Connection, owner: FirstOwner) -> None:
+    """Make the owner, their place in the workspace, and their key, where they are missing."""
+    known = db.execute("select from users where email = %s", [owner.email]).fetchone()
+    if not known:
+        db.execute(
+            "insert into users (email, name, password_hash, verified_at) values (%s, 'Owner', %s, now())",
+            [owner.email, passwords.hash_of(owner.password)],
+        )
+    db.execute(
+        "insert into memberships (workspace_id, user_id, role) "
+        "select %s, id, %s from users where email = %s on conflict do nothing",
+        [DEFAULT_WORKSPACE, Role.OWNER.value, owner.email],
+    )
+    db.execute(
+        "insert into keys (workspace_id, kind, name, prefix, hash, permissions) "
+        "select %(workspace)s, 'sk', 'Command line', %(prefix)s, %(hash)s, %(permissions)s "
+        "where not exists (select from keys where hash = %(hash)s)",
+        {
+            "workspace": DEFAULT_WORKSPACE,
+            "prefix": owner.key[: keys.SHOWN],
+            "hash": keys.hash_of(owner.key),
+            "permissions": sorted(GRANTABLE),
+        },
+    )
+
+
+def _remembered(note: Path) -> FirstOwner | None:
+    try:
+        return FirstOwner(**json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
