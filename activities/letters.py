@@ -11,6 +11,7 @@ from domain import templates
 from domain.clock import Clock
 from domain.errors import Invalid
 from domain.tokens import Tokens
+from domain.workspaces import SYSTEM_WORKSPACE
 from models.base import Sessions
 from models.queries.ledger import Claimed
 from models.queries.templates import content_of, versions
@@ -74,12 +75,14 @@ class Letters:
         return writers
 
     def _write(self, workspace: Workspace, content: templates.Template) -> Writer | NoWriter:
+        way_out = workspace.id != SYSTEM_WORKSPACE
         try:
             compiled = templates.compile(
                 content,
                 workspace_name=workspace.name,
                 postal_address=workspace.postal_address or "",
                 public_url=self._public_url,
+                way_out=way_out,
             )
         except Invalid as error:
             return NoWriter(error.message)
@@ -90,5 +93,6 @@ class Letters:
             tokens=self._tokens,
             workspace_id=workspace.id,
             date=self._clock.now(),
+            way_out=way_out,
         )
         return Writer(compiled, letter)

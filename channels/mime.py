@@ -118,12 +118,13 @@ class EmailLetter:
         list_id: str | None = None,
         feedback_id: str | None = None,
         reply_to: str | None = None,
+        way_out: bool = True,
     ) -> None:
         """`date` is when the first batch goes; `at` gives the letter for later ones.
 
         `list_id` is the identifier of RFC 2919 without its brackets, such as
         news.shop.example; the workspace's by default. `feedback_id` is Gmail's Feedback-ID, up to four
-        fields with colons between them.
+        fields with colons between them. Without a `way_out` there is no List-Unsubscribe (RFC 8058).
         """
         self.sender = sender_email
         self.compiled = compiled
@@ -131,10 +132,11 @@ class EmailLetter:
         self._workspace_id = workspace_id
         domain = _address(sender_email).rpartition(b"@")[2]
         self._message_id_ends = b"@" + domain + b">\r\nX-Campanile-Message: "
+        self._way_out = way_out
         list_id = list_id or f"{workspace_id}.{domain.decode()}"
         self._head = b"From: " + mailbox(sender_name, sender_email) + b"\r\nTo: "
         fixed = [
-            b"List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+            *([b"List-Unsubscribe-Post: List-Unsubscribe=One-Click"] if way_out else []),
             b"List-Id: <" + _address(list_id) + b">",
             b"MIME-Version: 1.0",
             b'Content-Type: multipart/alternative;\r\n boundary="' + _BOUNDARY + b'"',
@@ -176,9 +178,7 @@ class EmailLetter:
                 name,
                 self._message_id_ends,
                 name,
-                self._unsubscribe,
-                signed,
-                b">\r\n",
+                *((self._unsubscribe, signed, b">\r\n") if self._way_out else (b"\r\n",)),
                 self._fixed,
                 *self._bodies[envelope.tracked].pieces(plain, html, signed),
             )

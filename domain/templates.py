@@ -72,9 +72,11 @@ class Compiled:
 
 
 def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
-    template: Template, *, workspace_name: str, postal_address: str, public_url: str
+    template: Template, *, workspace_name: str, postal_address: str, public_url: str, way_out: bool = True
 ) -> Compiled:
     """Compile a template. `public_url` is where tracking answers, such as https://mail.shop.example.
+
+    Without a `way_out` it gets no unsubscribe link: mail about an account, which nobody can be rid of.
 
     Raises Invalid with the pointer of the part at fault (/subject, /html, /text, /preheader) and the line;
     what is wrong in other parts is in its `also`.
@@ -93,15 +95,17 @@ def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
 
     source = dressing.inlined(template.html)
     unsubscribe, address = _missing(source, "/html", constants, markup=True)
-    source = dressing.with_footer(source, unsubscribe=unsubscribe, address=address)
+    source = dressing.with_footer(source, unsubscribe=unsubscribe and way_out, address=address)
     if template.preheader:
         source = dressing.with_preheader(source, template.preheader)
     said = taken.apart(source, "/html", markup=True)
-    if f"/u/{TOKEN}" not in dressing.shown(said) and not any(hole.tells_token for hole in taken.holes):
+    told = f"/u/{TOKEN}" in dressing.shown(said) or any(hole.tells_token for hole in taken.holes)
+    if way_out and not told:
         raise Invalid("Close what is open at the end (a comment, a <style>): it hides the way out.", "/html")
 
     text = template.text if template.text is not None else dressing.as_text(template.html)
     unsubscribe, address = _missing(text, "/text", constants, markup=False)
+    unsubscribe = unsubscribe and way_out
     if unsubscribe or address:
         text = text.rstrip() + "\n\n"
         text += "{{ workspace.postal_address }}\n" if address else ""

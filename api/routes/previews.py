@@ -18,6 +18,7 @@ from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import templates as domain
 from domain.errors import Refused
+from domain.messages import MessageClass
 from domain.profiles import ConsentState, Purpose
 from domain.roles import Permission
 from domain.tokens import Tokens
@@ -115,10 +116,13 @@ async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db)
         if holes is None or missing:
             raise Refused(" ".join(missing), "/profile")
         letters.append((address, holes))
-    ids = await messages.queue_tests(
+    ids = await messages.queue_letters(
         db,
-        campaign,
+        campaign.workspace_id,
         letters,
+        step="test",
+        message_class=MessageClass.TEST,
+        campaign_id=campaign.id,
         template_version_id=version_id,
         request_id=uuid7(),
         now=opened.clock.now(),

@@ -10,7 +10,6 @@ from sqlalchemy import ColumnElement, case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
-from models.campaigns import Campaign
 from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
 from models.queries import pokes
@@ -123,29 +122,33 @@ async def page(
     return list(await db.scalars(asked))
 
 
-async def queue_tests(
+async def queue_letters(
     db: AsyncSession,
-    campaign: Campaign,
+    workspace_id: UUID,
     letters: Sequence[tuple[str, Sequence[str]]],
     *,
+    step: str,
+    message_class: MessageClass,
     template_version_id: UUID,
     request_id: UUID,
     now: datetime,
+    campaign_id: UUID | None = None,
 ) -> list[UUID]:
-    """Queue a campaign's mail to bare addresses, each with the values of its holes, and wake the outbox.
+    """Queue mail to bare addresses, each with the values of its holes, and wake the workspace's outbox.
 
-    `request_id` is the occasion: one request sends to an address once. Returns the messages' ids in order.
+    `step` says what it is, such as "test" for a campaign's. `request_id` is the occasion: one request sends
+    to an address once. Returns the messages' ids in order.
     """
     rows = [
         {
-            "workspace_id": campaign.workspace_id,
-            "queue_id": campaign.workspace_id,
-            "source_id": campaign.id,
-            "source_kind": SourceKind.CAMPAIGN,
-            "step": "test",
+            "workspace_id": workspace_id,
+            "queue_id": workspace_id,
+            "source_id": campaign_id or workspace_id,
+            "source_kind": SourceKind.CAMPAIGN if campaign_id else SourceKind.OUTBOX,
+            "step": step,
             "occasion": request_id,
             "channel": "email",
-            "message_class": MessageClass.TEST,
+            "message_class": message_class,
             "template_version_id": template_version_id,
             "bare": address,
             "holes": list(holes),
@@ -155,7 +158,7 @@ async def queue_tests(
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, rows))
-    here = {"workspace_id": campaign.workspace_id, "queue_id": campaign.workspace_id, "due_at": now}
+    here = {"workspace_id": workspace_id, "queue_id": workspace_id, "due_at": now}
     await db.execute(insert(Queued), [{**here, "message_id": id_} for id_ in ids])
-    pokes.poke(db, campaign.workspace_id, Work.SEND)
+    pokes.poke(db, workspace_id, Work.SEND)
     return ids
