@@ -12,16 +12,25 @@ from api.docs import PROBLEMS, document
 from api.errors import handle
 from api.front import Front
 from api.routes import (
+    account_pages,
+    audit,
+    auth,
     campaigns,
     flows,
     health,
     imports,
+    keys,
+    members,
     messages,
     previews,
     profiles,
+    second_factor,
     segments,
     templates,
+    users,
+    whoami,
     workspace,
+    workspaces,
 )
 from api.stack import Stack, TemporalLink
 from logs import configure_logging
@@ -29,7 +38,25 @@ from models.base import Sessions
 from settings import Settings, read_settings
 
 PREFIX = "/api/v1"
-FEATURES = (segments, templates, campaigns, previews, flows, profiles, messages, imports, workspace)
+FEATURES = (
+    auth,
+    users,
+    second_factor,
+    whoami,
+    workspaces,
+    workspace,
+    members,
+    keys,
+    audit,
+    segments,
+    templates,
+    campaigns,
+    previews,
+    flows,
+    profiles,
+    messages,
+    imports,
+)
 
 
 def create_app() -> ASGIApp:
@@ -53,6 +80,7 @@ def build(settings: Settings) -> FastAPI:
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     handle(app)
     app.include_router(health.router)
+    app.include_router(account_pages.router)
     ours = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)])
     for feature in FEATURES:
         ours.include_router(feature.router)

@@ -43,10 +43,13 @@ class Caller:
     @property
     def actor(self) -> str:
         """For the audit log."""
-        request_id = structlog.contextvars.get_contextvars().get("request_id")
-        return orjson.dumps(
-            {"kind": self.kind, "id": self.id, "name": self.name, "request_id": request_id}
-        ).decode()
+        return actor(self.kind, self.id, self.name)
+
+
+def actor(kind: str, id_: UUID, name: str) -> str:
+    """Who makes a change, as the audit log keeps it."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id")
+    return orjson.dumps({"kind": kind, "id": id_, "name": name, "request_id": request_id}).decode()
 
 
 async def caller(
@@ -155,16 +158,31 @@ def person(asker: Asker) -> Caller:
 Person = Annotated[Caller, Depends(person)]
 
 
+async def at(opened: Stack, asker: Caller, workspace_id: UUID) -> Caller:
+    """The same caller in this workspace. Raises `NotFound` where they are not of it."""
+    if asker.workspace_id == workspace_id:
+        return asker
+    if asker.kind == "key" or asker.session_id is None:
+        raise NotFound(f"There is no workspace {workspace_id}, or this key is not of it.")
+    return await _of_session(opened, Access(asker.id, asker.session_id), workspace_id)
+
+
+def permitted(asker: Caller, permission: Permission) -> UUID:
+    """The workspace in which they may do this. Raises `Forbidden`."""
+    if permission not in asker.permissions:
+        who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
+        raise Forbidden(f"It takes the permission {permission}, which {who} does not have.")
+    return workspace(asker)
+
+
 class _Needs:
     """A route's permission."""
 
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    def __call__(self, asker: Asker, workspace_id: WorkspaceId) -> None:
-        if self.permission not in asker.permissions:
-            who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
-            raise Forbidden(f"It takes the permission {self.permission}, which {who} does not have.")
+    def __call__(self, asker: Asker, _: WorkspaceId) -> None:
+        permitted(asker, self.permission)
 
 
 def needs(permission: Permission) -> params.Depends:

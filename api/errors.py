@@ -30,6 +30,10 @@ class Unauthorized(CampanileError):
     """Nobody knows who asks."""
 
 
+class SecondFactorRequired(Unauthorized):
+    """The password was right, and is not enough."""
+
+
 class Forbidden(CampanileError):
     """We know who asks, and they may not."""
 
@@ -48,6 +52,7 @@ STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
     Invalid: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
     Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Refused to start"),
     Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized", "Who are you?"),
+    SecondFactorRequired: (HTTPStatus.UNAUTHORIZED, "second-factor-required", "The second factor, please"),
     Forbidden: (HTTPStatus.FORBIDDEN, "forbidden", "Not yours to do"),
     Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Something is away"),
     TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "Too large"),

@@ -71,6 +71,7 @@ ENGINE_TABLES = (
     "keys",
     "issuers",
     "idempotency_keys",
+    "audit_log",
     "profiles",
     "identities",
     "consents",
@@ -151,9 +152,9 @@ class Sessions:
             yield db
 
     @asynccontextmanager
-    async def accounts(self) -> AsyncIterator[AsyncSession]:
+    async def accounts(self, actor: str = "") -> AsyncIterator[AsyncSession]:
         """A transaction of the engine's among the accounts, whose mails are the system workspace's."""
-        async with self._session(self._engine, SYSTEM_WORKSPACE) as db:
+        async with self._session(self._engine, SYSTEM_WORKSPACE, actor) as db:
             yield db
 
     @asynccontextmanager
@@ -250,6 +251,11 @@ _FOR_BATCHES = " ".join(
 async def enter(db: AsyncSession, workspace_id: UUID, actor: str = "") -> None:
     """From here to the end of the transaction, only this workspace's rows exist, and `actor` changes them."""
     await db.execute(_ENTER, {"workspace": str(workspace_id), "actor": actor})
+
+
+async def act_as(db: AsyncSession, actor: str) -> None:
+    """From here to the end of the transaction, the audit log names this actor."""
+    await db.execute(text("select set_config('app.actor', :actor, true)"), {"actor": actor})
 
 
 def bulk_prefix() -> str:

@@ -1,7 +1,7 @@
 """The workspace: who sends, where they are, and the manners that hold for every message."""
 
 from datetime import datetime, time
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -105,6 +105,21 @@ class WorkspaceChange(In):
     )
 
 
+EXAMPLE = {
+    "id": "01920000-0000-7000-8000-000000000001",
+    "name": "Ada's Records",
+    "sender_name": "Ada's Records",
+    "sender_email": "hello@records.example",
+    "postal_address": "Ada's Records, 1 Groove Street, Springfield",
+    "time_zone": "America/New_York",
+    "currency": "USD",
+    "caps": [{"channel": "email", "limit": 3, "period": "week"}],
+    "quiet_hours": {"from": "21:00:00", "until": "08:00:00"},
+    "unknown_policy": "leave",
+    "updated_at": "2026-11-21T09:00:00Z",
+}
+
+
 class WorkspaceOut(Out):
     id: UUID
     name: str
@@ -118,21 +133,7 @@ class WorkspaceOut(Out):
     unknown_policy: Literal["leave", "resend"]
     updated_at: datetime
 
-    model_config = example(
-        {
-            "id": "01920000-0000-7000-8000-000000000001",
-            "name": "Ada's Records",
-            "sender_name": "Ada's Records",
-            "sender_email": "hello@records.example",
-            "postal_address": "Ada's Records, 1 Groove Street, Springfield",
-            "time_zone": "America/New_York",
-            "currency": "USD",
-            "caps": [{"channel": "email", "limit": 3, "period": "week"}],
-            "quiet_hours": {"from": "21:00:00", "until": "08:00:00"},
-            "unknown_policy": "leave",
-            "updated_at": "2026-11-21T09:00:00Z",
-        }
-    )
+    model_config = example(EXAMPLE)
 
 
 @router.get("", dependencies=[needs(Permission.WORKSPACE_READ)])
@@ -144,13 +145,19 @@ async def read_workspace(workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
 @router.patch("", dependencies=[needs(Permission.WORKSPACE_WRITE)])
 async def change_workspace(change: WorkspaceChange, workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
     """Change the settings that are given. They hold for whatever is sent from now on."""
+    values = columns(change)
+    if not values:
+        raise Invalid("Name at least one field to change.")
+    return shown(await workspaces.change(db, workspace_id, values))
+
+
+def columns(change: WorkspaceChange) -> dict[str, Any]:
+    """What is given, under the names of `models.workspaces`."""
     values = change.model_dump(mode="json", exclude_unset=True, exclude={"quiet_hours"})
     if "quiet_hours" in change.model_fields_set:
         quiet = change.quiet_hours
         values |= {"quiet_from": quiet and quiet.start, "quiet_until": quiet and quiet.until}
-    if not values:
-        raise Invalid("Name at least one field to change.")
-    return shown(await workspaces.change(db, workspace_id, values))
+    return values
 
 
 def shown(row: Workspace) -> WorkspaceOut:

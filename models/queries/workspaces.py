@@ -1,12 +1,28 @@
 """The workspace's own row: its sender, its calendar, its manners."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.campaigns import UNDER_WAY
+from domain.errors import Conflict
+from domain.flows import FlowState
+from domain.roles import Role
+from models.campaigns import Campaign
+from models.flows import Flow
+from models.members import Membership
 from models.workspaces import Workspace
+
+
+async def create(db: AsyncSession, workspace_id: UUID, owner_id: UUID, values: dict[str, Any]) -> None:
+    """A workspace of these columns and its owner, in a transaction that has entered it."""
+    await db.execute(insert(Workspace).values(id=workspace_id, **values))
+    owner = {"workspace_id": workspace_id, "user_id": owner_id, "role": Role.OWNER}
+    await db.execute(insert(Membership).values(**owner))
 
 
 async def get(db: AsyncSession, workspace_id: UUID) -> Workspace:
@@ -23,3 +39,20 @@ async def change(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -
         .execution_options(populate_existing=True)
     )
     return (await db.scalars(changed)).one()
+
+
+async def delete(db: AsyncSession, workspace_id: UUID, now: datetime) -> None:
+    """Nobody can enter it any more; what it sent stays explained.
+
+    Raises `Conflict` while anything is under way.
+    """
+    await db.execute(select(Workspace.id).with_for_update())
+    busy = await db.scalar(select(Campaign.name).where(Campaign.state.in_(UNDER_WAY)).limit(1))
+    if busy is not None:
+        raise Conflict(f'The campaign "{busy}" is under way: cancel it, or wait for its end.')
+    live = await db.scalar(
+        select(Flow.name).where(Flow.state.in_((FlowState.LIVE, FlowState.PAUSED))).limit(1)
+    )
+    if live is not None:
+        raise Conflict(f'The flow "{live}" is not archived: archive it first.')
+    await db.execute(update(Workspace).where(Workspace.id == workspace_id).values(deleted_at=now))

@@ -1,6 +1,8 @@
 """The API in this process, on a database of its own: what a program of a user's would see."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 import pytest
@@ -14,6 +16,7 @@ from api.stack import Stack, TemporalLink
 from models.base import Sessions
 from settings import Settings
 from tests.api.support import KEY
+from tests.support import GivenClock
 
 SETTINGS = Settings(public_url="https://mail.records.example")
 
@@ -36,6 +39,27 @@ async def strict_api(shared_sessions: Sessions) -> AsyncIterator[AsyncClient]:
 async def lonely_api(sessions: Sessions) -> AsyncIterator[AsyncClient]:
     """An API with nothing where Temporal should be."""
     async with served(sessions, TemporalLink("127.0.0.1:9", "default")) as client:
+        yield client
+
+
+@dataclass
+class Clocked:
+    """The clock of `nobody`'s API."""
+
+    clock: GivenClock
+
+
+@pytest.fixture
+def clocked() -> Clocked:
+    return Clocked(GivenClock(datetime.now(UTC)))
+
+
+@pytest.fixture
+async def nobody(sessions: Sessions, clocked: Clocked) -> AsyncIterator[AsyncClient]:
+    """A client without a credential, of an API with a given clock and without Temporal."""
+    async with served(sessions, TemporalLink("127.0.0.1:9", "default")) as client:
+        the_app().state.stack.clock = clocked.clock
+        del client.headers["Authorization"]
         yield client
 
 

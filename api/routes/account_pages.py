@@ -1,0 +1,76 @@
+"""The pages that mails about accounts lead to. They ask before they do: scanners follow every link."""
+
+from html import escape
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from fastapi.responses import HTMLResponse
+
+from api.routes.auth import confirm, set_password
+from api.stack import Opened
+from domain.errors import CampanileError
+
+router = APIRouter(prefix="/accounts", include_in_schema=False)
+
+Token = Annotated[str, Form(max_length=200)]
+
+
+def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
+    return HTMLResponse(
+        f"<!doctype html><html lang=en><head>{head}</head><body><h1>{title}</h1>{body}", status
+    )
+
+
+def _ask(title: str, token: str, button: str, fields: str = "") -> HTMLResponse:
+    hidden = f'<input type="hidden" name="token" value="{escape(token)}">'
+    return _page(title, f'<form method="post">{hidden}{fields}<button>{button}</button></form>')
+
+
+def _refused(title: str, error: CampanileError) -> HTMLResponse:
+    return _page(title, f"<p>{escape(error.message)}</p>", 422)
+
+
+@router.get("/confirm")
+async def ask_to_confirm(token: str = "") -> HTMLResponse:
+    return _ask("Confirm your address", token, "Confirm")
+
+
+@router.post("/confirm")
+async def confirm_address(opened: Opened, token: Token) -> HTMLResponse:
+    try:
+        await confirm(opened, token)
+    except CampanileError as error:
+        return _refused("Not confirmed", error)
+    return _page("Confirmed", "<p>This address is yours: you can sign in now.</p>")
+
+
+@router.get("/reset")
+async def ask_for_password(token: str = "") -> HTMLResponse:
+    field = (
+        '<p><label>New password <input type="password" name="password" autocomplete="new-password" '
+        "required></label></p>"
+    )
+    return _ask("Set a new password", token, "Set it", field)
+
+
+@router.post("/reset")
+async def reset(
+    opened: Opened, token: Token, password: Annotated[str, Form(max_length=1000)]
+) -> HTMLResponse:
+    try:
+        await set_password(opened, token, password)
+    except CampanileError as error:
+        return _refused("Not set", error)
+    return _page("Done", "<p>Your new password is set, and all sessions were ended: sign in with it.</p>")
+
+
+@router.get("/join")
+async def how_to_join(token: str = "") -> HTMLResponse:
+    said = escape(token)
+    return _page(
+        "You are invited",
+        "<p>Who has an account signs in and posts the token to <code>/api/v1/invitations/accept</code>. Who "
+        "has none registers by <code>/api/v1/auth/register</code>, the token as <code>invitation</code>.</p>"
+        f"<p>Token: <code>{said}</code></p>",
+    )

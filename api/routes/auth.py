@@ -1,0 +1,307 @@
+"""Register, sign in, stay signed in, and get back in. Whether an address is known shows in no answer."""
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, status
+from pydantic import AfterValidator, Field, StringConstraints
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.callers import Person, actor
+from api.errors import Forbidden, SecondFactorRequired, Unauthorized
+from api.shapes import In, Out, example
+from api.stack import Opened, Stack
+from domain import passwords, second_factor
+from domain.access import LIFETIME, Access
+from domain.accounts import Purpose
+from domain.addresses import normal_address
+from domain.errors import Conflict, Invalid
+from models.accounts import User
+from models.base import act_as
+from models.queries import account_mails, accounts, invitations
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(normal_address)]
+Password = Annotated[str, StringConstraints(max_length=1000)]
+PersonsName = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^[^\r\n]*$")]
+Token = Annotated[str, StringConstraints(min_length=20, max_length=200)]
+Agent = Annotated[str, Header(alias="User-Agent", include_in_schema=False)]
+
+_EMAIL, _PASSWORD = "ada@example.com", "a bell that rings at noon"
+_TOKEN = "6Jv2Jm3b0u8n3o1rT5QkqkVt0bJx8m5m2r7s1w9e4yA"
+
+
+class RegisterIn(In):
+    email: Email
+    password: Password
+    name: PersonsName = ""
+    invitation: Token | None = Field(
+        None, description="The token of an invitation to this address: it proves the address, and you join."
+    )
+
+    model_config = example({"email": _EMAIL, "password": _PASSWORD, "name": "Ada Lovelace"})
+
+
+class LoginIn(In):
+    email: Email
+    password: Password
+    code: str | None = Field(
+        None, max_length=40, description="Of the second factor, if it is on: six digits, or a recovery code."
+    )
+
+    model_config = example({"email": _EMAIL, "password": _PASSWORD})
+
+
+class RefreshIn(In):
+    refresh_token: Token
+
+    model_config = example({"refresh_token": _TOKEN})
+
+
+class TokenIn(In):
+    token: Token = Field(description="From the link in the mail.")
+
+    model_config = example({"token": _TOKEN})
+
+
+class EmailIn(In):
+    email: Email
+
+    model_config = example({"email": _EMAIL})
+
+
+class ResetIn(In):
+    token: Token = Field(description="From the link in the mail.")
+    password: Password
+
+    model_config = example({"token": _TOKEN, "password": "a bell that rings at six"})
+
+
+class Tokens(Out):
+    """A session: send the access token as `Authorization: Bearer`, and refresh it before it ends."""
+
+    access_token: str
+    refresh_token: str = Field(description="Good once. To use it twice ends the session.")
+    token_type: str
+    expires_in: int = Field(description="Seconds that the access token is good.")
+
+    model_config = example(
+        {
+            "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIwMTk5In0.3q2-7w",
+            "refresh_token": _TOKEN,
+            "token_type": "bearer",
+            "expires_in": 900,
+        }
+    )
+
+
+class Told(Out):
+    """What happens next, in words."""
+
+    detail: str
+
+    model_config = example({"detail": "If this address can be used, a mail is on its way to it."})
+
+
+_ON_ITS_WAY = Told(detail="If this address can be used, a mail is on its way to it.")
+
+
+@router.post("/register", status_code=status.HTTP_202_ACCEPTED)
+async def register(body: RegisterIn, opened: Opened) -> Told:
+    """Make an account. A mail asks to confirm the address; whether it has an account shows in no answer."""
+    refuse_a_weak(body.password, "/password", body.email, body.name)
+    hashed = await asyncio.to_thread(passwords.hash_of, body.password)
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        invited = await invitations.by_token(db, body.invitation, now) if body.invitation else None
+        proven = invited is not None and invited.email == body.email
+        if body.invitation and not proven:
+            raise Invalid("This invitation is unknown, used, too old, or for another address.", "/invitation")
+        if opened.settings.registration == "invited" and not proven:
+            raise Forbidden("Only invited people can register here: ask for an invitation.")
+        user = await accounts.create(db, body.email, body.name, hashed, now if proven else None)
+        if user is None:
+            await mail(opened, db, "registered already", body.email)
+        elif invited:
+            await act_as(db, actor("user", user.id, user.email))
+            await invitations.accept(db, invited, user.id, now)
+        else:
+            await _ask_to_confirm(opened, db, user, now)
+    return _ON_ITS_WAY
+
+
+@router.post("/login")
+async def login(body: LoginIn, opened: Opened, user_agent: Agent = "") -> Tokens:
+    """Sign in. With the second factor on, the `code` belongs to it."""
+    async with opened.sessions.accounts() as db:
+        user = await accounts.by_email(db, body.email)
+    kept = user.password_hash if user else None
+    good, rehashed = await asyncio.to_thread(passwords.verify, body.password, kept)
+    if not good or user is None:
+        raise Unauthorized("The address or the password is wrong.")
+    now = opened.clock.now()
+    if user.verified_at is None:
+        async with opened.sessions.accounts() as db:
+            await _ask_to_confirm(opened, db, user, now)
+        raise Forbidden("Confirm your address first: a new mail with the link is on its way to it.")
+    async with opened.sessions.accounts() as db:
+        if user.totp_since is not None:
+            await check_second_factor(opened, db, user, body.code, now)
+        if rehashed:
+            await accounts.change(db, user.id, {"password_hash": rehashed})
+        session_id, refresh_token = await accounts.open_session(db, user.id, user_agent, now)
+    return tokens(opened, user.id, session_id, refresh_token)
+
+
+@router.post("/refresh")
+async def refresh(body: RefreshIn, opened: Opened) -> Tokens:
+    """A new pair of tokens for a refresh token. One that was used before ends its whole session."""
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        found = await accounts.refresh(db, body.refresh_token, now)
+    if found is None:
+        raise Unauthorized("This session has ended: sign in again.")
+    if found.token is None:
+        opened.visitors.forget()
+        raise Unauthorized(
+            "This refresh token was used before, so somebody else may have it: the session was ended. "
+            "Sign in again."
+        )
+    return tokens(opened, found.user_id, found.session_id, found.token)
+
+
+@router.post("/logout", status_code=status.HTTP_204_NO_CONTENT)
+async def logout(opened: Opened, asker: Person) -> None:
+    """End the session that asks."""
+    assert asker.session_id is not None, "A person has one."
+    async with opened.sessions.accounts() as db:
+        await accounts.end_session(db, asker.id, asker.session_id, opened.clock.now())
+    opened.visitors.forget()
+
+
+@router.post("/verify-email", status_code=status.HTTP_204_NO_CONTENT)
+async def verify_email(body: TokenIn, opened: Opened) -> None:
+    """Confirm an address, of a new account or a new one of an old account, by the mailed token."""
+    await confirm(opened, body.token)
+
+
+@router.post("/forgot-password", status_code=status.HTTP_202_ACCEPTED)
+async def forgot_password(body: EmailIn, opened: Opened) -> Told:
+    """Ask for a mail by which a new password can be set."""
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        if user := await accounts.by_email(db, body.email):
+            token = await accounts.issue(db, user.id, Purpose.RESET_PASSWORD, user.email, now)
+            await mail(
+                opened, db, "reset password", user.email, name=user.name, link=link_to(opened, "reset", token)
+            )
+    return _ON_ITS_WAY
+
+
+@router.post("/reset-password", status_code=status.HTTP_204_NO_CONTENT)
+async def reset_password(body: ResetIn, opened: Opened) -> None:
+    """Set a new password by the mailed token. All sessions end."""
+    await set_password(opened, body.token, body.password)
+
+
+# What the pages that mails lead to need, too.
+
+
+async def confirm(opened: Stack, token: str) -> None:
+    """Raises `Invalid` for a token that is not good, `Conflict` for an address that has an account by now."""
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        found = await accounts.redeem(db, token, (Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL), now)
+        if found is None:
+            raise _not_good()
+        user = await accounts.get(db, found.user_id, lock=True)
+        if found.purpose is Purpose.VERIFY_EMAIL:
+            if user.email == found.email and user.verified_at is None:
+                await accounts.change(db, user.id, {"verified_at": now})
+            return
+        if (other := await accounts.by_email(db, found.email)) and other.id != user.id:
+            raise Conflict("This address has an account of its own by now.")
+        before = user.email
+        await accounts.change(db, user.id, {"email": found.email, "verified_at": now})
+        await accounts.end_sessions(db, user.id, now)
+        await mail(opened, db, "email changed", before, name=user.name, email=found.email)
+    opened.visitors.forget()
+
+
+async def set_password(opened: Stack, token: str, password: str) -> None:
+    """Raises `Invalid` with the field at fault; the token stays good then."""
+    refuse_a_weak(password, "/password")
+    hashed = await asyncio.to_thread(passwords.hash_of, password)
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        found = await accounts.redeem(db, token, (Purpose.RESET_PASSWORD,), now)
+        if found is None:
+            raise _not_good()
+        user = await accounts.get(db, found.user_id, lock=True)
+        refuse_a_weak(password, "/password", user.email, user.name)
+        proven = {"verified_at": user.verified_at or now} if user.email == found.email else {}
+        await accounts.change(db, user.id, {"password_hash": hashed, **proven})
+        await accounts.end_sessions(db, user.id, now)
+        await mail(opened, db, "password changed", user.email, name=user.name)
+    opened.visitors.forget()
+
+
+def refuse_a_weak(password: str, field: str, *about: str) -> None:
+    if reason := passwords.weakness(password, about):
+        raise Invalid(reason, field)
+
+
+async def check_second_factor(
+    opened: Stack, db: AsyncSession, user: User, code: str | None, now: datetime
+) -> None:
+    """Use the code up. Raises `SecondFactorRequired` without one, `Unauthorized` for a wrong one."""
+    if not code:
+        raise SecondFactorRequired("The second factor is on: send its `code` with the password.")
+    assert user.totp_secret is not None
+    secret = opened.sealer.open(user.totp_secret, f"totp:{user.id}")
+    step = second_factor.matching_step(secret, code, now)
+    if step is not None and await accounts.use_totp_step(db, user.id, step):
+        return
+    if step is None and await accounts.use_recovery_code(db, user.id, code.strip().lower(), now):
+        return
+    raise Unauthorized("This code is wrong, too old, or was used before: wait for the next one.")
+
+
+def tokens(opened: Stack, user_id: UUID, session_id: UUID, refresh_token: str) -> Tokens:
+    """What a session is answered with."""
+    access = opened.access.sign(Access(user_id, session_id), opened.clock.now())
+    return Tokens(
+        access_token=access,
+        refresh_token=refresh_token,
+        token_type="bearer",
+        expires_in=int(LIFETIME.total_seconds()),
+    )
+
+
+async def mail(opened: Stack, db: AsyncSession, kind: str, address: str, **variables: str) -> None:
+    settings = opened.settings
+    await account_mails.queue(
+        db,
+        kind,
+        address,
+        variables,
+        public_url=settings.public_url,
+        sender=settings.accounts_email,
+        now=opened.clock.now(),
+    )
+
+
+async def _ask_to_confirm(opened: Stack, db: AsyncSession, user: User, now: datetime) -> None:
+    token = await accounts.issue(db, user.id, Purpose.VERIFY_EMAIL, user.email, now)
+    await mail(opened, db, "verify email", user.email, name=user.name, link=link_to(opened, "confirm", token))
+
+
+def link_to(opened: Stack, page: str, token: str) -> str:
+    return f"{opened.settings.public_url.rstrip('/')}/accounts/{page}?token={token}"
+
+
+def _not_good() -> Invalid:
+    return Invalid("This link is unknown, was used before, or is too old: ask for a new mail.", "/token")
