@@ -107,6 +107,18 @@ def tracking() -> None:
     serve("api.tracking:create_app", settings, settings.tracking_port)
 
 
+secrets = Typer(help="Secrets at rest.", no_args_is_help=True)
+app.add_typer(secrets, name="secrets")
+
+
+@secrets.command()
+def rotate(json: Json = False) -> None:
+    """Seal every secret anew under the first of ENCRYPTION_KEYS."""
+    from dev.rotation import run
+
+    raise typer.Exit(run(read_settings(), json=json))
+
+
 @app.command()
 def doctor(json: Json = False) -> None:
     """Check this machine and the stack, and say how to mend what is wrong."""

@@ -16,6 +16,7 @@ from api.callers import Asker, WorkspaceId
 from api.stack import Opened
 from domain.errors import Invalid
 from models.base import Sessions
+from models.queries import audit
 
 
 def known_parameters(request: Request) -> None:
@@ -51,6 +52,23 @@ def sessions(opened: Opened, _: WorkspaceId) -> Sessions:
 
 # For endpoints that answer or read in a stream and so open transactions of their own.
 Transactions = Annotated[Sessions, Depends(sessions)]
+
+
+def noted(action: str, kind: str) -> params.Depends:
+    """For a route's `dependencies`: what it asks of a workflow is in the audit log when it is done.
+
+    What is written into a row needs none, since triggers see to that.
+    """
+
+    async def note(
+        request: Request, opened: Opened, asker: Asker, workspace_id: WorkspaceId
+    ) -> AsyncIterator[None]:
+        yield
+        about = UUID(request.path_params[f"{kind}_id"])
+        async with opened.sessions(workspace_id, asker.actor) as db:
+            await audit.note(db, workspace_id, action, kind, about)
+
+    return params.Depends(note, scope="function")
 
 
 @dataclass(frozen=True)

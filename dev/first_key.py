@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psycopg
 
-from domain import keys, passwords
+from domain import keys
 from domain.roles import GRANTABLE, KeyKind, Role
 from domain.workspaces import DEFAULT_WORKSPACE
 
@@ -25,8 +25,11 @@ class FirstOwner:
 
 def first_owner(url: str, note: Path) -> FirstOwner:
     """The owner whom `note` remembers, or a new one, is in the database at `url` (as the engine's role)."""
-    owner = _remembered(note) or FirstOwner(EMAIL, secrets.token_urlsafe(12), keys.new_key(KeyKind.SECRET))
+    known = _remembered(note)
+    owner = known or FirstOwner(EMAIL, secrets.token_urlsafe(12), keys.new_key(KeyKind.SECRET))
     with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as db:
+        if not known:  # Nobody knows the password of one from before.
+            db.execute("delete from users where email = %s", [owner.email])
         settle(db, owner)
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch(mode=0o600)
@@ -38,6 +41,8 @@ def settle(db: psycopg.Connection, owner: FirstOwner) -> None:
     """Make the owner, their place in the workspace, and their key, where they are missing."""
     known = db.execute("select from users where email = %s", [owner.email]).fetchone()
     if not known:
+        from domain import passwords  # Its lists of passwords need memory, and this process stays.
+
         db.execute(
             "insert into users (email, name, password_hash, verified_at) values (%s, 'Owner', %s, now())",
             [owner.email, passwords.hash_of(owner.password)],

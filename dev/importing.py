@@ -94,7 +94,10 @@ def asked(response: httpx2.Response) -> dict[str, Any]:
         answer: dict[str, Any] = response.json()
         return answer
     if response.status_code in (401, 403):
-        raise StackError("the API does not know this key: set API_KEY to the one that it was started with")
+        raise StackError(
+            "the API does not know this key, or it may not do this: set API_KEY to a secret key of the "
+            "workspace, or leave it to the embedded stack"
+        )
     try:
         problem = response.json()
         reason = problem.get("detail") or problem.get("title")

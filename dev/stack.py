@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from dev.first_key import first_owner
 from dev.places import ROOT
 from dev.postgres import APP, ENGINE, OWNER, Postgres
 from dev.process import Lock, Process, StackError, end_remembered, free_port, remember, remembered
@@ -224,6 +225,8 @@ class Stack:
         )
         if done.returncode:
             raise StackError(f"the migrations fail: {done.stderr.strip().removeprefix('campanile: ')}")
+        owner = first_owner(self.addresses["ENGINE_DATABASE_URL"], self.state / "owner.json")
+        self.addresses["API_KEY"] = owner.key
 
     def start_temporal(self) -> None:
         wish = port_of(f"//{self.settings.temporal_address}", 7233)

@@ -76,7 +76,8 @@ def addresses(of: dict[str, str]) -> Table:
         ("Mailbox", f"{of['API_URL']}/mailbox"),
         ("Temporal", of["TEMPORAL_UI_URL"]),
         ("SMTP", of["SMTP_URL"]),
-        ("Key", "API_KEY, for-development-only unless you set one"),
+        ("Key", "API_KEY in .campanile/stack.env"),
+        ("Owner", "who signs in stands in .campanile/owner.json"),
     ):
         table.add_row(f"[bold]{what}[/]", where)
     return table

@@ -53,7 +53,7 @@ class Sealer:
     def seal(self, secret: str, belongs_to: str) -> str:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = nonce + self._keys[self._current].encrypt(nonce, secret.encode(), belongs_to.encode())
-        return f"v1.{self._current}.{base64.urlsafe_b64encode(sealed).decode()}"
+        return f"{self.prefix}{base64.urlsafe_b64encode(sealed).decode()}"
 
     def open(self, sealed: str, belongs_to: str) -> str:
         """Raises `CannotOpen`."""
@@ -69,6 +69,7 @@ class Sealer:
                 "A secret can't be opened: its key is missing from ENCRYPTION_KEYS, or it was changed."
             ) from None
 
-    def is_current(self, sealed: str) -> bool:
-        """Whether it was sealed under the present key."""
-        return sealed.startswith(f"v1.{self._current}.")
+    @property
+    def prefix(self) -> str:
+        """How what is sealed under the present key begins."""
+        return f"v1.{self._current}."

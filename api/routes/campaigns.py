@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client, WorkflowHandle
 
 from api.callers import WorkspaceId, needs
-from api.deps import Db, Pages, Temporal, Transactions
+from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.runs import Started, ask, lacking, started
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
@@ -183,13 +183,13 @@ async def delete_campaign(campaign_id: UUID, db: Db) -> None:
 @router.post(
     "/{campaign_id}/start",
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+    dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("start", "campaign")],
 )
 @router.post(
     "/{campaign_id}/send",
     status_code=status.HTTP_202_ACCEPTED,
     name="send_campaign",
-    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+    dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("start", "campaign")],
 )
 async def start_campaign(
     campaign_id: UUID, opened: Opened, workspace_id: WorkspaceId, db: Db, temporal: Temporal
@@ -207,7 +207,9 @@ async def start_campaign(
     return started(opened.settings, workflow_id("campaign", campaign.id, campaign.slug))
 
 
-@router.post("/{campaign_id}/pause", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
+@router.post(
+    "/{campaign_id}/pause", dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("pause", "campaign")]
+)
 async def pause_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> CampaignOut:
@@ -219,7 +221,9 @@ async def pause_campaign(
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
-@router.post("/{campaign_id}/resume", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
+@router.post(
+    "/{campaign_id}/resume", dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("resume", "campaign")]
+)
 async def resume_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> CampaignOut:
@@ -231,7 +235,9 @@ async def resume_campaign(
     return shown(await _read(sessions, workspace_id, campaign_id))
 
 
-@router.post("/{campaign_id}/cancel", dependencies=[needs(Permission.CAMPAIGNS_SEND)])
+@router.post(
+    "/{campaign_id}/cancel", dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("cancel", "campaign")]
+)
 async def cancel_campaign(
     campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> Cancelled:

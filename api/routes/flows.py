@@ -12,7 +12,7 @@ from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
 from api.callers import WorkspaceId, needs
-from api.deps import Db, Pages, Temporal, Transactions
+from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.runs import ask, lacking
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
@@ -216,7 +216,7 @@ async def delete_flow(flow_id: UUID, db: Db) -> None:
     await flows.delete(db, flow_id)
 
 
-@router.post("/{flow_id}/publish", dependencies=[needs(Permission.FLOWS_RUN)])
+@router.post("/{flow_id}/publish", dependencies=[needs(Permission.FLOWS_RUN), noted("publish", "flow")])
 async def publish_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -233,7 +233,7 @@ async def publish_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/pause", dependencies=[needs(Permission.FLOWS_RUN)])
+@router.post("/{flow_id}/pause", dependencies=[needs(Permission.FLOWS_RUN), noted("pause", "flow")])
 async def pause_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -243,7 +243,7 @@ async def pause_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/resume", dependencies=[needs(Permission.FLOWS_RUN)])
+@router.post("/{flow_id}/resume", dependencies=[needs(Permission.FLOWS_RUN), noted("resume", "flow")])
 async def resume_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -253,7 +253,7 @@ async def resume_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/archive", dependencies=[needs(Permission.FLOWS_RUN)])
+@router.post("/{flow_id}/archive", dependencies=[needs(Permission.FLOWS_RUN), noted("archive", "flow")])
 async def archive_flow(
     flow_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
 ) -> FlowOut:
@@ -263,7 +263,7 @@ async def archive_flow(
     return await _read(sessions, workspace_id, flow_id)
 
 
-@router.post("/{flow_id}/enroll", dependencies=[needs(Permission.FLOWS_RUN)])
+@router.post("/{flow_id}/enroll", dependencies=[needs(Permission.FLOWS_RUN), noted("enroll", "flow")])
 async def enroll_profiles(
     flow_id: UUID, body: EnrollIn, opened: Opened, workspace_id: WorkspaceId, db: Db
 ) -> Enrolled:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from api.callers import WorkspaceId, needs
-from api.deps import Db
+from api.deps import Db, noted
 from api.routes.templates import compiled
 from api.routes.workspace import Address
 from api.runs import lacking
@@ -101,7 +101,7 @@ async def preview_campaign(
 @router.post(
     "/{campaign_id}/test",
     status_code=status.HTTP_202_ACCEPTED,
-    dependencies=[needs(Permission.CAMPAIGNS_SEND)],
+    dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("test", "campaign")],
 )
 async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db) -> Tested:
     """Send the mail to these addresses, filled for one profile. Consent, caps and stats leave it out."""
