@@ -176,6 +176,4 @@ def _preflight(scope: Scope) -> Response | None:
     headers = Headers(scope=scope)
     if "origin" not in headers or "access-control-request-method" not in headers:
         return None
-    return Response(
-        status_code=204, headers={**_PREFLIGHT, "Access-Control-Allow-Origin": headers["origin"]}
-    )
+    return Response(status_code=204, headers={**_PREFLIGHT, "Access-Control-Allow-Origin": headers["origin"]})

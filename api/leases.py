@@ -1,7 +1,8 @@
 """Requests are counted by leases: a process takes some at a time, so that not every request writes.
 
 What it took and did not use is lost when the window ends. So all processes together never grant more than
-the limit, and may grant a little less.
+the limit, and may grant a little less. Each lease is twice the one before, so that who asks little takes
+little.
 """
 
 import asyncio
@@ -13,7 +14,8 @@ from domain.clock import Clock
 from models.base import Sessions
 from models.queries import rate_limits
 
-PARTS = 20  # A lease is the twentieth part of the limit.
+PARTS = 20  # A lease is at most the twentieth part of the limit.
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -22,7 +24,8 @@ class Lease:
 
     mine: int = 0
     others: int = 0  # What was left to everybody when it was taken.
-    ends_at: datetime = datetime.min.replace(tzinfo=UTC)
+    ends_at: datetime = _LONG_AGO
+    size: int = 0  # Of the last one in this window.
     taking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -67,10 +70,12 @@ class Leases:
         now = self._clock.now()
         if lease.ends_at > now and (lease.mine or not lease.others):
             return
-        wanted = max(1, self.limit // PARTS)
+        most = max(1, self.limit // PARTS)
+        wanted = min(2 * lease.size or 1, most) if lease.ends_at > now else 1
         async with self._sessions.engine_batch() as db:
             taken = await rate_limits.take(db, name, wanted, self.limit, self.period, now)
         lease.mine, lease.others, lease.ends_at = taken
+        lease.size = wanted
 
 
 def seconds_until(then: datetime, now: datetime) -> int:
