@@ -10,7 +10,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from domain.clock import Clock
 from models.base import Sessions
 from models.queries import rate_limits
 
@@ -41,22 +40,20 @@ class Standing:
 class Leases:
     """Those of one process, each for `limit` a `period`."""
 
-    def __init__(
-        self, sessions: Sessions, clock: Clock, limit: int, period: timedelta, size: int = 10_000
-    ) -> None:
+    def __init__(self, sessions: Sessions, limit: int, period: timedelta, size: int = 10_000) -> None:
         self.limit, self.period = limit, period
-        self._sessions, self._clock, self._size = sessions, clock, size
+        self._sessions, self._size = sessions, size
         self._kept: OrderedDict[str, Lease] = OrderedDict()
 
-    async def take(self, name: str) -> Standing:
+    async def take(self, name: str, now: datetime) -> Standing:
         """Take one of this allowance."""
         lease = self._lease(name)
-        if not lease.mine or lease.ends_at <= self._clock.now():
+        if not lease.mine or lease.ends_at <= now:
             async with lease.taking:
-                await self._renew(name, lease)
+                await self._renew(name, lease, now)
         granted = lease.mine > 0
         lease.mine -= granted
-        return Standing(granted, lease.mine + lease.others, seconds_until(lease.ends_at, self._clock.now()))
+        return Standing(granted, lease.mine + lease.others, seconds_until(lease.ends_at, now))
 
     def _lease(self, name: str) -> Lease:
         lease = self._kept.setdefault(name, Lease())
@@ -65,9 +62,8 @@ class Leases:
             self._kept.popitem(last=False)
         return lease
 
-    async def _renew(self, name: str, lease: Lease) -> None:
+    async def _renew(self, name: str, lease: Lease, now: datetime) -> None:
         """Unless another request did so meanwhile, or nothing is left in this window."""
-        now = self._clock.now()
         if lease.ends_at > now and (lease.mine or not lease.others):
             return
         most = max(1, self.limit // PARTS)

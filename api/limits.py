@@ -18,7 +18,7 @@ async def count(opened: Stack, request: Request, who: UUID) -> None:
     The headers are those of draft-ietf-httpapi-ratelimit-headers-10. Raises `TooMany`.
     """
     leases = opened.leases
-    standing = await leases.take(f"requests:{who}")
+    standing = await leases.take(f"requests:{who}", opened.clock.now())
     tell(
         request,
         {

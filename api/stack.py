@@ -59,7 +59,7 @@ class Stack:
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)
         minute = timedelta(minutes=1)
-        self.leases = Leases(self.sessions, self.clock, self.settings.requests_a_minute, minute)
+        self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
 
 

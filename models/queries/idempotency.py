@@ -14,7 +14,7 @@ from domain.errors import Conflict
 from models.base import changed
 from models.members import IdempotencyKey
 
-PATIENCE = "4s"  # How long the second waits for the first, of the same key.
+PATIENCE = "3s"  # How long the second waits for the first, of the same key.
 
 
 class Asked(NamedTuple):
