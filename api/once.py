@@ -42,7 +42,7 @@ def once(handler: Handler, route: APIRoute) -> Handler:
     """Let requests to this route that carry an Idempotency-Key be done once."""
     asked_for = set(_calls(route.dependant))
     shares, of_workspace = database in asked_for, workspace in asked_for
-    shown_once = bool((route.openapi_extra or {}).get("x-shown-once"))
+    shown_once = is_shown_once(route)
     is_upload = route.body_field is not None and isinstance(route.body_field.field_info, Form)
 
     async def done_once(request: Request) -> Response:
@@ -71,6 +71,10 @@ def once(handler: Handler, route: APIRoute) -> Handler:
         return response
 
     return done_once
+
+
+def is_shown_once(route: APIRoute) -> bool:
+    return bool((route.openapi_extra or {}).get("x-shown-once"))
 
 
 def _calls(dependant: Dependant) -> Iterator[object]:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient, Response
 
-from tests.api.support import EVERYBODY, V1, a_campaign, a_segment, a_template, created, refusal
+from models.base import Sessions
+from tests.api.people import an_owner
+from tests.api.support import V1, a_campaign, a_segment, a_template, created, refusal
 
 
 async def a_flow(api: AsyncClient) -> str:
@@ -47,6 +49,21 @@ async def test_of_two_who_change_what_they_read_one_wins_and_nothing_is_lost(
     assert now.headers["etag"] == won.headers["etag"]
 
 
+async def test_one_of_several_workspaces_is_changed_by_its_tag(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    ada = await an_owner(nobody, sessions)
+    at = f"{V1}/workspaces/{ada.workspace}"
+    seen = {**ada.headers, "If-Match": (await nobody.get(at, headers=ada.headers)).headers["etag"]}
+
+    won = await nobody.patch(at, json={"name": "Tapes"}, headers=seen)
+    refusal(await nobody.patch(at, json={"name": "Films"}, headers=seen), 412)
+    refusal(await nobody.delete(at, headers=seen), 412)
+
+    assert won.status_code == 200, won.text
+    assert (await nobody.get(at, headers=ada.headers)).json()["name"] == "Tapes"
+
+
 @pytest.mark.parametrize("kind", [*MAKE, "workspace"])
 async def test_at_the_same_moment_too_only_one_wins(api: AsyncClient, kind: str) -> None:
     at = await the_place(api, kind)
@@ -72,10 +89,17 @@ async def test_what_changed_meanwhile_is_not_deleted(api: AsyncClient, kind: str
     assert (await api.delete(at, headers={"If-Match": now})).status_code == 204
 
 
-async def test_what_was_just_made_has_the_tag_by_which_it_is_read(api: AsyncClient) -> None:
-    made = await api.post(f"{V1}/segments", json={"name": "Everybody", "rule": EVERYBODY})
-    read = await api.get(f"{V1}/segments/{made.json()['id']}")
+@pytest.mark.parametrize("kind", MAKE)
+async def test_what_was_just_made_has_the_tag_by_which_it_is_read(api: AsyncClient, kind: str) -> None:
+    answers: list[Response] = []
 
+    async def note(answer: Response) -> None:
+        answers.append(answer)
+
+    api.event_hooks["response"].append(note)
+    await api.get(await the_place(api, kind))
+
+    made, read = answers[-2:]
     assert made.headers["etag"] == read.headers["etag"]
 
 
