@@ -32,6 +32,7 @@ from api.routes import (
     workspace,
     workspaces,
 )
+from api.short import lead
 from api.stack import Stack, TemporalLink
 from logs import configure_logging
 from models.base import Sessions
@@ -85,5 +86,6 @@ def build(settings: Settings) -> FastAPI:
     for feature in FEATURES:
         ours.include_router(feature.router)
     app.include_router(ours)
+    lead(app, PREFIX)
     document(app)
     return app

@@ -9,7 +9,9 @@ import structlog
 from fastapi import Depends, Header, Request, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api import limits
 from api.errors import Forbidden, Unauthorized
+from api.front import tell
 from api.stack import Opened, Stack
 from domain import keys
 from domain.access import Access
@@ -20,6 +22,8 @@ from models.queries.callers import KeyFound, Visitor
 
 HEADER = "X-Workspace-Id"
 _USED_EVERY = 60.0  # Seconds between two notes of a key's last use.
+
+_EXPOSED = "ETag, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -39,6 +43,7 @@ class Caller:
     role: Role | None = None
     session_id: UUID | None = None
     key_kind: KeyKind | None = None
+    origins: tuple[str, ...] = ()  # Of the pages that may use a public key.
 
     @property
     def actor(self) -> str:
@@ -62,13 +67,42 @@ async def caller(
     ] = None,
 ) -> Caller:
     """Raises `Unauthorized`, `NotFound` for a workspace that is none of theirs."""
+    if given is None:
+        raise Unauthorized("Send a key or an access token: Authorization: Bearer sk_…")
+    return await recognise(request, opened, given.credentials, named)
+
+
+async def recognise(request: Request, opened: Stack, credential: str, named: UUID | None) -> Caller:
+    """Who sent this request, found out and counted once. Raises `TooMany`, and what `caller` raises."""
     known: Caller | None = getattr(request.state, "caller", None)
     if known is None:
-        if given is None:
-            raise Unauthorized("Send a key or an access token: Authorization: Bearer sk_…")
-        known = await identify(opened, given.credentials, named)
+        known = await identify(opened, credential, named)
         request.state.caller = known
+        _let_page_read(request, known)
+        await limits.count(opened, request, known.session_id or known.id)
     return known
+
+
+def _let_page_read(request: Request, known: Caller) -> None:
+    """Let the page of the origin that the workspace listed read the answer; any other is refused.
+
+    Only browsers send an origin, and only a public key may be seen in one. Raises `Forbidden`.
+    """
+    origin = request.headers.get("origin")
+    if origin is None or known.key_kind is not KeyKind.PUBLIC:
+        return
+    if origin not in known.origins and "*" not in known.origins:
+        raise Forbidden(
+            "Pages of this origin may not use the key: add it to `origins` by PATCH /api/v1/workspace."
+        )
+    tell(
+        request,
+        {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": _EXPOSED,
+            "Vary": "Origin",
+        },
+    )
 
 
 async def identify(opened: Stack, credential: str, named: UUID | None) -> Caller:
@@ -106,6 +140,7 @@ async def _of_key(opened: Stack, given: str, named: UUID | None) -> Caller:
         found.workspace_id,
         granted & PUBLIC if kind is KeyKind.PUBLIC else granted,
         key_kind=kind,
+        origins=tuple(found.origins),
     )
 
 

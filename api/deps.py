@@ -30,8 +30,22 @@ def known_parameters(request: Request) -> None:
             raise Invalid(f"There is no parameter {name} here; take it out.", f"?{name}")
 
 
-async def database(opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> AsyncIterator[AsyncSession]:
+@dataclass(frozen=True)
+class Held:
+    """The transaction in which a request's Idempotency-Key was taken: `api.once`."""
+
+    db: AsyncSession
+    workspace_id: UUID
+
+
+async def database(
+    request: Request, opened: Opened, asker: Asker, workspace_id: WorkspaceId
+) -> AsyncIterator[AsyncSession]:
     """A transaction in which only the asker's rows exist, and the audit log knows who changes them."""
+    held: Held | None = getattr(request.state, "held", None)
+    if held is not None and held.workspace_id == workspace_id:
+        yield held.db
+        return
     async with opened.sessions(workspace_id, asker.actor) as db:
         yield db
 

@@ -18,6 +18,9 @@ Campaigns and flows over people you know. Everything here asks for one key:
 
 - Lists come in pages: pass `next_cursor` as `cursor` until it is null.
 - Every refusal is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) that says what to do.
+- Send an `Idempotency-Key` with a POST, and sending it again does nothing twice.
+- Send the `ETag` of what you read as `If-Match`, and you overwrite nobody's change.
+- `RateLimit` tells how many more requests you have, and for how many seconds that holds.
 - Send `X-Request-Id` to find your request in our logs; every answer carries one.
 - What is under way changes through its workflow: 503 means that Temporal or its worker is away.
 """
@@ -39,12 +42,31 @@ def _described(what: str) -> dict[str, Any]:
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: _described("The key is missing or wrong."),
     422: _described("What was sent breaks a rule; `errors` points at the fields."),
+    429: _described("Too many requests; `Retry-After` says for how many seconds to wait."),
     503: _described("The database or Temporal is away."),
 }
 
 _NOT_FOUND = _described("There is no such thing, or none of yours.")
 _CONFLICT = _described("It is in a state in which this can't be done; the sentence says what can be.")
 _TOO_LARGE = _described(f"The body has more than {LARGEST_BODY:,} bytes.")
+
+_CHANGED = _described("It changed since you read the `ETag` that you sent: read it again.")
+_ONCE = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "description": "A new one for each thing to do, such as a UUID. Sent again within a day, the same "
+    "request is answered as it was the first time, with `Idempotency-Replayed: true`, and does nothing.",
+}
+_SAME = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "The `ETag` of what you have: 304 when it is the same.",
+}
+_UNCHANGED: dict[str, Any] = {"description": "It is what you have."}
 
 # What changes a thing and yet is refused in none of its states.
 _IN_ANY_STATE = {
@@ -64,9 +86,21 @@ def described(app: FastAPI) -> dict[str, Any]:
                 responses["404"] = _NOT_FOUND
             if "{" in path and method != "get" and (method, path) not in _IN_ANY_STATE:
                 responses["409"] = _CONFLICT
+            given = operation.setdefault("parameters", [])
+            if any(each["name"] == "If-Match" for each in given):
+                responses["412"] = _CHANGED
+            if method == "post" and "security" in operation and _ONCE not in given:
+                given.append(_ONCE)
+            if method == "get" and _tagged(responses) and _SAME not in given:
+                given.append(_SAME)
+                responses["304"] = _UNCHANGED
             if "application/json" in operation.get("requestBody", {}).get("content", ()):
                 responses["413"] = _TOO_LARGE
     return description
+
+
+def _tagged(responses: dict[str, Any]) -> bool:
+    return "401" in responses and "application/json" in responses.get("200", {}).get("content", {})
 
 
 def document(app: FastAPI) -> None:

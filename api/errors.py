@@ -17,7 +17,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 from temporalio.service import RPCError, RPCStatusCode
 
-from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused
+from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused, Stale
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +46,19 @@ class TooLarge(CampanileError):
     """More was sent than we read."""
 
 
+class TooMany(CampanileError):
+    """More was asked than is allowed in a while."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        """`retry_after` is in seconds."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
     NotFound: (HTTPStatus.NOT_FOUND, "not-found", "There is no such thing"),
     Conflict: (HTTPStatus.CONFLICT, "conflict", "Not in this state"),
+    Stale: (HTTPStatus.PRECONDITION_FAILED, "precondition-failed", "It was changed meanwhile"),
     Invalid: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
     Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Refused to start"),
     Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized", "Who are you?"),
@@ -56,6 +66,7 @@ STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
     Forbidden: (HTTPStatus.FORBIDDEN, "forbidden", "Not yours to do"),
     Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Something is away"),
     TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", "Too large"),
+    TooMany: (HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
 }
 
 
@@ -181,6 +192,8 @@ def _refusal(error: CampanileError) -> JSONResponse:
         headers["WWW_Authenticate"] = "Bearer"
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry_After"] = "5"
+    if isinstance(error, TooMany):
+        headers["Retry_After"] = str(error.retry_after)
     detail = _about(errors) if errors and isinstance(error, Invalid) else error.message
     return problem(status, kind, title, detail, errors, **headers)
 

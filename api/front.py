@@ -2,19 +2,22 @@
 
 Tracking passes straight through: it answers readers' mail programs by the thousand, and sees to itself.
 Everything else gets a request id, a line in the log, headers that keep browsers careful, a limit to what
-is read, and a problem instead of a traceback whatever happens within.
+is read, and a problem instead of a traceback whatever happens within. Browsers that ask beforehand whether
+a page may use the API are told so here, since they can't show its key yet.
 """
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 import structlog
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, of_error
@@ -23,6 +26,7 @@ log = structlog.get_logger("api")
 
 LARGEST_BODY = 2_000_000  # Bytes. Uploads of files are read piece by piece and have a limit of their own.
 UPLOADS = "/api/v1/imports"
+API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/")
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 
@@ -34,6 +38,21 @@ _CAREFUL = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+# What a browser is told beforehand (https://fetch.spec.whatwg.org/#http-cors-protocol). Whether the page may
+# is decided when its request comes with a key: `api.callers`.
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, "
+    "X-Request-Id, X-Workspace-Id",
+    "Access-Control-Max-Age": "7200",
+    "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+}
+_TOLD = "campanile.told"  # In the scope: headers of the answer, whoever makes it.
+
+
+def tell(request: Request, headers: Mapping[str, str]) -> None:
+    """Have these headers in the answer to this request, also when it is a problem."""
+    request.scope.setdefault(_TOLD, {}).update(headers)
 
 
 class Front:
@@ -103,6 +122,8 @@ class _Exchange:
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
         self.limited = not scope["path"].startswith(UPLOADS)
         self.read = 0  # Bytes.
+        self.told: dict[str, str] = {}
+        scope[_TOLD] = self.told
         self.status = 0  # Until the response has begun.
         self.ended = False
 
@@ -110,7 +131,7 @@ class _Exchange:
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=self.id):
             try:
-                await app(self.scope, self.receive, self.send)
+                await (_preflight(self.scope) or app)(self.scope, self.receive, self.send)
             except Exception as error:
                 if not self.status:
                     await of_error(error)(self.scope, self._receive, self.send)
@@ -139,8 +160,20 @@ class _Exchange:
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.id
+            for name, value in self.told.items():
+                headers[name] = value
             for name, value in _CAREFUL.items():
                 headers.setdefault(name, value)
         elif message["type"] == "http.response.body":
             self.ended = not message.get("more_body", False)
         await self._send(message)
+
+
+def _preflight(scope: Scope) -> Response | None:
+    """The answer to a browser that asks beforehand, or None for whatever else this is."""
+    if scope["method"] != "OPTIONS" or not scope["path"].startswith(API):
+        return None
+    headers = Headers(scope=scope)
+    if "origin" not in headers or "access-control-request-method" not in headers:
+        return None
+    return Response(status_code=204, headers={**_PREFLIGHT, "Access-Control-Allow-Origin": headers["origin"]})

@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
 from temporalio.client import Client
 
 from api.errors import Unavailable
+from api.leases import Leases
 from api.memory import Memory
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
@@ -56,6 +58,8 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)
+        minute = timedelta(minutes=1)
+        self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
 
 

@@ -23,6 +23,10 @@ class Conflict(CampanileError):
     """The thing is in a state in which this can't be done."""
 
 
+class Stale(CampanileError):
+    """The thing is not any more what it was when whoever changes it read it."""
+
+
 class Invalid(CampanileError):
     """What was sent can't be understood or breaks a rule."""
 

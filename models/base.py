@@ -137,6 +137,7 @@ class Sessions:
     def __init__(self, app_url: str, engine_url: str, pool_size: int = 10) -> None:
         self._ringer = Ringer(app_url)
         self._app = _pool(app_url, pool_size)
+        self._held = _pool(app_url, pool_size, options=_FOR_HOLDERS)
         self._pinned = _pool(app_url, pool_size, options=_FOR_BATCHES)
         self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
         self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES)
@@ -155,6 +156,15 @@ class Sessions:
     async def accounts(self, actor: str = "") -> AsyncIterator[AsyncSession]:
         """A transaction of the engine's among the accounts, whose mails are the system workspace's."""
         async with self._session(self._engine, SYSTEM_WORKSPACE, actor) as db:
+            yield db
+
+    @asynccontextmanager
+    async def held(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A transaction that stays open while its holder opens others, by requests and Temporal in between.
+
+        Its pool is its own: were it the others', as many holders as it has connections would wait for ever.
+        """
+        async with self._session(self._held, workspace_id) as db:
             yield db
 
     @asynccontextmanager
@@ -202,7 +212,7 @@ class Sessions:
         await self._ringer.close()
         await self._batches.close()
         await self._engine_batches.close()
-        for pool in (self._app, self._pinned, self._engine):
+        for pool in (self._app, self._held, self._pinned, self._engine):
             await pool.dispose()
 
 
@@ -236,6 +246,7 @@ async def _write_pokes(db: Db) -> list[str]:
 _ENTER = text("select set_config('app.workspace', :workspace, true), set_config('app.actor', :actor, true)")
 # A process that was frozen in the middle of a transaction holds what others wait for.
 _FOR_ALL = "-c idle_in_transaction_session_timeout=60s"
+_FOR_HOLDERS = "-c idle_in_transaction_session_timeout=15min"
 _FOR_BATCHES = " ".join(
     f"-c {setting}"
     for setting in (

@@ -9,11 +9,12 @@ from pydantic import Field
 
 from api.callers import needs
 from api.deps import Db, Pages
+from api.manners import Mannered
 from api.shapes import Out, Page, example, page_of
 from domain.roles import Permission
 from models.queries import audit
 
-router = APIRouter(prefix="/audit-log", tags=["audit"])
+router = APIRouter(prefix="/audit-log", tags=["audit"], route_class=Mannered)
 
 
 class Actor(Out):

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Person, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
+from api.manners import Mannered
 from api.shapes import In, Out, example
 from api.stack import Opened, Stack
 from domain import passwords, second_factor
@@ -22,7 +23,7 @@ from models.accounts import User
 from models.base import act_as
 from models.queries import account_mails, accounts, invitations
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], route_class=Mannered)
 
 Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(normal_address)]
 Password = Annotated[str, StringConstraints(max_length=1000)]

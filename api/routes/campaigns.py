@@ -11,6 +11,8 @@ from temporalio.client import Client, WorkflowHandle
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.runs import Started, ask, lacking, started
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
@@ -29,7 +31,7 @@ from workflows import campaigns as runs
 from workflows.campaigns import CampaignWorkflow
 from workflows.temporal import workflow_id
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
 
 Class = Literal["marketing", "transactional"]
 
@@ -163,11 +165,15 @@ async def read_campaign(campaign_id: UUID, db: Db) -> CampaignOut:
 
 
 @router.patch("/{campaign_id}", dependencies=[needs(Permission.CAMPAIGNS_WRITE)])
-async def change_campaign(campaign_id: UUID, change: CampaignChange, db: Db) -> CampaignOut:
+async def change_campaign(
+    campaign_id: UUID, change: CampaignChange, db: Db, unchanged: Unchanged
+) -> CampaignOut:
     """Change a draft. What has started can't be changed any more."""
     values = change.model_dump(exclude_unset=True)
     if not values:
         raise Invalid("Name at least one field to change.")
+    if unchanged.asked:
+        unchanged.check(shown(await rows.get(db, Campaign, campaign_id, lock=True)))
     await _check_names(db, values)
     return shown(await campaigns.change(db, campaign_id, values))
 
@@ -175,8 +181,10 @@ async def change_campaign(campaign_id: UUID, change: CampaignChange, db: Db) -> 
 @router.delete(
     "/{campaign_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.CAMPAIGNS_WRITE)]
 )
-async def delete_campaign(campaign_id: UUID, db: Db) -> None:
+async def delete_campaign(campaign_id: UUID, db: Db, unchanged: Unchanged) -> None:
     """Delete a draft. What has started stays, so that its messages can be explained."""
+    if unchanged.asked:
+        unchanged.check(shown(await rows.get(db, Campaign, campaign_id, lock=True)))
     await campaigns.delete(db, campaign_id)
 
 

@@ -13,6 +13,8 @@ from uuid_utils.compat import uuid7
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.runs import ask, lacking
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
@@ -27,7 +29,7 @@ from models.queries import enrollments, flows, messages, profiles_found, rows, w
 from workflows import flows as runs
 from workflows.flows import FlowWorkflow, Steering
 
-router = APIRouter(prefix="/flows", tags=["flows"])
+router = APIRouter(prefix="/flows", tags=["flows"], route_class=Mannered)
 
 LARGEST_PROPERTIES = 10_000  # Bytes, of each of up to 10,000 who enter at once.
 
@@ -195,10 +197,12 @@ async def read_flow(flow_id: UUID, db: Db) -> FlowOut:
 
 
 @router.patch("/{flow_id}", dependencies=[needs(Permission.FLOWS_WRITE)])
-async def change_flow(flow_id: UUID, change: FlowChange, db: Db) -> FlowOut:
+async def change_flow(flow_id: UUID, change: FlowChange, db: Db, unchanged: Unchanged) -> FlowOut:
     """Change a flow as it is edited. People go on in the version that they entered."""
     if not change.model_fields_set:
         raise Invalid("Name at least one field to change.")
+    if unchanged.asked:
+        unchanged.check(await _shown(db, await rows.get(db, Flow, flow_id, lock=True)))
     values: dict[str, Any] = {}
     if "name" in change.model_fields_set:
         values["name"] = change.name
@@ -211,8 +215,10 @@ async def change_flow(flow_id: UUID, change: FlowChange, db: Db) -> FlowOut:
 @router.delete(
     "/{flow_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.FLOWS_WRITE)]
 )
-async def delete_flow(flow_id: UUID, db: Db) -> None:
+async def delete_flow(flow_id: UUID, db: Db, unchanged: Unchanged) -> None:
     """Delete a draft. What was published is archived instead, so that its messages can be explained."""
+    if unchanged.asked:
+        unchanged.check(await _shown(db, await rows.get(db, Flow, flow_id, lock=True)))
     await flows.delete(db, flow_id)
 
 

@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
 from api.errors import Unavailable
+from api.manners import Mannered
 from api.routes.messages import line as csv_line
 from api.routes.messages import wants_csv
 from api.shapes import Out, Page, example, page_of
@@ -30,7 +31,7 @@ from models.imports import Import
 from models.queries import imports
 from workflows import imports as runs
 
-router = APIRouter(prefix="/imports", tags=["imports"])
+router = APIRouter(prefix="/imports", tags=["imports"], route_class=Mannered)
 log = structlog.get_logger(__name__)
 
 ROWS = 5000  # Of a report, read at once.

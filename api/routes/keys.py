@@ -10,6 +10,8 @@ from pydantic import Field
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
 from api.errors import Forbidden
+from api.manners import Mannered
+from api.once import SHOWN_ONCE
 from api.shapes import In, Name, Out, Page, example, page_of
 from api.stack import Opened
 from domain.errors import Invalid
@@ -18,9 +20,8 @@ from domain.roles import GRANTABLE, PUBLIC, KeyKind, Permission
 from models.members import Key
 from models.queries import keys
 
-router = APIRouter(prefix="/keys", tags=["keys"])
+router = APIRouter(prefix="/keys", tags=["keys"], route_class=Mannered)
 
-SHOWN_ONCE = {"x-shown-once": True}
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 
 

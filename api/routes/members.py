@@ -10,6 +10,7 @@ from pydantic import Field
 from api.callers import Asker, Caller, Person, WorkspaceId, actor, needs, permitted
 from api.deps import Db, Pages
 from api.errors import Forbidden
+from api.manners import Mannered
 from api.routes.auth import Email, Token, link_to, mail
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -18,7 +19,7 @@ from domain.roles import Permission, Role, may_give
 from models.members import Invitation
 from models.queries import accounts, invitations, members, workspaces
 
-router = APIRouter(tags=["members"])
+router = APIRouter(tags=["members"], route_class=Mannered)
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 

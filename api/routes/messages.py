@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
+from api.manners import Mannered
 from api.shapes import Out, Page, example, page_of
 from domain.messages import Fate, MessageClass, MessageState, SourceKind
 from domain.roles import Permission
@@ -23,7 +24,7 @@ from models.flows import Flow
 from models.messages import Message
 from models.queries import messages, profiles_found, rows
 
-router = APIRouter(tags=["messages"])
+router = APIRouter(tags=["messages"], route_class=Mannered)
 
 ROWS = 2_000  # Read at a time for CSV.
 State = Annotated[MessageState | None, Query(description="Only messages in this state.")]

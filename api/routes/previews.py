@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
+from api.manners import Mannered
 from api.routes.templates import compiled
 from api.routes.workspace import Address
 from api.runs import lacking
@@ -26,7 +27,7 @@ from models.campaigns import Campaign
 from models.queries import messages, profiles_found, rows, templates, workspaces
 from models.queries.profiles_found import Person
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"])
+router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
 
 NOBODY = UUID(int=0)  # The message that a preview's links speak for: they lead nowhere.
 

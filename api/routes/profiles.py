@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 
 from api.callers import needs
 from api.deps import Db
+from api.manners import Mannered
 from api.shapes import Out, Page, example
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
@@ -15,7 +16,7 @@ from domain.roles import Permission
 from models.queries import profiles_found
 from models.queries.profiles_found import Person
 
-router = APIRouter(prefix="/profiles", tags=["profiles"])
+router = APIRouter(prefix="/profiles", tags=["profiles"], route_class=Mannered)
 
 
 class IdentityOut(Out):

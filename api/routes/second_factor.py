@@ -4,8 +4,9 @@ from fastapi import APIRouter, status
 from pydantic import Field
 
 from api.callers import Person
+from api.manners import Mannered
+from api.once import SHOWN_ONCE
 from api.routes.auth import Password, check_second_factor
-from api.routes.keys import SHOWN_ONCE
 from api.routes.users import check_password
 from api.shapes import In, Out, example
 from api.stack import Opened
@@ -14,7 +15,7 @@ from domain.accounts import RECOVERY_CODES
 from domain.errors import Conflict, Invalid
 from models.queries import accounts
 
-router = APIRouter(prefix="/users/me/second-factor", tags=["users"])
+router = APIRouter(prefix="/users/me/second-factor", tags=["users"], route_class=Mannered)
 
 
 class PasswordIn(In):

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain.errors import Invalid
@@ -17,7 +19,7 @@ from domain.segments import Rule, parse
 from models.queries import rows, segments, workspaces
 from models.segments import Segment
 
-router = APIRouter(prefix="/segments", tags=["segments"])
+router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
 
 # The domain reads the rule: its refusals are sentences, with the pointer to what is wrong.
 RuleIn = Annotated[Rule, BeforeValidator(parse)]
@@ -117,10 +119,12 @@ async def read_segment(segment_id: UUID, db: Db) -> SegmentOut:
 
 
 @router.patch("/{segment_id}", dependencies=[needs(Permission.SEGMENTS_WRITE)])
-async def change_segment(segment_id: UUID, change: SegmentChange, db: Db) -> SegmentOut:
+async def change_segment(segment_id: UUID, change: SegmentChange, db: Db, unchanged: Unchanged) -> SegmentOut:
     """Change a segment."""
     if not change.model_fields_set:
         raise Invalid("Name at least one field to change.")
+    if unchanged.asked:
+        unchanged.check(shown(await rows.get(db, Segment, segment_id, lock=True)))
     values: dict[str, Any] = {}
     if "name" in change.model_fields_set:
         values["name"] = change.name
@@ -132,8 +136,10 @@ async def change_segment(segment_id: UUID, change: SegmentChange, db: Db) -> Seg
 @router.delete(
     "/{segment_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.SEGMENTS_WRITE)]
 )
-async def delete_segment(segment_id: UUID, db: Db) -> None:
+async def delete_segment(segment_id: UUID, db: Db, unchanged: Unchanged) -> None:
     """Delete a segment that no campaign or flow uses."""
+    if unchanged.asked:
+        unchanged.check(shown(await rows.get(db, Segment, segment_id, lock=True)))
     await segments.delete(db, segment_id)
 
 

@@ -9,6 +9,8 @@ from pydantic import Field, StringConstraints
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain import templates as domain
@@ -18,7 +20,7 @@ from models.queries import templates, workspaces
 from models.templates import Template, TemplateVersion
 from models.workspaces import Workspace
 
-router = APIRouter(prefix="/templates", tags=["templates"])
+router = APIRouter(prefix="/templates", tags=["templates"], route_class=Mannered)
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Html = Annotated[str, Field(min_length=1, description="Liquid. Variables are the profile's attributes.")]
@@ -108,12 +110,18 @@ async def read_template(template_id: UUID, db: Db) -> TemplateOut:
 
 @router.patch("/{template_id}", dependencies=[needs(Permission.TEMPLATES_WRITE)])
 async def change_template(
-    template_id: UUID, change: TemplateChange, opened: Opened, workspace_id: WorkspaceId, db: Db
+    template_id: UUID,
+    change: TemplateChange,
+    opened: Opened,
+    workspace_id: WorkspaceId,
+    db: Db,
+    unchanged: Unchanged,
 ) -> TemplateOut:
     """Change a template. Campaigns that have started go on with the version they started with."""
     if not change.model_fields_set:
         raise Invalid("Name at least one field to change.")
-    template, version = await templates.get(db, template_id)
+    template, version = await templates.get(db, template_id, lock=True)
+    unchanged.check(shown(template, version))
     before = {
         "name": template.name,
         "subject": version.subject,
@@ -131,8 +139,10 @@ async def change_template(
 @router.delete(
     "/{template_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.TEMPLATES_WRITE)]
 )
-async def delete_template(template_id: UUID, db: Db) -> None:
+async def delete_template(template_id: UUID, db: Db, unchanged: Unchanged) -> None:
     """Delete a template that no campaign or flow uses and no message was made from."""
+    if unchanged.asked:
+        unchanged.check(shown(*await templates.get(db, template_id, lock=True)))
     await templates.delete(db, template_id)
 
 

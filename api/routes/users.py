@@ -10,6 +10,7 @@ from pydantic import Field
 
 from api.callers import Person
 from api.errors import Forbidden
+from api.manners import Mannered
 from api.routes.auth import Email, Password, PersonsName, link_to, mail, refuse_a_weak
 from api.shapes import In, Out, Page, absent, example
 from api.stack import Opened, Stack
@@ -19,7 +20,7 @@ from domain.errors import Invalid, NotFound
 from models.accounts import Session, User
 from models.queries import accounts
 
-router = APIRouter(prefix="/users/me", tags=["users"])
+router = APIRouter(prefix="/users/me", tags=["users"], route_class=Mannered)
 
 _EXAMPLE = {
     "id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f",

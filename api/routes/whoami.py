@@ -7,10 +7,11 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from api.callers import Asker
+from api.manners import Mannered
 from api.shapes import Out, example
 from domain.roles import KeyKind, Permission, Role
 
-router = APIRouter(prefix="/whoami", tags=["auth"])
+router = APIRouter(prefix="/whoami", tags=["auth"], route_class=Mannered)
 
 
 class WhoamiOut(Out):

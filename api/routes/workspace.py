@@ -1,7 +1,9 @@
 """The workspace: who sends, where they are, and the manners that hold for every message."""
 
+import re
 from datetime import datetime, time
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
@@ -10,6 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.shapes import In, Name, Out, absent, example
 from domain.clock import time_zones
 from domain.errors import Invalid
@@ -19,7 +23,7 @@ from domain.workspaces import Cap
 from models.queries import workspaces
 from models.workspaces import Workspace
 
-router = APIRouter(prefix="/workspace", tags=["workspace"])
+router = APIRouter(prefix="/workspace", tags=["workspace"], route_class=Mannered)
 
 
 def _zone(name: str) -> str:
@@ -51,6 +55,30 @@ def _to_the_minute(value: time) -> time:
     return value
 
 
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _origin(given: str) -> str:
+    """As browsers send it: in small letters, and without the port that goes without saying (RFC 6454)."""
+    if given == "*":
+        return given
+    try:
+        parts = urlsplit(given)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    bare = host and given.isascii() and f"{parts.scheme}://{parts.netloc}".lower() == given.lower()
+    if not host or not bare or "@" in given or not re.fullmatch(r"[a-z0-9.\-_:]+", host):
+        raise ValueError('Write an origin as scheme://host[:port], such as https://shop.example, or "*"')
+    named = f"[{host}]" if ":" in host else host
+    shown_port = "" if port in (None, _DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    return f"{parts.scheme}://{named}{shown_port}"
+
+
+def _each_once(origins: list[str]) -> list[str]:
+    return list(dict.fromkeys(origins))
+
+
 Zone = Annotated[str, AfterValidator(_zone)]
 Address = Annotated[str, AfterValidator(_address)]
 Line = Annotated[
@@ -58,6 +86,8 @@ Line = Annotated[
 ]
 Lines = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 TimeOfDay = Annotated[time, AfterValidator(_to_the_minute)]
+Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
+Origins = Annotated[list[Origin], Field(max_length=100), AfterValidator(_each_once)]
 Caps = Annotated[list[Cap], AfterValidator(_one_a_channel)]
 
 
@@ -92,6 +122,10 @@ class WorkspaceChange(In):
         description="What to do with messages of which nobody can say whether they were sent. It is asked "
         "once for each, some minutes after; what was left then stays left.",
     )
+    origins: Origins = Field(
+        default_factory=absent,
+        description='The origins of pages that may use public keys: scheme://host[:port], or "*" for any.',
+    )
 
     model_config = example(
         {
@@ -101,6 +135,7 @@ class WorkspaceChange(In):
             "time_zone": "America/New_York",
             "caps": [{"channel": "email", "limit": 3, "period": "week"}],
             "quiet_hours": {"from": "21:00", "until": "08:00"},
+            "origins": ["https://shop.example"],
         }
     )
 
@@ -116,6 +151,7 @@ EXAMPLE = {
     "caps": [{"channel": "email", "limit": 3, "period": "week"}],
     "quiet_hours": {"from": "21:00:00", "until": "08:00:00"},
     "unknown_policy": "leave",
+    "origins": ["https://shop.example"],
     "updated_at": "2026-11-21T09:00:00Z",
 }
 
@@ -131,6 +167,7 @@ class WorkspaceOut(Out):
     caps: list[Cap]
     quiet_hours: QuietHours | None
     unknown_policy: Literal["leave", "resend"]
+    origins: list[str]
     updated_at: datetime
 
     model_config = example(EXAMPLE)
@@ -143,11 +180,15 @@ async def read_workspace(workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
 
 
 @router.patch("", dependencies=[needs(Permission.WORKSPACE_WRITE)])
-async def change_workspace(change: WorkspaceChange, workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
+async def change_workspace(
+    change: WorkspaceChange, workspace_id: WorkspaceId, db: Db, unchanged: Unchanged
+) -> WorkspaceOut:
     """Change the settings that are given. They hold for whatever is sent from now on."""
     values = columns(change)
     if not values:
         raise Invalid("Name at least one field to change.")
+    if unchanged.asked:
+        unchanged.check(shown(await workspaces.get(db, workspace_id, lock=True)))
     return shown(await workspaces.change(db, workspace_id, values))
 
 

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, Caller, Person, at, permitted
+from api.etags import Unchanged
+from api.manners import Mannered
 from api.routes.workspace import EXAMPLE, WorkspaceChange, WorkspaceOut, columns, shown
 from api.shapes import Name, Page, example
 from api.stack import Opened, Stack
@@ -18,7 +20,7 @@ from domain.errors import Invalid
 from domain.roles import Permission, Role
 from models.queries import members, workspaces
 
-router = APIRouter(prefix="/workspaces", tags=["workspace"])
+router = APIRouter(prefix="/workspaces", tags=["workspace"], route_class=Mannered)
 
 
 class WorkspaceIn(WorkspaceChange):
@@ -78,24 +80,32 @@ async def read_workspace_by_id(opened: Opened, here: Here) -> WorkspaceOfMine:
 
 
 @router.patch("/{workspace_id}")
-async def change_workspace_by_id(change: WorkspaceChange, opened: Opened, here: Here) -> WorkspaceOfMine:
+async def change_workspace_by_id(
+    change: WorkspaceChange, opened: Opened, here: Here, unchanged: Unchanged
+) -> WorkspaceOfMine:
     """Change the settings that are given. They hold for whatever is sent from now on."""
     values = columns(change)
     if not values:
         raise Invalid("Name at least one field to change.")
     async with _open(opened, here, Permission.WORKSPACE_WRITE) as (db, workspace_id):
+        if unchanged.asked:
+            before = shown(await workspaces.get(db, workspace_id, lock=True))
+            unchanged.check(WorkspaceOfMine(**vars(before), role=here.role))
         return WorkspaceOfMine(
             **vars(shown(await workspaces.change(db, workspace_id, values))), role=here.role
         )
 
 
 @router.delete("/{workspace_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def delete_workspace(opened: Opened, here: Here) -> None:
+async def delete_workspace(opened: Opened, here: Here, unchanged: Unchanged) -> None:
     """Close a workspace for good, as its owner. Its keys end, and nobody can enter it any more.
 
     Refused while a campaign is under way or a flow is live: stop them first.
     """
     async with _open(opened, here, Permission.WORKSPACE_DELETE) as (db, workspace_id):
+        if unchanged.asked:
+            before = shown(await workspaces.get(db, workspace_id, lock=True))
+            unchanged.check(WorkspaceOfMine(**vars(before), role=here.role))
         await workspaces.delete(db, workspace_id, opened.clock.now())
     opened.visitors.forget()
     opened.keys.forget()

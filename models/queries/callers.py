@@ -19,6 +19,7 @@ class KeyFound(NamedTuple):
     permissions: list[str]
     expires_at: datetime | None
     used_at: datetime | None
+    origins: list[str]  # The workspace's.
 
 
 class Place(NamedTuple):
@@ -39,7 +40,8 @@ class Visitor(NamedTuple):
 
 _KEY = text(
     """
-    select k.workspace_id, k.id, k.kind, k.name, k.permissions, k.expires_at, k.used_at
+    select k.workspace_id, k.id, k.kind, k.name, k.permissions, k.expires_at, k.used_at,
+        w.origins
     from keys k join workspaces w on w.id = k.workspace_id and w.deleted_at is null
     where k.hash = :hash and k.revoked_at is null
     """

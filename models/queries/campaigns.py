@@ -94,7 +94,13 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
     begun = (
         update(Campaign)
         .where(Campaign.id == campaign_id, Campaign.state.in_(STARTABLE))
-        .values(state=CampaignState.RUNNING, started_at=now, template_version_id=newest, rule=rule)
+        .values(
+            state=CampaignState.RUNNING,
+            started_at=now,
+            template_version_id=newest,
+            rule=rule,
+            updated_at=func.now(),
+        )
         .returning(Campaign)
     )
     return (await db.scalars(begun)).one_or_none()
@@ -142,6 +148,7 @@ async def freeze(
             queued=func.coalesce(Campaign.queued, 0) + found,
             frozen_to=func.coalesce(to, Campaign.frozen_to),
             frozen_at=now if over else None,
+            updated_at=func.now(),
         )
         .returning(Campaign.queued)
     )

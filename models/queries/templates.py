@@ -26,9 +26,9 @@ async def create(
     return template, await _add_version(db, template, 1, content)
 
 
-async def get(db: AsyncSession, template_id: UUID) -> tuple[Template, TemplateVersion]:
-    """A template and its newest version. Raises `NotFound`."""
-    return await rows.get(db, Template, template_id), await newest(db, template_id)
+async def get(db: AsyncSession, template_id: UUID, *, lock: bool = False) -> tuple[Template, TemplateVersion]:
+    """A template, locked when it is about to change, and its newest version. Raises `NotFound`."""
+    return await rows.get(db, Template, template_id, lock=lock), await newest(db, template_id)
 
 
 async def newest(db: AsyncSession, template_id: UUID) -> TemplateVersion:

@@ -25,8 +25,10 @@ async def create(db: AsyncSession, workspace_id: UUID, owner_id: UUID, values: d
     await db.execute(insert(Membership).values(**owner))
 
 
-async def get(db: AsyncSession, workspace_id: UUID) -> Workspace:
-    return (await db.scalars(select(Workspace).where(Workspace.id == workspace_id))).one()
+async def get(db: AsyncSession, workspace_id: UUID, *, lock: bool = False) -> Workspace:
+    """The row, locked when it is about to change; whoever only refers to it goes on."""
+    asked = select(Workspace).where(Workspace.id == workspace_id)
+    return (await db.scalars(asked.with_for_update(key_share=True) if lock else asked)).one()
 
 
 async def change(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Workspace:

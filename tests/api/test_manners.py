@@ -338,3 +338,37 @@ async def test_a_template_in_use_says_who_uses_it(
         detail = refusal(await api.delete(f"{V1}/{path}"), 409)["detail"]
         assert 'The campaign "Autumn" uses this' in detail
         assert says in detail
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/auth/login", "/auth/login"),
+        ("/users/me", "/users/me"),
+        ("/campaigns", "/campaigns"),
+        ("/campaigns?limit=2&cursor=a%2Fb", "/campaigns?limit=2&cursor=a%2Fb"),
+        ("/campaigns/1/send", "/campaigns/1/send"),
+        ("/flows/a%20b/%2F", "/flows/a%20b/%2F"),
+        ("/flows//evil.example", "/flows//evil.example"),
+    ],
+)
+async def test_the_short_paths_of_older_systems_lead_to_their_place(
+    strict_api: AsyncClient, method: str, path: str, place: str
+) -> None:
+    answer = await strict_api.request(method, path)
+
+    assert answer.status_code == 308
+    assert answer.headers["location"] == f"{V1}{place}"
+
+
+async def test_whoever_follows_a_short_path_is_answered(api: AsyncClient) -> None:
+    made = await api.post("/flows", json={"name": ""}, follow_redirects=True)
+
+    assert refusal(made, 422)["errors"][0]["pointer"] == "/name"
+    assert (await api.get("/campaigns", follow_redirects=True)).json()["items"] == []
+
+
+async def test_other_paths_stay_unknown(strict_api: AsyncClient) -> None:
+    for path in ("/users", "/users/you", "/segments"):
+        refusal(await strict_api.get(path), 404)

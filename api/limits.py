@@ -1,0 +1,47 @@
+"""How much one may ask: requests by each key and session, and attempts to guess by anybody."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from fastapi import Request
+
+from api.errors import TooMany
+from api.front import tell
+from api.leases import seconds_until
+from api.stack import Stack
+from models.queries import rate_limits
+
+
+async def count(opened: Stack, request: Request, who: UUID) -> None:
+    """Count a request by this key or session, and let the answer tell how they stand.
+
+    The headers are those of draft-ietf-httpapi-ratelimit-headers-10. Raises `TooMany`.
+    """
+    leases = opened.leases
+    standing = await leases.take(f"requests:{who}", opened.clock.now())
+    tell(
+        request,
+        {
+            "RateLimit-Policy": f'"requests";q={leases.limit};w={leases.period.total_seconds():.0f}',
+            "RateLimit": f'"requests";r={standing.left};t={standing.seconds}',
+        },
+    )
+    if not standing.granted:
+        raise TooMany(
+            f"That was more than {leases.limit:,} requests in {leases.period.total_seconds():.0f} seconds: "
+            f"wait for {standing.seconds} seconds.",
+            standing.seconds,
+        )
+
+
+async def strictly(opened: Stack, name: str, limit: int, period: timedelta) -> None:
+    """Count one attempt at `name`, such as `sign-in:ada@example.com`, exactly and across processes.
+
+    It stays counted whatever becomes of it. Raises `TooMany` from the one after `limit` in a `period`.
+    """
+    now = opened.clock.now()
+    async with opened.sessions.engine_batch() as db:
+        taken = await rate_limits.take(db, name, 1, limit, period, now)
+    if not taken.granted:
+        seconds = seconds_until(taken.ends_at, now)
+        raise TooMany(f"Too many attempts: wait for {seconds} seconds.", seconds)
