@@ -104,8 +104,11 @@ class EgressTransport(AsyncBaseTransport):
         self._resolve, self._tls = resolve, tls
         self._seconds, self._largest = seconds, largest
 
+    def speaks(self, scheme: str) -> bool:
+        return scheme == "https" or (self._plain and scheme == "http")
+
     async def handle_async_request(self, request: Request) -> Response:
-        if request.url.scheme != "https" and not (self._plain and request.url.scheme == "http"):
+        if not self.speaks(request.url.scheme):
             raise EgressRefused("Only addresses that begin with https:// are called.")
         try:
             async with asyncio.timeout(self._seconds):
