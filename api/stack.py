@@ -9,8 +9,10 @@ from temporalio.client import Client
 
 from api.errors import Unavailable
 from api.memory import Memory
+from channels.egress import EgressTransport
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
+from domain.networks import networks_of
 from domain.secrets import Sealer
 from models.base import Sessions
 from models.queries.callers import KeyFound, Visitor
@@ -57,6 +59,9 @@ class Stack:
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)
         self.sealer = Sealer.of(self.settings.encryption_keys)
+        self.egress = EgressTransport(
+            networks_of(self.settings.egress_networks), plain=self.settings.environment == "development"
+        )
 
 
 def stack(request: Request) -> Stack:

@@ -5,6 +5,7 @@ from typing import Any
 
 from authlib.common.errors import AuthlibBaseError  # type: ignore[import-untyped]
 from authlib.integrations.httpx_client import AsyncOAuth2Client  # type: ignore[import-untyped]
+from authlib.oauth2 import OAuth2Client  # type: ignore[import-untyped]
 from httpx2 import URL, HTTPError, InvalidURL
 
 from channels.egress import EgressClient, EgressRefused, EgressTransport
@@ -80,8 +81,8 @@ async def keys(guard: EgressTransport, provider: Provider) -> dict[str, Any]:
 
 def authorization_url(provider: Provider, client: Client, state: str, nonce: str, verifier: str) -> str:
     """Where to send the browser. Of the verifier it holds the challenge (RFC 7636, S256)."""
-    asking = AsyncOAuth2Client(
-        client.id, redirect_uri=client.redirect_uri, scope=SCOPE, code_challenge_method="S256"
+    asking = OAuth2Client(
+        None, client.id, redirect_uri=client.redirect_uri, scope=SCOPE, code_challenge_method="S256"
     )
     url, _ = asking.create_authorization_url(
         provider.authorization_endpoint, state=state, nonce=nonce, code_verifier=verifier

@@ -41,13 +41,16 @@ async def get(db: AsyncSession, issuer_id: UUID) -> Issuer:
 # As the engine: what hangs on an issuer stands among the accounts.
 
 
-async def anywhere(db: AsyncSession, issuer_id: UUID) -> Issuer:
-    """The issuer, of whatever workspace that is not deleted. Raises `NotFound`."""
+async def anywhere(db: AsyncSession, issuer_id: UUID, *, lock: bool = False) -> Issuer:
+    """The issuer, of whatever workspace that is not deleted; locked so that it stays as it is.
+
+    Raises `NotFound`.
+    """
     there = Workspace.id == Issuer.workspace_id
     asked = (
         select(Issuer).join(Workspace, there).where(Issuer.id == issuer_id, Workspace.deleted_at.is_(None))
     )
-    issuer = await db.scalar(asked)
+    issuer = await db.scalar(asked.with_for_update(read=True, of=Issuer) if lock else asked)
     if issuer is None:
         raise _none(issuer_id)
     return issuer

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import pytest
 from httpx2 import ConnectError, TimeoutException
 
-from channels.egress import EgressClient, EgressRefused, EgressTransport, Resolve, is_public, networks_of
+from channels.egress import EgressClient, EgressRefused, EgressTransport, Resolve
+from domain.networks import is_public, networks_of
 from tests.channels.smtp_support import certified, trusting
 
 HERE = networks_of("127.0.0.0/8")
