@@ -218,7 +218,8 @@ class IssuerLab(HttpServer):
 
     def id_token(self, grant: Grant, fault: Fault | None) -> str:
         claims = self.claims(grant, fault)
-        key, other = self.keys[0], RSAKey.generate_key(2048) if fault is Fault.OTHER_KEY else None
+        key = self.keys[0]
+        other = RSAKey.generate_key(2048) if fault is Fault.OTHER_KEY else None
         header = {"alg": self.algorithm, "kid": key.kid}
         match fault:
             case Fault.ALG_NONE:
