@@ -74,12 +74,9 @@ async def issuer() -> AsyncIterator[IssuerLab]:
 @pytest.fixture
 def anybody(nobody: AsyncClient, issuer: IssuerLab) -> AsyncClient:
     """As `nobody`, of an API that takes the issuer next door for Google."""
-    client = {
-        "google_issuer": issuer.url,
-        "google_client_id": "campanile",
-        "google_client_secret": "lab-secret",
-    }
-    the_app().state.stack.settings = SETTINGS.model_copy(update=client)
+    client = {"google_client_id": "campanile", "google_client_secret": "lab-secret"}
+    settings = SETTINGS.model_copy(update={"google_issuer": issuer.url, **client})
+    the_app().state.stack.settings = settings
     return nobody
 
 
