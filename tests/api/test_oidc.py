@@ -12,7 +12,7 @@ from lab.issuer import Fault, IssuerLab
 from models.accounts import ExternalIdentity, Session, SignIn, User
 from models.base import Sessions
 from tests.api.browser import Browser, ada, an_issuer, query_of, start_of
-from tests.api.conftest import Clocked
+from tests.api.conftest import Clocked, the_app
 from tests.api.people import PASSWORD, a_member, a_person, an_owner, mailed, signed_in
 from tests.api.support import V1, created, refusal
 
@@ -151,6 +151,38 @@ async def test_an_issuer_may_change_its_keys_between_two_sign_ins(
     for _ in range(3):
         assert (await Browser(anybody).come()).status_code == 200
         issuer.rotate()
+
+
+async def test_an_issuer_may_sign_by_an_elliptic_curve(anybody: AsyncClient, issuer: IssuerLab) -> None:
+    issuer.algorithm = "ES256"
+    issuer.rotate()
+
+    assert (await Browser(anybody).come()).status_code == 200
+
+
+async def test_outside_development_the_cookie_goes_by_tls_and_no_other_host_can_set_it(
+    anybody: AsyncClient,
+) -> None:
+    stack = the_app().state.stack
+    stack.settings = stack.settings.model_copy(update={"environment": "production"})
+
+    cookie = (await anybody.get(f"{V1}/auth/google/start")).headers["set-cookie"]
+
+    assert cookie.startswith("__Host-campanile_sign_in=")
+    assert {"Secure", "HttpOnly", "Path=/"} <= set(cookie.split("; "))
+
+
+async def test_where_only_invited_people_register_google_lets_nobody_else_in(
+    anybody: AsyncClient, issuer: IssuerLab, sessions: Sessions
+) -> None:
+    owner = await an_owner(anybody, sessions, "owner@example.com")
+    stack = the_app().state.stack
+    stack.settings = stack.settings.model_copy(update={"registration": "invited"})
+    issuer.user = ada()
+
+    assert "invited" in refusal(await Browser(anybody).come(), 403)["detail"]
+    await created(await owner.post("/invitations", {"email": ADA, "role": "viewer"}))
+    assert (await Browser(anybody).come()).status_code == 200
 
 
 async def test_without_a_client_at_google_there_is_no_sign_in_with_it(nobody: AsyncClient) -> None:
