@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.networks import networks_of
 from domain.secrets import Sealer
 
 ROOT = Path(__file__).resolve().parent
@@ -87,6 +88,17 @@ class Settings(BaseSettings):
     accounts_email: str = Field(
         default="accounts@campanile.example", description="From whom the mails about accounts are"
     )
+    google_client_id: str = Field(
+        default="", description="Our client at Google, for sign-in with Google; empty: there is none"
+    )
+    google_client_secret: str = Field(default="", description="The secret of that client")
+    google_issuer: str = Field(
+        default="https://accounts.google.com", description="Google's address as an OpenID Connect issuer"
+    )
+    egress_networks: str = Field(
+        default="",
+        description="Networks that are called, beside the public ones, where people give an address: CIDRs",
+    )
     requests_a_minute: PositiveInt = Field(
         default=6000, description="Requests that one key or session may make"
     )
@@ -133,6 +145,16 @@ class Settings(BaseSettings):
             Sealer.of(self.encryption_keys)
         except ValueError as error:
             raise ValueError(f"ENCRYPTION_KEYS can't be used: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def networks_can_be_read(self) -> Self:
+        try:
+            networks_of(self.egress_networks)
+        except ValueError as error:
+            raise ValueError(
+                f"EGRESS_NETWORKS can't be used: {error}; write it like 10.1.0.0/16, fd00::/8"
+            ) from None
         return self
 
     @model_validator(mode="after")

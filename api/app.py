@@ -19,9 +19,11 @@ from api.routes import (
     flows,
     health,
     imports,
+    issuers,
     keys,
     members,
     messages,
+    oidc,
     previews,
     profiles,
     second_factor,
@@ -41,6 +43,7 @@ from settings import Settings, read_settings
 PREFIX = "/api/v1"
 FEATURES = (
     auth,
+    oidc,
     users,
     second_factor,
     whoami,
@@ -48,6 +51,7 @@ FEATURES = (
     workspace,
     members,
     keys,
+    issuers,
     audit,
     segments,
     templates,

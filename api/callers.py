@@ -18,7 +18,7 @@ from domain.access import Access
 from domain.errors import Invalid, NotFound
 from domain.roles import MAY, PUBLIC, KeyKind, Permission, Role
 from models.queries import callers
-from models.queries.callers import KeyFound, Visitor
+from models.queries.callers import KeyFound, Place, Visitor
 
 HEADER = "X-Workspace-Id"
 _USED_EVERY = 60.0  # Seconds between two notes of a key's last use.
@@ -42,6 +42,7 @@ class Caller:
     permissions: frozenset[Permission]
     role: Role | None = None
     session_id: UUID | None = None
+    limited_to: UUID | None = None  # The workspace whose issuer vouched for them: nothing else is theirs.
     key_kind: KeyKind | None = None
     origins: tuple[str, ...] = ()  # Of the pages that may use a public key.
 
@@ -156,7 +157,7 @@ async def _of_session(opened: Stack, access: Access, named: UUID | None) -> Call
     if named and not found.places:
         raise NotFound(f"There is no workspace {named}, or you are no member of it.")
     place = found.places[0] if len(found.places) == 1 else None
-    role = Role(place.role) if place else None
+    role = _role(found, place) if place else None
     return Caller(
         "user",
         found.user_id,
@@ -165,7 +166,14 @@ async def _of_session(opened: Stack, access: Access, named: UUID | None) -> Call
         MAY[role] if role else frozenset(),
         role=role,
         session_id=access.session_id,
+        limited_to=found.limited_to,
     )
+
+
+def _role(found: Visitor, place: Place) -> Role:
+    """An admin may set up issuers, which say who somebody is: nobody comes as an owner by one."""
+    role = Role(place.role)
+    return Role.ADMIN if found.limited_to and role is Role.OWNER else role
 
 
 Asker = Annotated[Caller, Depends(caller)]
@@ -183,10 +191,26 @@ def workspace(asker: Asker) -> UUID:
 WorkspaceId = Annotated[UUID, Depends(workspace)]
 
 
-def person(asker: Asker) -> Caller:
-    """Raises `Forbidden` for a key."""
+def somebody(asker: Asker) -> Caller:
+    """A person, however they signed in. Raises `Forbidden` for a key."""
     if asker.kind != "user":
         raise Forbidden("This is about a person, and a key is none: sign in by POST /api/v1/auth/login.")
+    return asker
+
+
+Somebody = Annotated[Caller, Depends(somebody)]
+
+
+def person(asker: Somebody) -> Caller:
+    """A person whose account is their own: who came by a workspace's issuer has that workspace alone.
+
+    Raises `Forbidden` for everybody else.
+    """
+    if asker.limited_to is not None:
+        raise Forbidden(
+            "You came by the issuer of one workspace, which is not in charge of your account: sign in by "
+            "POST /api/v1/auth/login."
+        )
     return asker
 
 

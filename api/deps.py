@@ -18,10 +18,13 @@ from domain.errors import Invalid
 from models.base import Sessions
 from models.queries import audit
 
+# A route's `openapi_extra`: others send browsers there, with whatever they add.
+ANY_PARAMETER = {"x-any-parameter": True}
+
 
 def known_parameters(request: Request) -> None:
     """Refuses what the route does not ask for in the query, so that no typing error goes unseen."""
-    if not request.query_params:
+    if not request.query_params or (request.scope["route"].openapi_extra or {}).get("x-any-parameter"):
         return
     fields = get_flat_params(request.scope["route"].dependant)
     asked = {field.alias for field in fields if isinstance(field.field_info, params.Query)}

@@ -11,8 +11,10 @@ from temporalio.client import Client
 from api.errors import Unavailable
 from api.leases import Leases
 from api.memory import Memory
+from channels.egress import EgressTransport
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
+from domain.networks import networks_of
 from domain.secrets import Sealer
 from models.base import Sessions
 from models.queries.callers import KeyFound, Visitor
@@ -61,6 +63,9 @@ class Stack:
         minute = timedelta(minutes=1)
         self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
+        self.egress = EgressTransport(
+            networks_of(self.settings.egress_networks), plain=self.settings.environment == "development"
+        )
 
 
 def stack(request: Request) -> Stack:

@@ -189,6 +189,7 @@ class Stack:
             "API_URL": api,
             "PUBLIC_URL": api if public == Settings.model_fields["public_url"].default else public,
             "SMTP_URL": f"smtp://127.0.0.1:{self.addresses.pop('SMTP_PORT')}",
+            "EGRESS_NETWORKS": settings.egress_networks or "127.0.0.0/8",  # The lab's.
             "MAILBOX_URL": f"http://127.0.0.1:{self.addresses.pop('MAILBOX_PORT')}",
         }
 

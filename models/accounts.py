@@ -43,6 +43,7 @@ class Session(Base):
 
     id: Mapped[Id]
     user_id: Mapped[UUID] = mapped_column(of_user())
+    workspace_id: Mapped[UUID | None]  # Whose issuer vouched for them: it opens nothing else. None: all.
     user_agent: Mapped[str]
     created_at: Mapped[datetime]
     used_at: Mapped[datetime]
@@ -90,7 +91,11 @@ class RecoveryCode(Base):
 
 
 class ExternalIdentity(Base):
-    """Who somebody is at an OpenID Connect issuer."""
+    """Who somebody is at an OpenID Connect issuer.
+
+    Google is named by its URL. A workspace's issuer is named by its URL, a space, and its id here, so that
+    what one workspace believes of an issuer means nothing to another.
+    """
 
     __tablename__ = "external_identities"
     __table_args__ = (Index("ix_external_identities_user", "user_id"),)

@@ -96,7 +96,7 @@ class Issuer(Base):
     """An OpenID Connect issuer by which members of the workspace may sign in."""
 
     __tablename__ = "issuers"
-    __table_args__ = (of_workspace(),)
+    __table_args__ = (of_workspace(), Index("ix_issuers_id", "id"))
 
     workspace_id: Mapped[Tenant]
     id: Mapped[Id]
@@ -106,6 +106,11 @@ class Issuer(Base):
     client_secret: Mapped[str]  # Sealed for `issuer:<id>`.
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    @property
+    def identities(self) -> str:
+        """How `models.accounts.ExternalIdentity` names it."""
+        return f"{self.issuer} {self.id}"
 
 
 class IdempotencyKey(Base):

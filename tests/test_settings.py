@@ -60,3 +60,10 @@ def test_an_address_that_can_not_be_read_is_named_without_its_password(
         read_settings()
 
     assert "secret" not in str(refusal.value)
+
+
+def test_networks_that_can_not_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EGRESS_NETWORKS", "10.0.0.0/8, the office")
+
+    with pytest.raises(SettingsError, match="EGRESS_NETWORKS can't be used: 'the office'"):
+        read_settings()

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, status
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.callers import Person, actor
+from api.callers import Somebody, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
 from api.manners import Mannered
 from api.shapes import In, Out, example
@@ -175,7 +175,7 @@ async def refresh(body: RefreshIn, opened: Opened) -> Tokens:
 
 
 @router.post("/logout", status_code=status.HTTP_204_NO_CONTENT)
-async def logout(opened: Opened, asker: Person) -> None:
+async def logout(opened: Opened, asker: Somebody) -> None:
     """End the session that asks."""
     assert asker.session_id is not None, "A person has one."
     async with opened.sessions.accounts() as db:

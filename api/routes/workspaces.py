@@ -65,7 +65,7 @@ async def list_workspaces(opened: Opened, asker: Asker) -> Page[WorkspaceOfMine]
             own = shown(await workspaces.get(db, asker.workspace_id))
         return Page(items=[WorkspaceOfMine(**vars(own), role=None)], next_cursor=None)
     async with opened.sessions.accounts() as db:
-        found = await members.workspaces_of(db, asker.id)
+        found = await members.workspaces_of(db, asker.id, asker.limited_to)
     return Page(
         items=[WorkspaceOfMine(**vars(shown(workspace)), role=role) for workspace, role in found],
         next_cursor=None,

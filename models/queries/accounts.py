@@ -109,10 +109,13 @@ async def redeem(db: AsyncSession, token: str, purposes: Sequence[Purpose], now:
 # Sessions.
 
 
-async def open_session(db: AsyncSession, user_id: UUID, user_agent: str, now: datetime) -> tuple[UUID, str]:
-    """A new session: its id and its first refresh token."""
+async def open_session(
+    db: AsyncSession, user_id: UUID, user_agent: str, now: datetime, limited_to: UUID | None = None
+) -> tuple[UUID, str]:
+    """A new session: its id and its first refresh token. `limited_to` is the only workspace it can enter."""
     session = Session(
         user_id=user_id,
+        workspace_id=limited_to,
         user_agent=user_agent[:200],
         created_at=now,
         used_at=now,

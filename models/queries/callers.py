@@ -36,6 +36,7 @@ class Visitor(NamedTuple):
     email: str
     name: str
     places: list[Place]  # The one that was asked for; two at most when none was.
+    limited_to: UUID | None  # The workspace whose issuer vouched for them, the only one that they can enter.
 
 
 _KEY = text(
@@ -62,13 +63,14 @@ async def key_was_used(db: Db, found: KeyFound, now: datetime) -> None:
 
 _SESSION = text(
     """
-    select s.user_id, u.email, u.name, p.workspace_id, p.role
+    select s.user_id, u.email, u.name, p.workspace_id, p.role, s.workspace_id as limited_to
     from sessions s join users u on u.id = s.user_id
     left join lateral (
         select m.workspace_id, m.role
         from memberships m join workspaces w on w.id = m.workspace_id and w.deleted_at is null
         where m.user_id = s.user_id
             and (cast(:workspace as uuid) is null or m.workspace_id = cast(:workspace as uuid))
+            and (s.workspace_id is null or m.workspace_id = s.workspace_id)
         limit 2
     ) p on true
     where s.id = :session and s.ended_at is null and s.expires_at > :now
@@ -82,5 +84,5 @@ async def session(db: Db, session_id: UUID, workspace_id: UUID | None, now: date
     if not rows:
         return None
     places = [Place(row[3], row[4]) for row in rows if row[3] is not None]
-    user_id, email, name, *_ = rows[0]
-    return Visitor(user_id, email, name, places)
+    user_id, email, name, *_, limited_to = rows[0]
+    return Visitor(user_id, email, name, places, limited_to)

@@ -42,14 +42,18 @@ async def page(db: AsyncSession, workspace_id: UUID, after: UUID | None, limit: 
     return [Member(*row) for row in await db.execute(_MEMBERS, values)]
 
 
-async def workspaces_of(db: AsyncSession, user_id: UUID) -> Sequence[tuple[Workspace, Role]]:
-    """As the engine: where somebody is a member, the oldest first."""
+async def workspaces_of(
+    db: AsyncSession, user_id: UUID, limited_to: UUID | None = None
+) -> Sequence[tuple[Workspace, Role]]:
+    """As the engine: where somebody is a member, the oldest first; of those, `limited_to` alone if given."""
     asked = (
         select(Workspace, Membership.role)
         .join(Membership, Membership.workspace_id == Workspace.id)
         .where(Membership.user_id == user_id, Workspace.deleted_at.is_(None))
         .order_by(Membership.created_at, Workspace.id)
     )
+    if limited_to is not None:
+        asked = asked.where(Workspace.id == limited_to)
     return [(workspace, Role(role)) for workspace, role in await db.execute(asked)]
 
 

@@ -13,12 +13,13 @@ from temporalio.client import Client
 from api.app import build
 from api.front import Front
 from api.stack import Stack, TemporalLink
+from lab.issuer import IssuerLab
 from models.base import Sessions
 from settings import Settings
 from tests.api.support import KEY
 from tests.support import GivenClock
 
-SETTINGS = Settings(public_url="https://mail.records.example")
+SETTINGS = Settings(public_url="https://mail.records.example", egress_networks="127.0.0.0/8")
 
 
 @pytest.fixture
@@ -61,6 +62,22 @@ async def nobody(sessions: Sessions, clocked: Clocked) -> AsyncIterator[AsyncCli
         the_app().state.stack.clock = clocked.clock
         del client.headers["Authorization"]
         yield client
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[IssuerLab]:
+    """An OpenID Connect issuer next door."""
+    async with IssuerLab() as lab:
+        yield lab
+
+
+@pytest.fixture
+def anybody(nobody: AsyncClient, issuer: IssuerLab) -> AsyncClient:
+    """As `nobody`, of an API that takes the issuer next door for Google."""
+    client = {"google_client_id": "campanile", "google_client_secret": "lab-secret"}
+    settings = SETTINGS.model_copy(update={"google_issuer": issuer.url, **client})
+    the_app().state.stack.settings = settings
+    return nobody
 
 
 def served(sessions: Sessions, link: TemporalLink) -> AsyncClient:

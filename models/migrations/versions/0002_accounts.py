@@ -133,6 +133,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["workspace_id"], ["workspaces.id"], name=op.f("fk_issuers_workspace_id")),
         sa.PrimaryKeyConstraint("workspace_id", "id", name=op.f("pk_issuers")),
     )
+    op.create_index("ix_issuers_id", "issuers", ["id"], unique=False)
     op.create_table(
         "keys",
         sa.Column("workspace_id", sa.UUID(), nullable=False),
@@ -187,6 +188,7 @@ def upgrade() -> None:
         "sessions",
         sa.Column("id", sa.UUID(), server_default=sa.text("uuidv7()"), nullable=False),
         sa.Column("user_id", sa.UUID(), nullable=False),
+        sa.Column("workspace_id", sa.UUID(), nullable=True),
         sa.Column("user_agent", sa.Text(), nullable=False),
         sa.Column("created_at", postgresql.TIMESTAMP(timezone=True), nullable=False),
         sa.Column("used_at", postgresql.TIMESTAMP(timezone=True), nullable=False),

@@ -1,0 +1,156 @@
+"""Egress: the one way to an address that somebody gave us.
+
+A name is resolved once, every address it has must be public (or lie in an allowed network), and the
+connection goes to exactly what was looked at: a name that answers otherwise a moment later gains nothing. No
+redirect is followed, an answer is short and soon, and the environment's proxies are not asked.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from ipaddress import ip_address
+from typing import Any
+
+from httpx2 import (
+    URL,
+    AsyncBaseTransport,
+    AsyncByteStream,
+    AsyncClient,
+    AsyncHTTPTransport,
+    ByteStream,
+    ConnectError,
+    ConnectTimeout,
+    InvalidURL,
+    ReadTimeout,
+    Request,
+    Response,
+    create_ssl_context,
+)
+
+from domain.networks import Address, Network, is_public
+
+SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
+LARGEST_ANSWER = 1_000_000  # Bytes of a body.
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # From a host and a port to its addresses.
+
+
+class EgressRefused(Exception):
+    """We don't go there, or don't take what came back. `message` is a sentence without internal addresses."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+async def look_up(host: str, port: int) -> list[str]:
+    """The addresses of a host by the system's resolver, which also reads 0x7f.1 and 017700000001."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return create_ssl_context(trust_env=False)
+
+
+class EgressTransport(AsyncBaseTransport):
+    """Each request has a connection of its own, so that none meets what another host's certificate opened.
+
+    Raises `EgressRefused`; what httpx2 raises when a host can't be reached or doesn't answer in time.
+    """
+
+    def __init__(
+        self,
+        allowed: Sequence[Network] = (),
+        *,
+        plain: bool = False,
+        resolve: Resolve = look_up,
+        tls: ssl.SSLContext | None = None,
+        seconds: float = SECONDS,
+        largest: int = LARGEST_ANSWER,
+    ) -> None:
+        """`allowed` are networks beside the public ones; `plain` lets http:// through beside https://."""
+        self._allowed, self._plain = allowed, plain
+        self._resolve, self._tls = resolve, tls
+        self._seconds, self._largest = seconds, largest
+
+    def speaks(self, scheme: str) -> bool:
+        return scheme == "https" or (self._plain and scheme == "http")
+
+    async def handle_async_request(self, request: Request) -> Response:
+        if not self.speaks(request.url.scheme):
+            raise EgressRefused("Only addresses that begin with https:// are called.")
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._ask(request)
+        except TimeoutError:
+            raise ReadTimeout(f"{request.url.host} did not answer in {self._seconds:g} s.") from None
+
+    async def _ask(self, request: Request) -> Response:
+        host = request.url.raw_host.decode("ascii")
+        request.headers["Accept-Encoding"] = (
+            "identity"  # What unpacks to more than it weighs is not asked for.
+        )
+        addresses = await self._addresses(host, request.url.port or 443)
+        for address in addresses[:-1]:
+            try:
+                return await self._ask_at(address, host, request)
+            except (ConnectError, ConnectTimeout):
+                continue
+        return await self._ask_at(addresses[-1], host, request)
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        try:
+            found = [ip_address(each.partition("%")[0]) for each in await self._resolve(host, port)]
+        except (OSError, UnicodeError):
+            found = []
+        if not found:
+            raise ConnectError(f"There is no host {host}.")
+        if not all(self._may_go_to(address) for address in found):
+            raise EgressRefused(f"{host} is not on the public Internet, so it is not called.")
+        return found
+
+    def _may_go_to(self, address: Address) -> bool:
+        return is_public(address) or any(address in network for network in self._allowed)
+
+    async def _ask_at(self, address: Address, host: str, request: Request) -> Response:
+        """The request keeps its Host header; TLS asks for a certificate of the name, not of the address."""
+        there = Request(
+            request.method,
+            request.url.copy_with(host=str(address)),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": host},
+        )
+        async with AsyncHTTPTransport(verify=self._tls or _trusted(), trust_env=False) as transport:
+            answer = await transport.handle_async_request(there)
+            if answer.headers.get("content-encoding", "identity") != "identity":
+                raise EgressRefused(f"{host} answered in an encoding that was not asked for.")
+            assert isinstance(answer.stream, AsyncByteStream)
+            body = await self._body(host, answer.stream)
+        return Response(answer.status_code, headers=answer.headers, stream=ByteStream(body))
+
+    async def _body(self, host: str, stream: AsyncByteStream) -> bytes:
+        body = bytearray()
+        async for piece in stream:
+            body += piece
+            if len(body) > self._largest:
+                raise EgressRefused(f"{host} answered with more than {self._largest:,} bytes.")
+        return bytes(body)
+
+
+class EgressClient(AsyncClient):
+    """A client whose every request goes through a guard."""
+
+    def __init__(self, guard: EgressTransport) -> None:
+        super().__init__(transport=guard, trust_env=False, follow_redirects=False)
+
+    def build_request(self, method: str, url: URL | str, **values: Any) -> Request:
+        """Raises `EgressRefused` for what is no URL, such as http://0177.0.0.1."""
+        try:
+            return super().build_request(method, url, **values)
+        except InvalidURL:
+            raise EgressRefused("This is no URL.") from None
