@@ -1,6 +1,7 @@
 """How much one may ask: requests by each key and session, and attempts to guess by anybody."""
 
 from datetime import timedelta
+from hashlib import sha256
 from uuid import UUID
 
 from fastapi import Request
@@ -32,6 +33,24 @@ async def count(opened: Stack, request: Request, who: UUID) -> None:
             f"wait for {standing.seconds} seconds.",
             standing.seconds,
         )
+
+
+QUARTER = timedelta(minutes=15)
+# In a quarter of an hour: at one address from one place, at it from everywhere, and from one place at all.
+HERE, AT_ALL, FROM_HERE = 10, 30, 100
+
+
+async def guess(opened: Stack, request: Request, what: str, address: str = "") -> None:
+    """Count an attempt at something that could be guessed, or that sends mail: known or unknown, alike.
+
+    Raises `TooMany`.
+    """
+    place = request.client.host if request.client else "nowhere"
+    counts = [(f"{place}", FROM_HERE)]
+    if address:
+        counts += [(f"{place} {address}", HERE), (address, AT_ALL)]
+    for about, limit in counts:
+        await strictly(opened, f"{what}:{sha256(about.encode()).hexdigest()[:32]}", limit, QUARTER)
 
 
 async def strictly(opened: Stack, name: str, limit: int, period: timedelta) -> None:

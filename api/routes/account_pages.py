@@ -3,7 +3,7 @@
 from html import escape
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
 from api.routes.auth import confirm, set_password
@@ -56,10 +56,10 @@ async def ask_for_password(token: str = "") -> HTMLResponse:
 
 @router.post("/reset")
 async def reset(
-    opened: Opened, token: Token, password: Annotated[str, Form(max_length=1000)]
+    request: Request, opened: Opened, token: Token, password: Annotated[str, Form(max_length=1000)]
 ) -> HTMLResponse:
     try:
-        await set_password(opened, token, password)
+        await set_password(opened, request, token, password)
     except CampanileError as error:
         return _refused("Not set", error)
     return _page("Done", "<p>Your new password is set, and all sessions were ended: sign in with it.</p>")

@@ -5,13 +5,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, status
+from fastapi import APIRouter, Header, Request, status
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Somebody, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
+from api.limits import guess
 from api.manners import Mannered
+from api.once import SHOWN_ONCE
 from api.shapes import In, Out, example
 from api.stack import Opened, Stack
 from domain import passwords, second_factor
@@ -111,9 +113,10 @@ _ON_ITS_WAY = Told(detail="If this address can be used, a mail is on its way to 
 
 
 @router.post("/register", status_code=status.HTTP_202_ACCEPTED)
-async def register(body: RegisterIn, opened: Opened) -> Told:
+async def register(body: RegisterIn, request: Request, opened: Opened) -> Told:
     """Make an account. A mail asks to confirm the address; whether it has an account shows in no answer."""
     refuse_a_weak(body.password, "/password", body.email, body.name)
+    await guess(opened, request, "register", body.email)
     hashed = await asyncio.to_thread(passwords.hash_of, body.password)
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
@@ -134,9 +137,10 @@ async def register(body: RegisterIn, opened: Opened) -> Told:
     return _ON_ITS_WAY
 
 
-@router.post("/login")
-async def login(body: LoginIn, opened: Opened, user_agent: Agent = "") -> Tokens:
+@router.post("/login", openapi_extra=SHOWN_ONCE)
+async def login(body: LoginIn, request: Request, opened: Opened, user_agent: Agent = "") -> Tokens:
     """Sign in. With the second factor on, the `code` belongs to it."""
+    await guess(opened, request, "sign in", body.email)
     async with opened.sessions.accounts() as db:
         user = await accounts.by_email(db, body.email)
     kept = user.password_hash if user else None
@@ -157,7 +161,7 @@ async def login(body: LoginIn, opened: Opened, user_agent: Agent = "") -> Tokens
     return tokens(opened, user.id, session_id, refresh_token)
 
 
-@router.post("/refresh")
+@router.post("/refresh", openapi_extra=SHOWN_ONCE)
 async def refresh(body: RefreshIn, opened: Opened) -> Tokens:
     """A new pair of tokens for a refresh token. One that was used before ends its whole session."""
     now = opened.clock.now()
@@ -190,8 +194,9 @@ async def verify_email(body: TokenIn, opened: Opened) -> None:
 
 
 @router.post("/forgot-password", status_code=status.HTTP_202_ACCEPTED)
-async def forgot_password(body: EmailIn, opened: Opened) -> Told:
+async def forgot_password(body: EmailIn, request: Request, opened: Opened) -> Told:
     """Ask for a mail by which a new password can be set."""
+    await guess(opened, request, "reset", body.email)
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
         if user := await accounts.by_email(db, body.email):
@@ -203,9 +208,9 @@ async def forgot_password(body: EmailIn, opened: Opened) -> Told:
 
 
 @router.post("/reset-password", status_code=status.HTTP_204_NO_CONTENT)
-async def reset_password(body: ResetIn, opened: Opened) -> None:
+async def reset_password(body: ResetIn, request: Request, opened: Opened) -> None:
     """Set a new password by the mailed token. All sessions end."""
-    await set_password(opened, body.token, body.password)
+    await set_password(opened, request, body.token, body.password)
 
 
 # What the pages that mails lead to need, too.
@@ -232,9 +237,10 @@ async def confirm(opened: Stack, token: str) -> None:
     opened.visitors.forget()
 
 
-async def set_password(opened: Stack, token: str, password: str) -> None:
+async def set_password(opened: Stack, request: Request, token: str, password: str) -> None:
     """Raises `Invalid` with the field at fault; the token stays good then."""
     refuse_a_weak(password, "/password")
+    await guess(opened, request, "set password")
     hashed = await asyncio.to_thread(passwords.hash_of, password)
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:

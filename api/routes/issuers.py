@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
+from api.manners import Mannered
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.sign_ins import callback_of
 from api.stack import Opened, Stack
@@ -20,7 +21,7 @@ from domain.roles import Permission
 from models.members import Issuer
 from models.queries import issuers, sign_ins
 
-router = APIRouter(prefix="/issuers", tags=["issuers"])
+router = APIRouter(prefix="/issuers", tags=["issuers"], route_class=Mannered)
 
 Url = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 ClientId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]

@@ -9,11 +9,13 @@ import secrets
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Cookie, Query, Response, status
+from fastapi import APIRouter, Cookie, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from api.deps import ANY_PARAMETER
 from api.errors import Forbidden, Unauthorized, Unavailable
+from api.limits import guess
+from api.manners import Mannered
 from api.routes.auth import Agent, Tokens, tokens
 from api.sign_ins import Source, google, owner_of, workspaces
 from api.stack import Opened, Stack
@@ -25,7 +27,7 @@ from models.accounts import SignIn
 from models.queries import accounts, issuers, sign_ins
 from models.queries.sign_ins import Secrets
 
-router = APIRouter(prefix="/auth", tags=["auth"])
+router = APIRouter(prefix="/auth", tags=["auth"], route_class=Mannered)
 
 COOKIE = "campanile_sign_in"
 HOST_COOKIE = f"__Host-{COOKIE}"  # Which no other host of the domain can set; it needs TLS.
@@ -41,16 +43,18 @@ _ERROR = re.compile(r"[a-z_]{1,40}")
 
 
 @router.get("/google/start", status_code=302, response_class=RedirectResponse, responses=_SENT_ON)
-async def start_with_google(opened: Opened) -> RedirectResponse:
+async def start_with_google(request: Request, opened: Opened) -> RedirectResponse:
     """Send a browser here to sign in with Google."""
+    await guess(opened, request, "sign in by an issuer")
     return await _start(opened, google(opened))
 
 
 @router.get(
     "/issuers/{issuer_id}/start", status_code=302, response_class=RedirectResponse, responses=_SENT_ON
 )
-async def start_with_issuer(issuer_id: UUID, opened: Opened) -> RedirectResponse:
+async def start_with_issuer(issuer_id: UUID, request: Request, opened: Opened) -> RedirectResponse:
     """Send a browser here to sign in by a workspace's issuer, as a member of that workspace."""
+    await guess(opened, request, "sign in by an issuer")
     return await _start(opened, await workspaces(opened, issuer_id))
 
 

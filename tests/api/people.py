@@ -2,12 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
 
+from api.routes.auth import tokens
+from api.stack import Stack
+from domain import passwords
 from models.base import Sessions
+from models.queries import accounts
 from tests.api.support import V1, created
 
 PASSWORD = "a bell that rings at noon"
@@ -64,8 +69,27 @@ async def signed_in(api: AsyncClient, email: str, **more: Any) -> Person:
 
 
 async def a_person(api: AsyncClient, sessions: Sessions, email: str = "ada@example.com") -> Person:
-    await registered(api, sessions, email)
-    return await signed_in(api, email)
+    """Somebody with an account and a session, made as the API would, but for a hash that is made once."""
+    stack = stack_of(api)
+    now = stack.clock.now()
+    async with sessions.accounts() as db:
+        user = await accounts.create(db, email, "Ada", hash_of_password(), now)
+        assert user is not None, f"{email} has an account already"
+        session_id, refresh_token = await accounts.open_session(db, user.id, "tests", now)
+    return Person(api, email, vars(tokens(stack, user.id, session_id, refresh_token)))
+
+
+@cache
+def hash_of_password() -> str:
+    return passwords.hash_of(PASSWORD)
+
+
+def stack_of(api: AsyncClient) -> Stack:
+    """What the API of this client works with."""
+    front = getattr(api._transport, "app")  # noqa: B009 - the transport's type has no app.
+    found = front._app.state.stack
+    assert isinstance(found, Stack)
+    return found
 
 
 async def an_owner(api: AsyncClient, sessions: Sessions, email: str = "ada@example.com") -> Person:

@@ -17,7 +17,8 @@ EMAIL = "ada@example.com"
 
 
 async def test_somebody_registers_confirms_and_signs_in(nobody: AsyncClient, sessions: Sessions) -> None:
-    person = await a_person(nobody, sessions)
+    await registered(nobody, sessions, EMAIL)
+    person = await signed_in(nobody, EMAIL)
 
     me = (await person.get("/users/me")).json()
     assert (me["email"], me["has_password"], me["second_factor"]) == (EMAIL, True, False)
@@ -280,3 +281,19 @@ async def second_factor(person: Person, clocked: Clocked) -> tuple[list[str], py
     code = totp.at(clocked.clock.now())
     kept = await created(await person.post("/users/me/second-factor/confirm", {"code": code}))
     return kept["recovery_codes"], totp
+
+
+async def test_guessing_is_slowed_down_alike_whether_the_address_is_known(
+    nobody: AsyncClient, sessions: Sessions, clocked: Clocked
+) -> None:
+    await a_person(nobody, sessions)
+    for email in (EMAIL, "none@example.com"):
+        wrong = {"email": email, "password": "another password"}
+        for _ in range(10):
+            refusal(await nobody.post(f"{V1}/auth/login", json=wrong), 401)
+        late = await nobody.post(f"{V1}/auth/login", json={"email": email, "password": PASSWORD})
+        assert refusal(late, 429)["detail"].startswith("Too many attempts")
+        assert int(late.headers["retry-after"]) > 0
+
+    clocked.clock.move(timedelta(minutes=15))
+    assert (await signed_in(nobody, EMAIL)).tokens
