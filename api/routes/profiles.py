@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from api.callers import needs
-from api.deps import Db
+from api.deps import Db, Pages
 from api.manners import Mannered
-from api.shapes import Out, Page, example
+from api.shapes import Out, Page, example, page_of
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
 from domain.roles import Permission
@@ -51,9 +51,16 @@ class ProfileOut(Out):
 
 @router.get("", dependencies=[needs(Permission.PROFILES_READ)])
 async def find_profiles(
-    db: Db, email: Annotated[str, Query(min_length=3, max_length=320)]
+    db: Db,
+    pages: Pages,
+    email: Annotated[
+        str | None, Query(min_length=3, max_length=320, description="Only the profile with this email.")
+    ] = None,
 ) -> Page[ProfileOut]:
-    """The profile with this email: one, or none."""
+    """Profiles, the newest first; or the one with an email, if there is one."""
+    if email is None:
+        found = await profiles_found.page(db, pages.after, pages.limit)
+        return page_of([shown(each) for each in found], [each.profile.id for each in found], pages.limit)
     try:
         return Page(items=[shown(await profiles_found.find(db, email))], next_cursor=None)
     except NotFound:

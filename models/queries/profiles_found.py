@@ -11,6 +11,7 @@ from domain.addresses import normal_address
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
 from models.profiles import Consent, Identity, Profile
+from models.queries import rows
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,25 @@ async def find(db: AsyncSession, who: str) -> Person:
         ),
         {Purpose(row.purpose): ConsentState(row.state) for row in await db.scalars(consents)},
     )
+
+
+async def page(db: AsyncSession, after: UUID | None, limit: int) -> Sequence[Person]:
+    """Up to `limit` people, the newest first, beyond the profile `after`. Merged profiles are left out."""
+    found = await rows.page(db, Profile, after, limit, Profile.merged_into.is_(None))
+    here = [profile.id for profile in found]
+    identities: dict[UUID, list[Identity]] = {id_: [] for id_ in here}
+    asked = select(Identity).where(Identity.profile_id.in_(here))
+    for identity in await db.scalars(
+        asked.order_by(Identity.is_primary.desc(), Identity.kind, Identity.value)
+    ):
+        identities[identity.profile_id].append(identity)
+    consents: dict[UUID, dict[Purpose, ConsentState]] = {id_: {} for id_ in here}
+    present = select(Consent.profile_id, Consent.purpose, Consent.state)
+    for id_, purpose, state in await db.execute(
+        present.where(Consent.profile_id.in_(here), Consent.ended_at.is_(None))
+    ):
+        consents[id_][Purpose(purpose)] = ConsentState(state)
+    return [Person(profile, identities[profile.id], consents[profile.id]) for profile in found]
 
 
 async def ids(db: AsyncSession, who: Collection[str]) -> dict[str, UUID]:

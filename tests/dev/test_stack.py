@@ -119,7 +119,7 @@ async def test_what_crashes_is_started_again(stack: Running) -> None:
 async def test_a_stack_that_is_killed_leaves_no_orphans_and_starts_again_with_its_data(
     stack: Running,
 ) -> None:
-    headers = {"Authorization": "Bearer for-development-only"}
+    headers = {"Authorization": f"Bearer {stack.address['API_KEY']}"}
     segment = {"name": "Everybody", "rule": {"all": []}}
     url = f"{stack.address['API_URL']}/api/v1/segments"
     assert httpx2.post(url, json=segment, headers=headers, trust_env=False).status_code == 201
