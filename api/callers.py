@@ -179,7 +179,7 @@ def _role(found: Visitor, place: Place) -> Role:
 Asker = Annotated[Caller, Depends(caller)]
 
 
-def workspace(asker: Asker) -> UUID:
+def workspace_of(asker: Caller) -> UUID:
     """The workspace that the request is about."""
     if asker.workspace_id is None:
         raise Invalid(
@@ -188,10 +188,15 @@ def workspace(asker: Asker) -> UUID:
     return asker.workspace_id
 
 
+# Dependencies are coroutines, even where they wait for nothing: the framework runs others in threads.
+async def workspace(asker: Asker) -> UUID:
+    return workspace_of(asker)
+
+
 WorkspaceId = Annotated[UUID, Depends(workspace)]
 
 
-def somebody(asker: Asker) -> Caller:
+async def somebody(asker: Asker) -> Caller:
     """A person, however they signed in. Raises `Forbidden` for a key."""
     if asker.kind != "user":
         raise Forbidden("This is about a person, and a key is none: sign in by POST /api/v1/auth/login.")
@@ -201,7 +206,7 @@ def somebody(asker: Asker) -> Caller:
 Somebody = Annotated[Caller, Depends(somebody)]
 
 
-def person(asker: Somebody) -> Caller:
+async def person(asker: Somebody) -> Caller:
     """A person whose account is their own: who came by a workspace's issuer has that workspace alone.
 
     Raises `Forbidden` for everybody else.
@@ -231,7 +236,7 @@ def permitted(asker: Caller, permission: Permission) -> UUID:
     if permission not in asker.permissions:
         who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
         raise Forbidden(f"It takes the permission {permission}, which {who} does not have.")
-    return workspace(asker)
+    return workspace_of(asker)
 
 
 class _Needs:
@@ -240,7 +245,7 @@ class _Needs:
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    def __call__(self, asker: Asker, _: WorkspaceId) -> None:
+    async def __call__(self, asker: Asker, _: WorkspaceId) -> None:
         permitted(asker, self.permission)
 
 

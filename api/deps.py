@@ -2,13 +2,14 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends, Query, Request, params
 from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 
@@ -22,12 +23,11 @@ from models.queries import audit
 ANY_PARAMETER = {"x-any-parameter": True}
 
 
-def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request) -> None:
     """Refuses what the route does not ask for in the query, so that no typing error goes unseen."""
     if not request.query_params or (request.scope["route"].openapi_extra or {}).get("x-any-parameter"):
         return
-    fields = get_flat_params(request.scope["route"].dependant)
-    asked = {field.alias for field in fields if isinstance(field.field_info, params.Query)}
+    asked = _asked_for(request.scope["route"])
     for name in request.query_params:
         if name not in asked:
             raise Invalid(f"There is no parameter {name} here; take it out.", f"?{name}")
@@ -39,6 +39,18 @@ class Held:
 
     db: AsyncSession
     workspace_id: UUID
+
+
+def _asked_for(route: APIRoute) -> frozenset[str]:
+    """Remembered, since to gather them takes longer than most of a request."""
+    if (known := _QUERIES.get(route.endpoint)) is None:
+        fields = get_flat_params(route.dependant)
+        asked = (field.alias for field in fields if isinstance(field.field_info, params.Query))
+        known = _QUERIES[route.endpoint] = frozenset(asked)
+    return known
+
+
+_QUERIES: dict[Callable[..., Any], frozenset[str]] = {}
 
 
 async def database(
@@ -63,7 +75,7 @@ async def temporal_client(opened: Opened, _: WorkspaceId) -> Client:
 Temporal = Annotated[Client, Depends(temporal_client)]
 
 
-def sessions(opened: Opened, _: WorkspaceId) -> Sessions:
+async def sessions(opened: Opened, _: WorkspaceId) -> Sessions:
     return opened.sessions
 
 
@@ -96,7 +108,7 @@ class Paging:
     limit: int
 
 
-def paging(
+async def paging(
     cursor: Annotated[str | None, Query(description="The `next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="The most items to answer.")] = 50,
 ) -> Paging:

@@ -24,7 +24,7 @@ from api.callers import HEADER, Caller, recognise, workspace
 from api.deps import Held, database
 from api.errors import Unauthorized
 from api.etags import Handler
-from api.stack import Stack, stack
+from api.stack import Stack, stack_of
 from domain.errors import Conflict, Invalid
 from domain.workspaces import SYSTEM_WORKSPACE
 from models.queries import idempotency
@@ -51,7 +51,7 @@ def once(handler: Handler, route: APIRoute) -> Handler:
             return await handler(request)
         if not _KEY.fullmatch(key):
             raise Invalid("Send 1 to 255 visible ASCII characters, such as a UUID.", f"#{KEY}")
-        opened = stack(request)
+        opened = stack_of(request)
         asker = await _asker(request, opened)
         if asker is None or (of_workspace and asker.workspace_id is None):
             return await handler(request)  # It refuses by itself, or is open to everybody.

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.deps import cursor_of
@@ -37,6 +38,18 @@ class Page(BaseModel, Generic[Item]):
 def page_of(items: Sequence[Item], ids: Sequence[UUID], limit: int) -> Page[Item]:
     """The page of these items, whose rows have these ids. A full page may have something beyond it."""
     return Page[Item](items=list(items), next_cursor=cursor_of(ids[-1]) if len(ids) == limit else None)
+
+
+class JsonResponse(Response):
+    """Of JSON that is written already."""
+
+    media_type = "application/json"
+
+
+def json_page(items: Sequence[str], ids: Sequence[UUID], limit: int) -> JsonResponse:
+    """The same as `page_of`, of items that the database wrote as JSON."""
+    cursor = f'"{cursor_of(ids[-1])}"' if len(ids) == limit else "null"
+    return JsonResponse(f'{{"items":[{",".join(items)}],"next_cursor":{cursor}}}')
 
 
 def absent() -> Any:

@@ -68,10 +68,14 @@ class Stack:
         )
 
 
-def stack(request: Request) -> Stack:
+def stack_of(request: Request) -> Stack:
     found = request.app.state.stack
     assert isinstance(found, Stack)
     return found
+
+
+async def stack(request: Request) -> Stack:
+    return stack_of(request)
 
 
 Opened = Annotated[Stack, Depends(stack)]

@@ -6,6 +6,8 @@ They carry no roles: those are read when they are used, so that a change holds w
 import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from joserfc import jwt
@@ -30,6 +32,8 @@ class AccessTokens:
     """Signs and reads access tokens under a key of their own, derived from the installation's."""
 
     def __init__(self, signing_key: str) -> None:
+        # That a signature is good stays so; what changes is the time, which is looked at each time.
+        self._claims = lru_cache(10_000)(self._verified)
         derived = hmac.digest(signing_key.encode(), b"campanile access tokens", "sha256")
         self._key = OctKey.import_key(derived)
 
@@ -46,12 +50,25 @@ class AccessTokens:
 
     def read(self, token: str, now: datetime) -> Access | None:
         """Whom the token speaks for, or None when it is not ours, not for us, or not valid any more."""
+        claims = self._claims(token)
+        if claims is None or not claims.issued_at - 60 <= now.timestamp() < claims.ends_at:
+            return None
+        return claims.access
+
+    def _verified(self, token: str) -> "_Claims | None":
         try:
             claims = jwt.decode(token, self._key, algorithms=[_ALGORITHM]).claims
             if claims.get("iss") != _ISSUER or claims.get("aud") != _AUDIENCE:
                 return None
-            if not int(claims["iat"]) - 60 <= now.timestamp() < int(claims["exp"]):
-                return None
-            return Access(UUID(claims["sub"]), UUID(claims["sid"]))
+            access = Access(UUID(claims["sub"]), UUID(claims["sid"]))
+            return _Claims(access, int(claims["iat"]), int(claims["exp"]))
         except (JoseError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+class _Claims(NamedTuple):
+    """What a token says whose signature is ours; times in seconds of the epoch."""
+
+    access: Access
+    issued_at: int
+    ends_at: int

@@ -208,6 +208,12 @@ class Sessions:
         async with self._engine_batches.open(None) as db:
             yield db
 
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[Batch]:
+        """To read as the engine, each statement for itself."""
+        async with self._engine_batches.glance() as db:
+            yield db
+
     async def close(self) -> None:
         await self._ringer.close()
         await self._batches.close()

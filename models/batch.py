@@ -131,13 +131,22 @@ class Batches:
         finally:
             await self._pool.putconn(connection)
 
+    @asynccontextmanager
+    async def glance(self) -> AsyncIterator[Batch]:
+        """Statements that each are a transaction of their own: to read one thing takes one round trip."""
+        await self._open()
+        connection = await self._connection()
+        try:
+            yield Batch(connection)
+        finally:
+            await self._pool.putconn(connection)
+
     async def close(self) -> None:
         await self._pool.close()
 
     async def _begin(self, workspace_id: UUID | None) -> _Connection:
         """Begin and enter the workspace in one round trip."""
-        if self._pool.closed:
-            await self._pool.open()
+        await self._open()
         enter = f"select set_config('app.workspace', '{workspace_id}', true)" if workspace_id else ""
         begin = f"begin; {enter}".encode()
         dead = 0
@@ -153,6 +162,10 @@ class Batches:
                     raise
             else:
                 return connection
+
+    async def _open(self) -> None:
+        if self._pool.closed:
+            await self._pool.open()
 
     async def _connection(self) -> _Connection:
         """One that is free, or a new one as soon as the server answers. Raises PoolTimeout after `WAIT`."""

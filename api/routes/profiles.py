@@ -6,10 +6,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from api.callers import needs
-from api.deps import Db, Pages
+from api.callers import WorkspaceId, needs
+from api.deps import Db, Pages, Transactions
 from api.manners import Mannered
-from api.shapes import Out, Page, example, page_of
+from api.shapes import JsonResponse, Out, Page, example, json_page
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
 from domain.roles import Permission
@@ -49,22 +49,25 @@ class ProfileOut(Out):
     )
 
 
-@router.get("", dependencies=[needs(Permission.PROFILES_READ)])
+@router.get("", response_model=Page[ProfileOut], dependencies=[needs(Permission.PROFILES_READ)])
 async def find_profiles(
-    db: Db,
+    sessions: Transactions,
+    workspace_id: WorkspaceId,
     pages: Pages,
     email: Annotated[
         str | None, Query(min_length=3, max_length=320, description="Only the profile with this email.")
     ] = None,
-) -> Page[ProfileOut]:
+) -> Page[ProfileOut] | JsonResponse:
     """Profiles, the newest first; or the one with an email, if there is one."""
     if email is None:
-        found = await profiles_found.page(db, pages.after, pages.limit)
-        return page_of([shown(each) for each in found], [each.profile.id for each in found], pages.limit)
-    try:
-        return Page(items=[shown(await profiles_found.find(db, email))], next_cursor=None)
-    except NotFound:
-        return Page(items=[], next_cursor=None)
+        async with sessions.batch(workspace_id) as batch:
+            found = await profiles_found.page(batch, workspace_id, pages.after, pages.limit)
+        return json_page([each for _, each in found], [id_ for id_, _ in found], pages.limit)
+    async with sessions(workspace_id) as db:
+        try:
+            return Page(items=[shown(await profiles_found.find(db, email))], next_cursor=None)
+        except NotFound:
+            return Page(items=[], next_cursor=None)
 
 
 @router.get("/{profile_id}", dependencies=[needs(Permission.PROFILES_READ)])

@@ -81,8 +81,8 @@ class SessionOut(Out):
 @router.get("")
 async def read_me(opened: Opened, asker: Person) -> UserOut:
     """Your account."""
-    async with opened.sessions.accounts() as db:
-        return shown(await accounts.get(db, asker.id))
+    async with opened.sessions.glance() as db:
+        return UserOut.model_validate(await accounts.show(db, asker.id))
 
 
 @router.patch("")
@@ -100,7 +100,7 @@ async def change_me(change: UserChange, opened: Opened, asker: Person) -> UserOu
     if "password" in given:
         refuse_a_weak(change.password, "/password", user.email, user.name)
         hashed = await asyncio.to_thread(passwords.hash_of, change.password)
-    return shown(await _change(opened, asker.id, asker.session_id, change, given, hashed))
+    return UserOut.model_validate(await _change(opened, asker.id, asker.session_id, change, given, hashed))
 
 
 async def _change(
@@ -110,7 +110,7 @@ async def _change(
     change: UserChange,
     given: set[str],
     hashed: str | None,
-) -> User:
+) -> accounts.Account:
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
         user = await accounts.get(db, user_id, lock=True)
@@ -127,9 +127,10 @@ async def _change(
                 link = link_to(opened, "confirm", token)
                 await mail(opened, db, "change email", change.email, name=user.name, link=link)
         if values:
-            user = await accounts.change(db, user_id, values)
+            await accounts.change(db, user_id, values)
+        changed = await accounts.show(db, user_id)
     opened.visitors.forget()
-    return user
+    return changed
 
 
 @router.get("/sessions")
@@ -166,16 +167,6 @@ async def check_password(opened: Stack, user: User, given: str | None) -> None:
     good, _ = await asyncio.to_thread(passwords.verify, given, user.password_hash)
     if not good:
         raise Forbidden("This is not your password.")
-
-
-def shown(user: User) -> UserOut:
-    return UserOut.model_validate(
-        {
-            **vars(user),
-            "has_password": user.password_hash is not None,
-            "second_factor": user.totp_since is not None,
-        }
-    )
 
 
 def _session(row: Session, present: UUID | None) -> SessionOut:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.accounts import LIFETIME, SESSION_LIFETIME, Purpose
 from domain.keys import hash_of
 from models.accounts import RecoveryCode, RefreshToken, Session, User, UserToken
-from models.base import changed
+from models.base import Db, changed
 
 
 def new_token() -> str:
@@ -32,6 +32,33 @@ async def get(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User:
     """The user of a session that was just found good."""
     asked = select(User).where(User.id == user_id)
     return (await db.scalars(asked.with_for_update() if lock else asked)).one()
+
+
+class Account(NamedTuple):
+    """A user as they see themselves."""
+
+    id: UUID
+    email: str
+    name: str
+    has_password: bool
+    second_factor: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+_ACCOUNT = text(
+    """
+    select id, email, name, password_hash is not null as has_password,
+        totp_since is not null as second_factor, created_at, updated_at
+    from users where id = :user
+    """
+)
+
+
+async def show(db: Db, user_id: UUID) -> Account:
+    """The user of a session that was just found good."""
+    [row] = await db.execute(_ACCOUNT, {"user": user_id})
+    return Account(*row)
 
 
 async def create(

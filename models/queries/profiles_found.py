@@ -4,14 +4,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.addresses import normal_address
 from domain.errors import NotFound
 from domain.profiles import ConsentState, IdentityKind, Purpose
+from models.base import Db
 from models.profiles import Consent, Identity, Profile
-from models.queries import rows
 
 
 @dataclass(frozen=True)
@@ -50,23 +50,41 @@ async def find(db: AsyncSession, who: str) -> Person:
     )
 
 
-async def page(db: AsyncSession, after: UUID | None, limit: int) -> Sequence[Person]:
-    """Up to `limit` people, the newest first, beyond the profile `after`. Merged profiles are left out."""
-    found = await rows.page(db, Profile, after, limit, Profile.merged_into.is_(None))
-    here = [profile.id for profile in found]
-    identities: dict[UUID, list[Identity]] = {id_: [] for id_ in here}
-    asked = select(Identity).where(Identity.profile_id.in_(here))
-    for identity in await db.scalars(
-        asked.order_by(Identity.is_primary.desc(), Identity.kind, Identity.value)
-    ):
-        identities[identity.profile_id].append(identity)
-    consents: dict[UUID, dict[Purpose, ConsentState]] = {id_: {} for id_ in here}
-    present = select(Consent.profile_id, Consent.purpose, Consent.state)
-    for id_, purpose, state in await db.execute(
-        present.where(Consent.profile_id.in_(here), Consent.ended_at.is_(None))
-    ):
-        consents[id_][Purpose(purpose)] = ConsentState(state)
-    return [Person(profile, identities[profile.id], consents[profile.id]) for profile in found]
+# One statement, whose rows are the JSON that is answered: as objects, fifty people take ten times as long.
+_PAGE = text(
+    """
+    select p.id, json_build_object(
+        'id', p.id,
+        'email', (select i.value from identities i where i.workspace_id = :workspace
+            and i.profile_id = p.id and i.kind = 'email' and i.is_primary limit 1),
+        'identities', (
+            select coalesce(json_agg(
+                json_build_object('kind', i.kind, 'value', i.value, 'is_primary', i.is_primary)
+                order by i.is_primary desc, i.kind, i.value), '[]')
+            from identities i where i.workspace_id = :workspace and i.profile_id = p.id),
+        'attributes', p.attributes,
+        'consents', (
+            select coalesce(json_object_agg(c.purpose, c.state), '{}') from consents c
+            where c.workspace_id = :workspace and c.profile_id = p.id and c.ended_at is null),
+        'time_zone', p.time_zone,
+        'created_at', p.created_at,
+        'updated_at', p.updated_at
+    )::text
+    from profiles p
+    where p.workspace_id = :workspace and p.merged_into is null and p.id < :after
+    order by p.id desc limit :limit
+    """
+)
+_BEYOND_ALL = UUID(int=2**128 - 1)
+
+
+async def page(db: Db, workspace_id: UUID, after: UUID | None, limit: int) -> Sequence[tuple[UUID, str]]:
+    """Up to `limit` people, the newest first, beyond the profile `after`: the id of each, and their JSON.
+
+    Merged profiles are left out.
+    """
+    values = {"workspace": workspace_id, "after": after or _BEYOND_ALL, "limit": limit}
+    return [(row[0], row[1]) for row in await db.execute(_PAGE, values)]
 
 
 async def ids(db: AsyncSession, who: Collection[str]) -> dict[str, UUID]:
