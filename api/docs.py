@@ -13,8 +13,9 @@ from api.errors import MEDIA_TYPE, Problem
 from api.front import LARGEST_BODY
 
 INTRODUCTION = """
-Campaigns and flows over people you know. Everything here asks for one key:
-`Authorization: Bearer <the setting API_KEY>`.
+Campaigns and flows over people you know. Send a credential with every request, as `Authorization: Bearer …`: a secret
+key (`sk_…`; the embedded stack's stands in `.campanile/stack.env`), or the access token of `POST /api/v1/auth/login`.
+Who belongs to several workspaces names one in `X-Workspace-Id`.
 
 - Lists come in pages: pass `next_cursor` as `cursor` until it is null.
 - Every refusal is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) that says what to do.
@@ -40,7 +41,8 @@ def _described(what: str) -> dict[str, Any]:
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    401: _described("The key is missing or wrong."),
+    401: _described("The key or access token is missing, unknown, or has ended."),
+    403: _described("We know who asks, and they may not."),
     422: _described("What was sent breaks a rule; `errors` points at the fields."),
     429: _described("Too many requests; `Retry-After` says for how many seconds to wait."),
     503: _described("The database or Temporal is away."),
