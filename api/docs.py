@@ -13,9 +13,9 @@ from api.errors import MEDIA_TYPE, Problem
 from api.front import LARGEST_BODY
 
 INTRODUCTION = """
-Campaigns and flows over people you know. Send a credential with every request, as `Authorization: Bearer …`: a secret
-key (`sk_…`; the embedded stack's stands in `.campanile/stack.env`), or the access token of `POST /api/v1/auth/login`.
-Who belongs to several workspaces names one in `X-Workspace-Id`.
+Campaigns and flows over people you know. Send a credential with every request, as `Authorization: Bearer …`:
+a secret key (`sk_…`; the embedded stack's stands in `.campanile/stack.env`), or the access token that
+`POST /api/v1/auth/login` answers. Who belongs to several workspaces names one in `X-Workspace-Id`.
 
 - Lists come in pages: pass `next_cursor` as `cursor` until it is null.
 - Every refusal is a problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) that says what to do.
