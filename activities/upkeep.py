@@ -8,7 +8,7 @@ from temporalio import activity
 from activities.slices import heartbeating
 from domain.clock import Clock
 from models.base import Sessions
-from models.queries import idempotency, ledger, pokes, rate_limits, reconcile
+from models.queries import accounts, idempotency, ledger, pokes, rate_limits, reconcile
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
@@ -36,6 +36,7 @@ class UpkeepActivities:
                 await ledger.drop_forgotten_leases(db)
                 await idempotency.drop_old(db, now - REPLAYED_FOR)
                 await rate_limits.drop_ended(db, now)
+                await accounts.drop_old(db, now)
             more = True
             while more:
                 async with self.sessions.engine() as db:

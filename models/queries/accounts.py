@@ -2,17 +2,17 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import LIFETIME, SESSION_LIFETIME, Purpose
 from domain.keys import hash_of
-from models.accounts import RecoveryCode, RefreshToken, Session, User, UserToken
+from models.accounts import RecoveryCode, RefreshToken, Session, SignIn, User, UserToken
 from models.base import Db, changed
 
 
@@ -234,3 +234,18 @@ async def use_totp_step(db: AsyncSession, user_id: UUID, step: int) -> bool:
     """Note that the code of this time step was used. False when it, or a later one, was used before."""
     unused = update(User).where(User.id == user_id, func.coalesce(User.totp_step, -1) < step)
     return await changed(db, unused.values(totp_step=step)) > 0
+
+
+# What is of no use to anybody any more.
+
+_KEPT = timedelta(days=30)  # Ended sessions, for questions.
+_USED_KEPT = timedelta(days=7)  # Used refresh tokens: so long does their reuse end the session.
+
+
+async def drop_old(db: AsyncSession, now: datetime) -> None:
+    """Remove, as the engine, sessions that ended long ago, used tokens, and links that work no more."""
+    over = Session.ended_at < now - _KEPT, Session.expires_at < now - _KEPT
+    await db.execute(delete(Session).where(or_(*over)))
+    await db.execute(delete(RefreshToken).where(RefreshToken.used_at < now - _USED_KEPT))
+    await db.execute(delete(UserToken).where(UserToken.expires_at < now))
+    await db.execute(delete(SignIn).where(SignIn.expires_at < now))

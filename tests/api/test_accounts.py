@@ -9,6 +9,7 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from sqlalchemy import text
 
 from models.base import Sessions
+from models.queries import accounts
 from tests.api.conftest import Clocked
 from tests.api.people import PASSWORD, Person, a_person, mailed, registered, signed_in
 from tests.api.support import V1, created, refusal
@@ -297,3 +298,24 @@ async def test_guessing_is_slowed_down_alike_whether_the_address_is_known(
 
     clocked.clock.move(timedelta(minutes=15))
     assert (await signed_in(nobody, EMAIL)).tokens
+
+
+async def test_what_is_of_no_use_any_more_is_removed(
+    nobody: AsyncClient, sessions: Sessions, clocked: Clocked
+) -> None:
+    person = await a_person(nobody, sessions)
+    await nobody.post(f"{V1}/auth/forgot-password", json={"email": EMAIL})
+    first = person.tokens["refresh_token"]
+    await created(await nobody.post(f"{V1}/auth/refresh", json={"refresh_token": first}))
+    counted = text(
+        "select (select count(*) from sessions), (select count(*) from refresh_tokens),"
+        " (select count(*) from user_tokens)"
+    )
+
+    left = []
+    for days in (0, 8, 53):
+        clocked.clock.move(timedelta(days=days))
+        async with sessions.engine() as db:
+            await accounts.drop_old(db, clocked.clock.now())
+            left.append(tuple((await db.execute(counted)).one()))
+    assert left == [(1, 2, 1), (1, 1, 0), (0, 0, 0)]
