@@ -13,7 +13,7 @@ from domain.errors import Invalid
 from domain.tokens import Tokens
 from domain.workspaces import SYSTEM_WORKSPACE
 from models.base import Sessions
-from models.queries.ledger import Claimed
+from models.queries.claims import Claimed
 from models.queries.templates import content_of, versions
 from models.workspaces import Workspace
 

@@ -34,8 +34,9 @@ from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
 from domain.workspaces import Cap, period_start
 from models.base import Db, Sessions
-from models.queries import campaigns, enrollments_moved, ledger, pokes, queued, workspaces
-from models.queries.ledger import Claimed, Queue, Settled
+from models.queries import campaigns, claims, enrollments_moved, ledger, pokes, queued, workspaces
+from models.queries.claims import Claimed
+from models.queries.ledger import Queue, Settled
 from models.queries.ways import Move, after_messages, graphs
 from models.workspaces import Workspace
 
@@ -66,7 +67,7 @@ class Attempt:
 
     source: Source
     id: UUID
-    cap: ledger.Cap | None
+    cap: claims.Cap | None
 
     @property
     def queue(self) -> Queue:
@@ -101,7 +102,7 @@ class MessageActivities:
 
         A flow's or an outbox's slice lingers for more; a campaign's is over when its audience is.
         """
-        done, cursor, pace = Slice(), ledger.BEGINNING, Pace()
+        done, cursor, pace = Slice(), claims.BEGINNING, Pace()
         async with heartbeating():
             async with self.bell.listen(queue.id, Work.SEND) as rung:
                 source = await self._begin(queue, done)
@@ -116,8 +117,8 @@ class MessageActivities:
                         break  # There is more than one slice should send: the workflow is told at once.
                     if claim.found == CLAIM:
                         cursor = claim.cursor
-                    elif cursor != ledger.BEGINNING or claim.undecided:
-                        cursor = ledger.BEGINNING
+                    elif cursor != claims.BEGINNING or claim.undecided:
+                        cursor = claims.BEGINNING
                     elif not await self._linger(queue, rung, glass, pace.breath(claim.found)):
                         break
             done.lively = glass.over
@@ -141,11 +142,11 @@ class MessageActivities:
         done.unknown += len(unknown)
         return source
 
-    async def _claim(self, source: Source, done: Slice, after: ledger.Cursor) -> tuple[Attempt, ledger.Claim]:
+    async def _claim(self, source: Source, done: Slice, after: claims.Cursor) -> tuple[Attempt, claims.Claim]:
         queue, now = source.queue, self.clock.now()
         attempt = Attempt(source, uuid7(), _cap(source.workspace, now))
         async with self.sessions.batch(queue.workspace_id) as db:
-            claim = await ledger.claim(
+            claim = await claims.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after
             )
             await self._closed(db, source, claim.skipped)
@@ -385,9 +386,9 @@ class MessageActivities:
         return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
 
 
-def _cap(workspace: Workspace, now: datetime) -> ledger.Cap | None:
+def _cap(workspace: Workspace, now: datetime) -> claims.Cap | None:
     """The cap on email that is in force now."""
     for cap in map(Cap.model_validate, workspace.caps):
         if cap.channel == "email":
-            return ledger.Cap(cap.limit, cap.period, period_start(cap.period, now, workspace.time_zone))
+            return claims.Cap(cap.limit, cap.period, period_start(cap.period, now, workspace.time_zone))
     return None

@@ -34,7 +34,7 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE, Cap, period_start
 from logs import configure_logging, leave
 from models.base import Sessions
-from models.queries import ledger, templates, workspaces
+from models.queries import claims, ledger, templates, workspaces
 from models.queries.ledger import Queue, Settled
 from models.workspaces import Workspace
 from settings import Settings
@@ -102,7 +102,7 @@ class JourneyActivities:
         async with self.sessions.batch(line.workspace_id) as db:
             values = {"workspace": line.workspace_id, "profile": line.profile_id, "step": line.step}
             await db.execute(_WRITE, {**values, "version": line.template_version_id, "now": now})
-            claim = await ledger.claim(db, queue, attempt, now, LEASE, 1, self.cap(now))
+            claim = await claims.claim(db, queue, attempt, now, LEASE, 1, self.cap(now))
             if not claim.claimed:
                 return MessageState.SKIPPED
             message = claim.claimed[0]
@@ -116,9 +116,9 @@ class JourneyActivities:
             await ledger.drop_lease(db, queue, attempt)
         return MessageState.ACCEPTED
 
-    def cap(self, now: datetime) -> ledger.Cap:
+    def cap(self, now: datetime) -> claims.Cap:
         cap = Cap.model_validate(self.workspace.caps[0])
-        return ledger.Cap(cap.limit, cap.period, period_start(cap.period, now, self.workspace.time_zone))
+        return claims.Cap(cap.limit, cap.period, period_start(cap.period, now, self.workspace.time_zone))
 
 
 @workflow.defn

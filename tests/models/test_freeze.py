@@ -13,7 +13,7 @@ from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, profiles_merged, queued, rows, segments
+from models.queries import campaigns, claims, profiles_merged, queued, rows, segments
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 from tests.sending import EVERYBODY, NOW, PATIENT, a_draft, a_sender, at, people, ran, some, states
@@ -100,9 +100,9 @@ async def test_the_first_page_can_be_claimed_before_the_second_is_written(db: As
     queue = Queue(campaign.workspace_id, campaign.id, SourceKind.CAMPAIGN)
     await froze(db, campaign, 2)
 
-    first = await ledger.claim(db, queue, UUID(int=1), at(1), 60, 10)
+    first = await claims.claim(db, queue, UUID(int=1), at(1), 60, 10)
     await froze(db, campaign, 2)
-    second = await ledger.claim(db, queue, UUID(int=2), at(1), 60, 10)
+    second = await claims.claim(db, queue, UUID(int=2), at(1), 60, 10)
 
     assert (len(first.claimed), len(second.claimed)) == (2, 1)
 

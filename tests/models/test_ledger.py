@@ -13,8 +13,9 @@ from uuid_utils.compat import uuid7
 from domain.messages import MessageState, Skip
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import ledger, profiles_erased, queued
-from models.queries.ledger import MOST_ATTEMPTS, Cap, Queue, Settled
+from models.queries import claims, ledger, profiles_erased, queued
+from models.queries.claims import Cap
+from models.queries.ledger import MOST_ATTEMPTS, Queue, Settled
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
@@ -26,7 +27,7 @@ async def a_batch(
 ) -> tuple[Queue, UUID, list[UUID]]:
     """A campaign's messages, claimed: the queue, the attempt, and their ids. A lease below 0 has ended."""
     queue, attempt = await a_campaign(db, await people(db, n, prefix=f"{uuid4().hex[:6]}-")), uuid7()
-    claim = await ledger.claim(db, queue, attempt, NOW, lease, 1000, cap)
+    claim = await claims.claim(db, queue, attempt, NOW, lease, 1000, cap)
     return queue, attempt, [message.id for message in claim.claimed]
 
 
@@ -122,7 +123,7 @@ async def test_the_mark_of_an_erased_person_is_refused(db: AsyncSession) -> None
     await profiles_erased.erase(db, person, NOW)
 
     assert await marked(db, queue, attempt, [message]) == set()
-    claim = await ledger.claim(db, queue, uuid7(), NOW, 60, 1000)
+    claim = await claims.claim(db, queue, uuid7(), NOW, 60, 1000)
     assert claim.skipped == [message]
     assert await states(db, queue) == {Skip.ERASED: 1}
 
@@ -305,7 +306,7 @@ async def test_what_a_dead_worker_had_only_claimed_is_queued_again(db: AsyncSess
     assert await holds(
         db, message, state="queued", attempt=None, reason=None, closed_at=None, reconcile_at=None
     )
-    assert len((await ledger.claim(db, queue, uuid7(), NOW, 60, 10)).claimed) == 1
+    assert len((await claims.claim(db, queue, uuid7(), NOW, 60, 10)).claimed) == 1
 
 
 async def test_what_a_dead_worker_had_marked_is_unknown(db: AsyncSession) -> None:
@@ -314,7 +315,7 @@ async def test_what_a_dead_worker_had_marked_is_unknown(db: AsyncSession) -> Non
     assert await ledger.recover(db, queue, NOW, SOON) == {message: MessageState.UNKNOWN}
     assert await holds(db, message, state="unknown", attempt=attempt, closed_at=NOW, reconcile_at=SOON)
     assert "stopped" in await column(db, "reason", message)
-    assert not (await ledger.claim(db, queue, uuid7(), NOW, 60, 10)).found
+    assert not (await claims.claim(db, queue, uuid7(), NOW, 60, 10)).found
 
 
 async def test_only_the_queues_own_leases_that_have_ended_are_taken_over(db: AsyncSession) -> None:
@@ -345,7 +346,7 @@ async def test_a_batch_that_is_done_leaves_no_lease(db: AsyncSession) -> None:
 
 async def test_a_claim_that_takes_nothing_leaves_no_lease(db: AsyncSession) -> None:
     queue = await a_campaign(db, await people(db, 1), expires_at=NOW)
-    await ledger.claim(db, queue, uuid7(), NOW, 60, 10)
+    await claims.claim(db, queue, uuid7(), NOW, 60, 10)
 
     assert await some(db, "select id from leases") == []
 
@@ -374,7 +375,7 @@ async def test_a_counter_is_given_back_in_the_period_in_which_it_was_taken(db: A
     await db.execute(text("update workspaces set time_zone = 'Pacific/Auckland'"))
     queue, attempt = await a_campaign(db, await people(db, 2)), uuid7()
     tomorrow = Cap(5, "day", (NOW + timedelta(days=1)).date())  # It is, there.
-    claim = await ledger.claim(db, queue, attempt, NOW, 60, 10, tomorrow)
+    claim = await claims.claim(db, queue, attempt, NOW, 60, 10, tomorrow)
     await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await some(db, "select n from cap_counters order by n") == [0, 1]
@@ -384,9 +385,9 @@ async def test_a_counter_is_given_back_in_the_period_in_which_it_was_taken(db: A
 async def test_what_knows_no_cap_gives_nothing_back(db: AsyncSession) -> None:
     [person] = await people(db, 1)
     marketing, attempt = await a_campaign(db, [person]), uuid7()
-    await ledger.claim(db, marketing, attempt, NOW, 60, 10, TODAY)
+    await claims.claim(db, marketing, attempt, NOW, 60, 10, TODAY)
     service = await a_campaign(db, [person], message_class="transactional")
-    claim = await ledger.claim(db, service, uuid7(), NOW, 60, 10, TODAY)
+    claim = await claims.claim(db, service, uuid7(), NOW, 60, 10, TODAY)
     await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await counted(db) == 1
@@ -409,7 +410,7 @@ async def test_what_a_dead_worker_had_only_claimed_counts_no_more(db: AsyncSessi
 
 async def test_cancelling_skips_what_is_queued_and_nothing_else(db: AsyncSession) -> None:
     queue = await a_campaign(db, await people(db, 3))
-    claim = await ledger.claim(db, queue, uuid7(), NOW, 60, 2)
+    claim = await claims.claim(db, queue, uuid7(), NOW, 60, 2)
     other = await a_campaign(db, await people(db, 1, prefix="q"))
     await marked(db, queue, (await some(db, "select id from leases"))[0], [claim.claimed[0].id])
 
@@ -431,7 +432,7 @@ async def test_looking_ahead_tells_what_is_open_when_it_is_due_and_how_long_it_i
         f"update queue set due_at = :now where message_id = ({first})",
     ):
         await db.execute(text(due), {"now": NOW})
-    await ledger.claim(db, queue, uuid7(), NOW, 60, 10)
+    await claims.claim(db, queue, uuid7(), NOW, 60, 10)
     held = await queued.ahead(db, queue)
     assert held[:2] == (3, at(2))
     assert held.lease_left is not None

@@ -14,8 +14,9 @@ from domain.messages import MessageState, Skip, SourceKind
 from domain.profiles import ConsentState, Purpose, SuppressionReason
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions, enter
-from models.queries import ledger, profiles, profiles_erased, profiles_merged, queued
-from models.queries.ledger import Cap, Claim, Cursor, Queue
+from models.queries import claims, profiles, profiles_erased, profiles_merged, queued
+from models.queries.claims import Cap, Claim, Cursor
+from models.queries.ledger import Queue
 from tests.people import a_person
 from tests.sending import (
     NOW,
@@ -41,9 +42,9 @@ async def claimed(
     now: datetime = NOW,
     cap: Cap | None = None,
     limit: int = 1000,
-    after: Cursor = ledger.BEGINNING,
+    after: Cursor = claims.BEGINNING,
 ) -> Claim:
-    return await ledger.claim(db, queue, uuid7(), now, 60, limit, cap, after)
+    return await claims.claim(db, queue, uuid7(), now, 60, limit, cap, after)
 
 
 async def skipped(db: AsyncSession, queue: Queue, reason: Skip, now: datetime = NOW) -> bool:

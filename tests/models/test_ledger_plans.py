@@ -24,8 +24,9 @@ from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
-from models.queries import campaigns, enrollments, enrollments_moved, flows, ledger, segments
-from models.queries.ledger import Cap, Queue, Settled
+from models.queries import campaigns, claims, enrollments, enrollments_moved, flows, ledger, segments
+from models.queries.claims import Cap
+from models.queries.ledger import Queue, Settled
 from models.queries.ways import Move
 from tests.sending import (
     EVERYBODY,
@@ -112,11 +113,11 @@ async def costs_a_batch(
     return answer
 
 
-async def claimed(sessions: Sessions, queue: Queue, attempt: UUID, lease: float = 60) -> ledger.Claim:
-    async def work(db: Any) -> ledger.Claim:
-        return await ledger.claim(db, queue, attempt, NOW, lease, BATCH, CAP)
+async def claimed(sessions: Sessions, queue: Queue, attempt: UUID, lease: float = 60) -> claims.Claim:
+    async def work(db: Any) -> claims.Claim:
+        return await claims.claim(db, queue, attempt, NOW, lease, BATCH, CAP)
 
-    claim: ledger.Claim = await costs_a_batch(sessions.batch, work)
+    claim: claims.Claim = await costs_a_batch(sessions.batch, work)
     assert len(claim.claimed) == BATCH
     return claim
 

@@ -16,8 +16,9 @@ from uuid_utils.compat import uuid7
 from domain.messages import MessageState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import ledger, queued
-from models.queries.ledger import Cap, Queue, Settled
+from models.queries import claims, ledger, queued
+from models.queries.claims import Cap
+from models.queries.ledger import Queue, Settled
 from tests.people import rows
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, counted, ids, people
 from tests.support import Database, eventually
@@ -74,7 +75,7 @@ async def claim(sessions: Sessions, queue: Queue, late: bool = False) -> tuple[U
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         if late:
             await db.execute(text("set local test.slow = 'on'"))
-        claim = await ledger.claim(db, queue, attempt, at(1), 60, 1000, ONE)
+        claim = await claims.claim(db, queue, attempt, at(1), 60, 1000, ONE)
     return attempt, ids(claim.claimed)
 
 
@@ -107,7 +108,7 @@ async def test_a_lease_that_nobody_took_over_for_days_is_kept_while_it_holds_a_m
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         for marked, settled in ((False, False), (True, False), (True, True)):
             attempt = uuid7()
-            [held] = (await ledger.claim(db, queue, attempt, NOW, 60, 1)).claimed
+            [held] = (await claims.claim(db, queue, attempt, NOW, 60, 1)).claimed
             if marked:
                 await ledger.mark(db, queue, attempt, [(held.id, [])], NOW)
             if settled:

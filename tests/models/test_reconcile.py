@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from domain.messages import SourceKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import ledger, profiles_erased, reconcile
+from models.queries import claims, profiles_erased, reconcile
 from models.queries.ledger import Queue
 from tests.people import a_message
 from tests.sending import NOW, a_bare_message, a_sender, at, people, some
@@ -76,7 +76,7 @@ async def test_a_message_is_sent_again_as_a_line_of_its_own(sessions: Sessions) 
     ):
         assert len(set(await lines(sessions, same))) == 1
     async with sessions(DEFAULT_WORKSPACE) as db:
-        claim = await ledger.claim(db, OUTBOX, uuid7(), NOW, 60, 10)
+        claim = await claims.claim(db, OUTBOX, uuid7(), NOW, 60, 10)
         assert [message.address for message in claim.claimed] == ["p1@shop.example"]
         assert claim.claimed[0].id != first
         assert claim.claimed[0].holes is None  # Written anew, for who the person is now.
@@ -95,7 +95,7 @@ async def test_a_mail_to_a_bare_address_is_sent_again_as_it_was_written(sessions
 
     assert await decided(sessions) == (1, 0)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        claim = await ledger.claim(db, OUTBOX, uuid7(), NOW, 60, 10)
+        claim = await claims.claim(db, OUTBOX, uuid7(), NOW, 60, 10)
     assert [(m.address, m.holes) for m in claim.claimed] == [("eve@elsewhere.example", ["Eve"])]
 
 
@@ -137,7 +137,7 @@ async def test_who_was_erased_meanwhile_gets_nothing_again(sessions: Sessions) -
     await decided(sessions)
 
     async with sessions(DEFAULT_WORKSPACE) as db:
-        assert not (await ledger.claim(db, OUTBOX, uuid7(), NOW, 60, 10)).claimed
+        assert not (await claims.claim(db, OUTBOX, uuid7(), NOW, 60, 10)).claimed
     assert await lines(sessions, "reason") == [None, "erased"]
 
 
