@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse
 
-from api.routes.auth import confirm, set_password
+from api.routes.auth import confirm, join_by_mail, set_password
 from api.stack import Opened
 from domain.errors import CampanileError
 
@@ -66,11 +66,25 @@ async def reset(
 
 
 @router.get("/join")
-async def how_to_join(token: str = "") -> HTMLResponse:
-    said = escape(token)
-    return _page(
-        "You are invited",
-        "<p>Who has an account signs in and posts the token to <code>/api/v1/invitations/accept</code>. Who "
-        "has none registers by <code>/api/v1/auth/register</code>, the token as <code>invitation</code>.</p>"
-        f"<p>Token: <code>{said}</code></p>",
+async def ask_to_join(token: str = "") -> HTMLResponse:
+    fields = (
+        "<p>Who has an account gives its password; who has none makes one by this.</p>"
+        '<p><label>Your name <input name="name" autocomplete="name"></label></p>'
+        '<p><label>Password <input type="password" name="password" required></label></p>'
     )
+    return _ask("You are invited", token, "Join", fields)
+
+
+@router.post("/join")
+async def join(
+    request: Request,
+    opened: Opened,
+    token: Token,
+    password: Annotated[str, Form(max_length=1000)],
+    name: Annotated[str, Form(max_length=200)] = "",
+) -> HTMLResponse:
+    try:
+        await join_by_mail(opened, request, token, " ".join(name.split()), password)
+    except CampanileError as error:
+        return _refused("Not joined", error)
+    return _page("You are in", "<p>Sign in with your address and password: the workspace is yours, too.</p>")

@@ -237,6 +237,37 @@ async def confirm(opened: Stack, token: str) -> None:
     opened.visitors.forget()
 
 
+async def join_by_mail(opened: Stack, request: Request, token: str, name: str, password: str) -> None:
+    """Whoever reads the invited address joins: with their account's password, or with a new account.
+
+    Raises `Invalid`, `Unauthorized`.
+    """
+    now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        invited = await invitations.by_token(db, token, now)
+        user = await accounts.by_email(db, invited.email) if invited else None
+    if invited is None:
+        raise Invalid("This invitation is unknown, was used or revoked, or is too old.", "/token")
+    await guess(opened, request, "sign in", invited.email)
+    hashed = None
+    if user is None:
+        refuse_a_weak(password, "/password", invited.email, name)
+        hashed = await asyncio.to_thread(passwords.hash_of, password)
+    elif not (await asyncio.to_thread(passwords.verify, password, user.password_hash))[0]:
+        raise Unauthorized("You have an account, and this is not its password.")
+    async with opened.sessions.accounts() as db:
+        again = await invitations.by_token(db, token, now)
+        if user is None:
+            user = await accounts.create(db, invited.email, name, hashed, now)
+        if again is None or user is None:
+            raise Invalid("This invitation was used meanwhile.", "/token")
+        if user.verified_at is None:
+            await accounts.change(db, user.id, {"verified_at": now})
+        await act_as(db, actor("user", user.id, user.email))
+        await invitations.accept(db, again, user.id, now)
+    opened.visitors.forget()
+
+
 async def set_password(opened: Stack, request: Request, token: str, password: str) -> None:
     """Raises `Invalid` with the field at fault; the token stays good then."""
     refuse_a_weak(password, "/password")

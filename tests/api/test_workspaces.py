@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from models.base import Sessions
 from tests.api.conftest import Clocked
-from tests.api.people import PASSWORD, a_member, a_person, an_owner, mailed
+from tests.api.people import PASSWORD, a_member, a_person, an_owner, mailed, signed_in
 from tests.api.support import EVERYBODY, V1, a_campaign, a_profile, a_sender, created, refusal
 
 
@@ -79,6 +79,24 @@ async def test_somebody_without_an_account_joins_by_the_invitation(
     who = (await nobody.get(f"{V1}/whoami", headers=headers)).json()
     assert (who["workspace_id"], who["role"]) == (owner.workspace, "marketer")
     assert (await owner.get("/invitations")).json()["items"][0]["state"] == "accepted"
+
+
+async def test_the_page_of_an_invitation_lets_in_who_has_an_account_and_who_has_none(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    await a_person(nobody, sessions, "grace@example.com")
+    for email in ("grace@example.com", "new@example.com"):
+        await created(await owner.post("/invitations", {"email": email, "role": "viewer"}))
+        [token] = await mailed(sessions, email, "invitation")
+        assert "<form" in (await nobody.get(f"/accounts/join?token={token}")).text
+        form = {"token": token, "name": "Grace", "password": "password123"}
+        assert (await nobody.post("/accounts/join", data=form)).status_code == 422
+        done = await nobody.post("/accounts/join", data=form | {"password": PASSWORD})
+        assert "You are in" in done.text
+        assert (await nobody.post("/accounts/join", data=form)).status_code == 422
+        member = await signed_in(nobody, email)
+        assert (await member.get("/whoami")).json()["workspace_id"] == owner.workspace
 
 
 async def test_an_invitation_is_for_one_address_once_and_for_a_while(
