@@ -39,7 +39,7 @@ def first_owner(url: str, note: Path) -> FirstOwner:
 
 def settle(db: psycopg.Connection, owner: FirstOwner) -> None:
     """Make the owner, their place in the workspace, and their key, where they are missing."""
-    known = db.execute("select from users where email = %s", [owner.email]).fetchone()
+    known = db.execute("select 1 from users where email = %s", [owner.email]).fetchone()
     if not known:
         from domain import passwords  # Its lists of passwords need memory, and this process stays.
 
