@@ -183,7 +183,8 @@ def workspace_of(asker: Caller) -> UUID:
     """The workspace that the request is about."""
     if asker.workspace_id is None:
         raise Invalid(
-            f"Name the workspace in the header {HEADER}; GET /api/v1/workspaces lists yours.", f"#{HEADER}"
+            f"Name the workspace in the header {HEADER}: GET /api/v1/workspaces lists yours, POST makes one.",
+            f"#{HEADER}",
         )
     return asker.workspace_id
 
@@ -199,7 +200,7 @@ WorkspaceId = Annotated[UUID, Depends(workspace)]
 async def somebody(asker: Asker) -> Caller:
     """A person, however they signed in. Raises `Forbidden` for a key."""
     if asker.kind != "user":
-        raise Forbidden("This is about a person, and a key is none: sign in by POST /api/v1/auth/login.")
+        raise Forbidden("This takes a person, not a key: sign in by POST /api/v1/auth/login.")
     return asker
 
 

@@ -141,7 +141,9 @@ def _again(before: Answered, fingerprint: bytes) -> Response:
     if not hmac.compare_digest(before.fingerprint, fingerprint):
         raise Invalid("This key was used for another request: take a new one for each.", f"#{KEY}")
     if before.body is None:
-        raise Conflict("It was done; what it showed is shown once.")
+        raise Conflict(
+            "This was done, and what it answered is shown once: if that is lost, make or rotate another."
+        )
     response = Response(before.body, before.status, {REPLAYED: "true"})
     for name, value in before.headers:
         response.headers[name] = value

@@ -109,7 +109,8 @@ async def exchange(
         )
     except AuthlibBaseError as error:
         said = error.error if error.error in _KNOWN_ERRORS else "an error that we don't know"
-        raise CodeRefused(f"The issuer does not take the code that it sent: {said}.") from None
+        hint = "; check the client's id and secret" if said == "invalid_client" else ""
+        raise CodeRefused(f"The issuer does not take the code that it sent: {said}{hint}.") from None
     except EgressRefused as error:
         raise IssuerFailed(error.message) from None
     except (HTTPError, ValueError):

@@ -77,7 +77,7 @@ def addresses(of: dict[str, str]) -> Table:
         ("Temporal", of["TEMPORAL_UI_URL"]),
         ("SMTP", of["SMTP_URL"]),
         ("Key", "API_KEY in .campanile/stack.env"),
-        ("Owner", "who signs in stands in .campanile/owner.json"),
+        ("Owner", "email and password in .campanile/owner.json"),
     ):
         table.add_row(f"[bold]{what}[/]", where)
     return table

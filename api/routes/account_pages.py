@@ -87,4 +87,6 @@ async def join(
         await join_by_mail(opened, request, token, " ".join(name.split()), password)
     except CampanileError as error:
         return _refused("Not joined", error)
-    return _page("You are in", "<p>Sign in with your address and password: the workspace is yours, too.</p>")
+    return _page(
+        "You are in", "<p>Sign in with your address and password: you belong to the workspace now.</p>"
+    )

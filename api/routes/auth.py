@@ -222,7 +222,7 @@ async def confirm(opened: Stack, token: str) -> None:
     async with opened.sessions.accounts() as db:
         found = await accounts.redeem(db, token, (Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL), now)
         if found is None:
-            raise _not_good()
+            raise _not_good("sign in, which sends a new one to an address that is not confirmed yet")
         user = await accounts.get(db, found.user_id, lock=True)
         if found.purpose is Purpose.VERIFY_EMAIL:
             if user.email == found.email and user.verified_at is None:
@@ -254,7 +254,10 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
         refuse_a_weak(password, "/password", invited.email, name)
         hashed = await asyncio.to_thread(passwords.hash_of, password)
     elif not (await asyncio.to_thread(passwords.verify, password, user.password_hash))[0]:
-        raise Unauthorized("You have an account, and this is not its password.")
+        raise Unauthorized(
+            "You have an account, and this is not its password. If it has none, sign in and accept the "
+            "invitation by POST /api/v1/invitations/accept."
+        )
     async with opened.sessions.accounts() as db:
         again = await invitations.by_token(db, token, now)
         if user is None:
@@ -277,7 +280,7 @@ async def set_password(opened: Stack, request: Request, token: str, password: st
     async with opened.sessions.accounts() as db:
         found = await accounts.redeem(db, token, (Purpose.RESET_PASSWORD,), now)
         if found is None:
-            raise _not_good()
+            raise _not_good("ask for a new one by POST /api/v1/auth/forgot-password")
         user = await accounts.get(db, found.user_id, lock=True)
         refuse_a_weak(password, "/password", user.email, user.name)
         proven = {"verified_at": user.verified_at or now} if user.email == found.email else {}
@@ -305,7 +308,10 @@ async def check_second_factor(
         return
     if step is None and await accounts.use_recovery_code(db, user.id, code.strip().lower(), now):
         return
-    raise Unauthorized("This code is wrong, too old, or was used before: wait for the next one.")
+    raise Unauthorized(
+        "This code is wrong, too old, or was used before: wait for the app's next one, or take another "
+        "recovery code, written as it was shown."
+    )
 
 
 def tokens(opened: Stack, user_id: UUID, session_id: UUID, refresh_token: str) -> Tokens:
@@ -341,5 +347,5 @@ def link_to(opened: Stack, page: str, token: str) -> str:
     return f"{opened.settings.public_url.rstrip('/')}/accounts/{page}?token={token}"
 
 
-def _not_good() -> Invalid:
-    return Invalid("This link is unknown, was used before, or is too old: ask for a new mail.", "/token")
+def _not_good(remedy: str) -> Invalid:
+    return Invalid(f"This link is unknown, was used before, or is too old: {remedy}.", "/token")

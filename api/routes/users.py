@@ -87,8 +87,8 @@ async def read_me(opened: Opened, asker: Person) -> UserOut:
 
 @router.patch("")
 async def change_me(change: UserChange, opened: Opened, asker: Person) -> UserOut:
-    """Change your account. A new address holds once its mail was answered; other sessions end then, and at
-    once with a new password."""
+    """Change your account. A new address holds once its mail was answered, and every session ends then; a
+    new password ends the others at once."""
     given = change.model_fields_set - {"current_password"}
     if not given:
         raise Invalid("Name at least one field to change.")
