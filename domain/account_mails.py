@@ -2,7 +2,7 @@
 
 from domain.templates import Template
 
-_BEGINS = '<html><body style="font-family: sans-serif"><p>Hello{% if name %} {{ name }}{% endif %},</p>'
+_BEGINS = '<html><body style="font-family: sans-serif"><p>Hello{% if name != "" %} {{ name }}{% endif %},</p>'
 _LINK = '<p><a href="{{ link }}">LINK</a></p><p>Or copy this address: {{ link }}</p>'
 _NOTHING = "If this was not you, there is nothing to do: without this mail nobody gets any further."
 
