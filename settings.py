@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent
 DEVELOPMENT_SECRET = "for-development-only"  # `Settings` refuses it elsewhere.
 DEVELOPMENT_ENCRYPTION_KEY = "dev:Zm9yLWRldmVsb3BtZW50LW9ubHktZm9yLWRldmVsb3A="  # 32 bytes of the above.
 SHORTEST_SECRET = 32  # Characters, outside development.
+FEWEST_CHARACTERS = 8  # That differ.
 STACK_ENV = "stack.env"
 
 Port = int
@@ -165,12 +166,20 @@ class Settings(BaseSettings):
             default = [name.upper() for name, value in secrets.items() if _is_default(value)]
             if default:
                 raise ValueError(f"set {', '.join(default)}: the defaults are for development only")
-            if len(self.signing_key) < SHORTEST_SECRET or len(set(self.signing_key)) < 8:
+            if len(self.signing_key) < SHORTEST_SECRET or _is_uniform(self.signing_key):
                 raise ValueError(
                     f"SIGNING_KEY is weak: give it {SHORTEST_SECRET} random characters, such as those of "
                     "`openssl rand -base64 32`"
                 )
+            keys = [part.partition(":")[2] for part in self.encryption_keys.split(",") if part.strip()]
+            if any(map(_is_uniform, keys)):
+                raise ValueError("ENCRYPTION_KEYS is weak: give it keys of `openssl rand -base64 32`")
         return self
+
+
+def _is_uniform(secret: str) -> bool:
+    """Whether it repeats the same few characters, as nothing random does."""
+    return len(set(secret)) < FEWEST_CHARACTERS
 
 
 def _is_default(value: str) -> bool:

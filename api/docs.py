@@ -42,13 +42,13 @@ def _described(what: str) -> dict[str, Any]:
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: _described("The key or access token is missing, unknown, or has ended."),
-    403: _described("We know who asks, and they may not."),
+    403: _described("We know who asks, and they may not; the sentence says what it takes."),
     422: _described("What was sent breaks a rule; `errors` points at the fields."),
     429: _described("Too many requests; `Retry-After` says for how many seconds to wait."),
     503: _described("The database or Temporal is away."),
 }
 
-_NOT_FOUND = _described("There is no such thing, or none of yours.")
+_NOT_FOUND = _described("There is no such thing, or none of yours; a workspace counts as a thing.")
 _CONFLICT = _described("It is in a state in which this can't be done; the sentence says what can be.")
 _TOO_LARGE = _described(f"The body has more than {LARGEST_BODY:,} bytes.")
 
@@ -71,11 +71,9 @@ _SAME = {
 _UNCHANGED: dict[str, Any] = {"description": "It is what you have."}
 
 # What changes a thing and yet is refused in none of its states.
-_IN_ANY_STATE = {
-    ("patch", "/api/v1/segments/{segment_id}"),
-    ("patch", "/api/v1/templates/{template_id}"),
-    ("post", "/api/v1/campaigns/{campaign_id}/test"),
-}
+_IN_ANY_STATE = {("patch", "/api/v1/segments/{segment_id}"), ("patch", "/api/v1/templates/{template_id}")}
+# What nobody need sign in for, and yet can come too late: the address has an account by now.
+_TOO_LATE = {("post", "/api/v1/auth/verify-email")}
 
 
 def described(app: FastAPI) -> dict[str, Any]:
@@ -84,14 +82,20 @@ def described(app: FastAPI) -> dict[str, Any]:
     for path, operations in description["paths"].items():
         for method, operation in operations.items():
             responses = operation["responses"]
-            if "{" in path:
+            asked_by_somebody = "security" in operation  # Who may name a workspace that is none of theirs.
+            if "{" in path or asked_by_somebody:
                 responses["404"] = _NOT_FOUND
-            if "{" in path and method != "get" and (method, path) not in _IN_ANY_STATE:
+            if (method, path) not in _IN_ANY_STATE and (
+                # A second request with one Idempotency-Key may come before the first is done.
+                ("{" in path and method != "get")
+                or (method == "post" and asked_by_somebody)
+                or (method, path) in _TOO_LATE
+            ):
                 responses["409"] = _CONFLICT
             given = operation.setdefault("parameters", [])
             if any(each["name"] == "If-Match" for each in given):
                 responses["412"] = _CHANGED
-            if method == "post" and "security" in operation and _ONCE not in given:
+            if method == "post" and asked_by_somebody and _ONCE not in given:
                 given.append(_ONCE)
             if method == "get" and _tagged(responses) and _SAME not in given:
                 given.append(_SAME)

@@ -151,6 +151,8 @@ def _foreseen(error: Exception) -> CampanileError | None:
             return Unavailable("The database does not answer. Try again soon.")
         case DataError() | UnicodeEncodeError():
             return Invalid("Something in it can't be stored, such as a NUL or half a character.")
+        case UnicodeDecodeError():
+            return Invalid("It is not UTF-8, as JSON has to be.")
         case RecursionError():
             return Invalid("It is nested too deeply.")
     return None

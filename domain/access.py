@@ -62,7 +62,7 @@ class AccessTokens:
                 return None
             access = Access(UUID(claims["sub"]), UUID(claims["sid"]))
             return _Claims(access, int(claims["iat"]), int(claims["exp"]))
-        except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+        except (JoseError, ValueError, OverflowError, KeyError, TypeError, AttributeError):
             return None
 
 

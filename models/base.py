@@ -9,15 +9,17 @@ from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ColumnElement, Double, MetaData, Numeric, Text, cast, func, literal, text
+import psycopg
+from sqlalchemy import ColumnElement, Double, MetaData, Numeric, Text, cast, event, func, literal, text
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
 from domain.workspaces import SYSTEM_WORKSPACE
-from models.batch import Batch, Batches, Statement
+from models.batch import Batch, Batches, Statement, leave_out_the_row
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
@@ -309,7 +311,7 @@ async def changed(db: Db, statement: Statement, values: Mapping[str, Any] | None
 
 
 def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=size,
         max_overflow=0,
@@ -320,3 +322,13 @@ def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
         json_deserializer=orjson.loads,
         json_serializer=lambda value: orjson.dumps(value).decode(),
     )
+    event.listen(engine.sync_engine, "handle_error", _leave_out_the_row)
+    return engine
+
+
+def _leave_out_the_row(context: ExceptionContext) -> None:
+    error, told = context.original_exception, context.sqlalchemy_exception
+    if isinstance(error, psycopg.Error) and error.diag.message_detail:
+        leave_out_the_row(error)
+        if told is not None:
+            told.args = (f"({type(error).__module__}.{type(error).__name__}) {error}",)

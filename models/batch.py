@@ -90,12 +90,22 @@ class Batch:
         """Raises psycopg.Error."""
         sql, names, constants = prepared(statement)
         given = {**constants, **(values or {})}
-        cursor = await self._connection.execute(sql, [given[name] for name in names] or None)
+        try:
+            cursor = await self._connection.execute(sql, [given[name] for name in names] or None)
+        except psycopg.Error as error:
+            leave_out_the_row(error)
+            raise
         if not cursor.description:
             return Answer([], (), cursor.rowcount)
         return Answer(
             await cursor.fetchall(), tuple(column.name for column in cursor.description), cursor.rowcount
         )
+
+
+def leave_out_the_row(error: psycopg.Error) -> None:
+    """Errors are logged, and kept in Temporal's history, and PostgreSQL's DETAIL quotes the row at fault."""
+    if error.diag.message_detail:
+        error.args = (error.diag.message_primary,)
 
 
 class Batches:

@@ -67,3 +67,79 @@ def test_networks_that_can_not_be_read_are_named(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(SettingsError, match="EGRESS_NETWORKS can't be used: 'the office'"):
         read_settings()
+
+
+# What production starts with: nothing that anybody could guess.
+OURS = {
+    "ENVIRONMENT": "production",
+    "STATE_DIR": "/nonexistent",
+    "SIGNING_KEY": "t8Zq2mW5xR9cV4bN7kL1pY6sD3fG0hJa",
+    "ENCRYPTION_KEYS": "k1:dGhlc2UgYXJlIDMyIGJ5dGVzIG9mIG91ciBvd24uLi4=, ",
+    **{
+        name: f"postgresql+psycopg://{role}:one-of-our-own@db.example/campanile"
+        for name, role in (
+            ("DATABASE_URL", "campanile_app"),
+            ("ENGINE_DATABASE_URL", "campanile_engine"),
+            ("ADMIN_DATABASE_URL", "campanile_owner"),
+        )
+    },
+}
+
+
+@pytest.fixture
+def production(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in OURS.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_production_starts_with_secrets_of_its_own(production: pytest.MonkeyPatch) -> None:
+    assert read_settings().environment == "production"
+
+
+@pytest.mark.parametrize("name", [name for name in OURS if name not in ("ENVIRONMENT", "STATE_DIR")])
+def test_production_refuses_each_secret_that_is_left_as_it_came(
+    production: pytest.MonkeyPatch, name: str
+) -> None:
+    production.delenv(name)
+
+    with pytest.raises(SettingsError) as refusal:
+        read_settings()
+
+    assert str(refusal.value) == f"set {name}: the defaults are for development only"
+
+
+@pytest.mark.parametrize(
+    ("name", "weak", "said"),
+    [
+        ("SIGNING_KEY", "short", "SIGNING_KEY is weak: give it 32"),
+        ("SIGNING_KEY", "t8Zq2mW5xR9cV4bN7kL1pY6sD3fG0hJ", "SIGNING_KEY is weak"),
+        ("SIGNING_KEY", "abcabca" * 10, "SIGNING_KEY is weak"),
+        ("SIGNING_KEY", " " * 40, "SIGNING_KEY is weak"),
+        (
+            "ENCRYPTION_KEYS",
+            "k1:c2hvcnQ=",
+            "ENCRYPTION_KEYS can't be used: each key is written id:base64 of 32",
+        ),
+        ("ENCRYPTION_KEYS", "no key at all", "ENCRYPTION_KEYS can't be used"),
+        ("ENCRYPTION_KEYS", " , ", "ENCRYPTION_KEYS can't be used: there is no key"),
+        ("ENCRYPTION_KEYS", OURS["ENCRYPTION_KEYS"] + "," + OURS["ENCRYPTION_KEYS"], "with ids that differ"),
+        ("ENCRYPTION_KEYS", "k1:" + "A" * 43 + "=", "ENCRYPTION_KEYS is weak"),
+        (
+            "ENCRYPTION_KEYS",
+            OURS["ENCRYPTION_KEYS"] + ",dev:Zm9yLWRldmVsb3BtZW50LW9ubHktZm9yLWRldmVsb3A=",
+            "set ENCRYPTION_KEYS",
+        ),
+    ],
+)
+def test_production_refuses_each_weak_secret_and_names_it_without_repeating_it(
+    production: pytest.MonkeyPatch, name: str, weak: str, said: str
+) -> None:
+    production.setenv(name, weak)
+
+    with pytest.raises(SettingsError) as refusal:
+        read_settings()
+
+    assert said in str(refusal.value)
+    assert weak.partition(":")[2] not in str(refusal.value) or not weak.partition(":")[2]
+    assert len(weak.strip()) < 10 or weak not in str(refusal.value)

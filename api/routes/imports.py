@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 from temporalio.service import RPCError
 
-from api.callers import WorkspaceId, needs
+from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
 from api.errors import Unavailable
 from api.manners import Mannered
@@ -94,6 +94,7 @@ _UPLOAD = {"multipart/form-data": {"example": {"kind": "orders", "live": False, 
     dependencies=[needs(Permission.IMPORTS_WRITE)],
 )
 async def upload(
+    asker: Asker,
     workspace_id: WorkspaceId,
     opened: Opened,
     file: Annotated[UploadFile, File(description="CSV in UTF-8; the first line names the columns.")],
@@ -109,7 +110,7 @@ async def upload(
     name = (file.filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[
         :200
     ] or f"{kind}.csv"
-    async with opened.sessions(workspace_id) as db:
+    async with opened.sessions(workspace_id, asker.actor) as db:
         row = await imports.upload(db, workspace_id, kind, name, chunks(file), live=live)
     try:
         await runs.start(await opened.temporal.client(), row)

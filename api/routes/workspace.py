@@ -8,7 +8,7 @@ from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
@@ -85,9 +85,13 @@ Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\r\n]*$")
 ]
 Lines = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
-TimeOfDay = Annotated[time, AfterValidator(_to_the_minute)]
 Origin = Annotated[str, Field(max_length=300), AfterValidator(_origin)]
 Origins = Annotated[list[Origin], Field(max_length=100), AfterValidator(_each_once)]
+# Written out, since JSON Schema's `time` is one with an offset (RFC 3339).
+_CLOCK = r"^([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?$"
+TimeOfDay = Annotated[
+    time, AfterValidator(_to_the_minute), WithJsonSchema({"type": "string", "pattern": _CLOCK})
+]
 Caps = Annotated[list[Cap], AfterValidator(_one_a_channel)]
 
 

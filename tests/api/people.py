@@ -63,8 +63,8 @@ async def registered(api: AsyncClient, sessions: Sessions, email: str) -> None:
     assert (await api.post(f"{V1}/auth/verify-email", json={"token": token})).status_code == 204
 
 
-async def signed_in(api: AsyncClient, email: str, **more: Any) -> Person:
-    body = {"email": email, "password": PASSWORD, **more}
+async def signed_in(api: AsyncClient, email: str, password: str = PASSWORD, **more: Any) -> Person:
+    body = {"email": email, "password": password, **more}
     return Person(api, email, await created(await api.post(f"{V1}/auth/login", json=body)))
 
 

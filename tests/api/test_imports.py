@@ -50,6 +50,15 @@ async def test_an_upload_is_kept_while_temporal_is_away(lonely_api: AsyncClient,
     assert [str(row.id) for row in found] == [begun["id"]]
 
 
+async def test_an_upload_is_in_the_audit_log_with_who_sent_it(lonely_api: AsyncClient) -> None:
+    begun = await sent(lonely_api, BAD)
+
+    logged = await created(await lonely_api.get(f"{V1}/audit-log", params={"object_id": begun["id"]}))
+
+    assert {(line["object_kind"], line["actor"]["kind"]) for line in logged["items"]} == {("import", "key")}
+    assert logged["items"][-1]["action"] == "create"
+
+
 async def test_an_import_tells_how_far_it_is(lonely_api: AsyncClient, sessions: Sessions) -> None:
     begun = await sent(lonely_api, BAD)
     await read(sessions, begun)

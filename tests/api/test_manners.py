@@ -175,6 +175,7 @@ async def test_a_fault_deep_in_a_flow_is_pointed_at(strict_api: AsyncClient) -> 
         (b"{", "JSON"),
         (b"", "body"),
         (b"[]", "object"),
+        (b'{"name": "\xff"}', "UTF-8"),
         (b'{"name": "\\u0000", "rule": {"all": []}}', "stored"),
         (b'{"name": "\\ud800", "rule": {"all": []}}', "character"),
         (b'{"name": "deep", "rule": ' + b'{"not":' * 5000 + b"1" + b"}" * 5000 + b"}", "deep"),
@@ -282,12 +283,15 @@ async def test_every_operation_is_described_with_an_example(strict_api: AsyncCli
 @pytest.mark.parametrize(
     ("method", "path", "refusals"),
     [
-        ("post", "/campaigns", {"413"}),
+        ("post", "/campaigns", {"404", "409", "413"}),
+        ("get", "/campaigns", {"404"}),
         ("get", "/campaigns/{campaign_id}", {"404"}),
         ("post", "/campaigns/{campaign_id}/start", {"404", "409"}),
         ("patch", "/flows/{flow_id}", {"404", "409", "413"}),
         ("patch", "/templates/{template_id}", {"404", "413"}),
-        ("post", "/imports", set()),
+        ("post", "/imports", {"404", "409"}),
+        ("post", "/auth/login", {"413"}),
+        ("post", "/auth/verify-email", {"409", "413"}),
     ],
 )
 async def test_the_description_says_how_each_operation_refuses(
@@ -298,7 +302,7 @@ async def test_the_description_says_how_each_operation_refuses(
     declared = set(document["paths"][f"{V1}{path}"][method]["responses"])
 
     assert declared & {"404", "409", "413"} == refusals
-    assert {"401", "422", "503"} <= declared
+    assert {"401", "403", "422", "503"} <= declared
 
 
 async def test_an_upload_is_described_with_an_example(strict_api: AsyncClient) -> None:

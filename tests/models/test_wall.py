@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
@@ -287,3 +288,19 @@ async def test_an_error_says_nothing_of_the_people_that_the_statement_was_about(
 
     assert "division" in str(error.value)
     assert "Ada" not in str(error.value)
+
+
+async def test_an_error_says_nothing_of_the_row_that_a_rule_refused(sessions: Sessions) -> None:
+    """PostgreSQL quotes it whole: a person's attributes, or the hash of a password."""
+    refused = text("insert into profiles (workspace_id, time_zone, attributes) values (:here, :zone, null)")
+    row = {"here": DEFAULT_WORKSPACE, "zone": "Ada"}
+
+    with pytest.raises(IntegrityError) as by_session:
+        await attempt(sessions, refused.bindparams(**row))
+    with pytest.raises(psycopg.errors.NotNullViolation) as by_batch:
+        async with sessions.batch(DEFAULT_WORKSPACE) as db:
+            await db.execute(refused, row)
+
+    for error in (by_session.value, by_session.value.orig, by_batch.value):
+        assert "attributes" in str(error)
+        assert "Ada" not in str(error)

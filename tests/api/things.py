@@ -1,0 +1,125 @@
+"""One of each kind of thing in the default workspace, for tests that walk everything the API has."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+from httpx2 import AsyncClient
+
+from api.app import build
+from api.docs import described
+from domain.imports import ImportKind
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.queries import imports, issuers
+from settings import Settings
+from tests.api.people import signed_in
+from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
+from tests.api.test_flows import a_definition
+from tests.support import OWNER_OF_ALL
+
+NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the one of all our examples.
+
+AN_ISSUER = "https://login.records.example"
+
+
+class Operation(NamedTuple):
+    """One operation of the OpenAPI document."""
+
+    name: str  # "GET /segments/{segment_id}", without the prefix.
+    method: str
+    path: str
+    described: dict[str, Any]
+
+    def at(self, ids: dict[str, str]) -> str:
+        """Its address, with these ids in the place of their names."""
+        return self.path.format_map(ids)
+
+    def query(self) -> dict[str, str]:
+        """What it must be asked with, as its parameters' own examples have it."""
+        return {
+            each["name"]: each["schema"].get("examples", ["ada@example.com"])[0]
+            for each in self.described.get("parameters", [])
+            if each["in"] == "query" and each["required"]
+        }
+
+    def body(self, ids: dict[str, str]) -> dict[str, Any]:
+        """What a client would be handed to send it: its own example, with ids that exist."""
+        content = self.described.get("requestBody", {}).get("content", {})
+        if form := content.get("multipart/form-data"):
+            example = {**form["example"]}
+            file = ("people.csv", example.pop("file").encode(), "text/csv")
+            return {
+                "data": {name: str(value).lower() for name, value in example.items()},
+                "files": {"file": file},
+            }
+        if described := content.get("application/json"):
+            return {"json": with_ids(described["schema"]["example"], ids)}
+        return {}
+
+
+def operations(document: dict[str, Any] | None = None) -> Iterator[Operation]:
+    """All that the document describes, with the schema of each body written out at its place."""
+    document = document or described(build(Settings()))
+    schemas = document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                if name := media["schema"].get("$ref", "").rpartition("/")[2]:
+                    media["schema"] = schemas[name]
+            name = f"{method.upper()} {path.removeprefix(V1)}"
+            yield Operation(name, method.upper(), path, operation)
+
+
+def with_ids(example: Any, ids: dict[str, str]) -> Any:
+    """The example with our ids in the place of its made-up ones."""
+    match example:
+        case dict():
+            return {
+                name: ids[name] if name in ids and isinstance(value, str) else with_ids(value, ids)
+                for name, value in example.items()
+            }
+        case list():
+            return [with_ids(each, ids) for each in example]
+    return example
+
+
+async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
+    """What stands in the API's paths, by its name there. Its session is the owner's; `api` has their key."""
+    await a_sender(api)
+    owner = await signed_in(api, OWNER_OF_ALL.email, OWNER_OF_ALL.password)
+    [session] = (await created(await owner.get("/users/me/sessions")))["items"]
+    [member] = (await created(await api.get(f"{V1}/members")))["items"]
+    template, segment = await a_template(api), await a_segment(api)
+    key = {"name": "n8n", "permissions": ["campaigns:read"]}
+    invitation = {"email": "grace@example.com", "role": "viewer"}
+    flow = {"name": "Welcome", "definition": a_definition(template)}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        file = await imports.upload(
+            db, DEFAULT_WORKSPACE, ImportKind.CUSTOMERS, "people.csv", _file(), live=False
+        )
+        issuer = uuid4()
+        staff = {"name": "Staff", "issuer": AN_ISSUER, "client_id": "campanile", "client_secret": "v1.x.x"}
+        await issuers.create(db, DEFAULT_WORKSPACE, issuer, staff)
+    return {
+        "workspace_id": str(DEFAULT_WORKSPACE),
+        "user_id": member["user_id"],
+        "session_id": session["id"],
+        "key_id": await _made(api, "/keys", key),
+        "invitation_id": await _made(api, "/invitations", invitation),
+        "issuer_id": str(issuer),
+        "segment_id": segment,
+        "template_id": template,
+        "campaign_id": await a_campaign(api, segment_id=segment, template_id=template),
+        "flow_id": await _made(api, "/flows", flow),
+        "profile_id": str(await a_profile(sessions, first_name="Ada")),
+        "import_id": str(file.id),
+    }
+
+
+async def _made(api: AsyncClient, path: str, body: dict[str, Any]) -> str:
+    return str(UUID((await created(await api.post(f"{V1}{path}", json=body)))["id"]))
+
+
+async def _file() -> AsyncIterator[bytes]:
+    yield b"customer_id,email\n1,ada@example.com\n"

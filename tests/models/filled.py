@@ -1,0 +1,242 @@
+"""A workspace with something in every table, and what a test needs to ask for it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
+from domain.keys import new_key
+from domain.messages import SourceKind
+from domain.profiles import SuppressionReason
+from domain.roles import KeyKind, Role
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.campaigns import Campaign
+from models.flows import Flow
+from models.imports import Import, ImportKey
+from models.members import Membership
+from models.messages import CapCounter, MessageEvent
+from models.profiles import Identity
+from models.queries import (
+    enrollments,
+    flows,
+    idempotency,
+    imported,
+    imports,
+    invitations,
+    issuers,
+    keys,
+    profiles,
+    queued,
+    ways,
+)
+from models.queries.idempotency import Asked
+from models.queries.ledger import Queue
+from models.queries.ways import Move
+from tests.people import HERE, a_message, a_person, an_order
+from tests.sending import (
+    NOW,
+    a_draft,
+    a_flow,
+    a_graph,
+    a_segment,
+    a_sender,
+    a_template,
+    send,
+    some,
+    wait,
+)
+
+SOON = NOW + timedelta(days=1)
+CUSTOMER = CustomerLine(2, "c9", "new@shop.example", "granted", None, None, '{"name": "Nora"}')
+ORDER = OrderLine(2, "c1", "2026-03-01T10:00:00Z", 1, "12.00", "USD", "o9", 0)
+
+ISSUER = {"name": "Staff", "issuer": "https://a.example", "client_id": "x", "client_secret": "v1.x.x"}
+
+
+@dataclass
+class Filled:
+    """Ids of the default workspace. What is told apart by its state has one of each."""
+
+    other: UUID  # Another workspace, with nothing in it.
+    owner: UUID
+    marketer: UUID
+    ada: UUID
+    bob: UUID
+    template: UUID
+    version: UUID
+    segment: UUID
+    unused_template: UUID
+    unused_segment: UUID
+    draft: Campaign
+    running: Campaign
+    queued: UUID
+    claimed: UUID
+    attempt: UUID  # Of the claimed.
+    sending: UUID
+    wire: UUID  # The attempt of the one that is sending.
+    accepted: UUID
+    lost: Queue  # Its worker's lease has ended.
+    flow: Flow  # Begins with an order.
+    move: Move  # Ada's.
+    letters: Flow  # Begins with a message, which Ada waits for.
+    onward: list[Move]
+    closed: UUID  # That message.
+    unpublished: UUID
+    order: UUID
+    customers: Import
+    orders: Import
+    invitation: UUID
+    key: UUID
+    issuer: UUID
+    once: Asked  # A request that is under way, and was not answered yet.
+
+    @property
+    def id(self) -> UUID:
+        return DEFAULT_WORKSPACE
+
+    @property
+    def queue(self) -> Queue:
+        return Queue(DEFAULT_WORKSPACE, self.running.id, SourceKind.CAMPAIGN)
+
+
+async def filled(sessions: Sessions) -> Filled:
+    other = uuid4()
+    async with sessions.engine() as db:
+        await db.execute(text("insert into workspaces (id, name) values (:id, 'Another')"), {"id": other})
+        marketer = uuid4()
+        await db.execute(
+            text("insert into users (id, email, name) values (:id, 'grace@records.example', 'Grace')"),
+            {"id": marketer},
+        )
+    async with sessions(DEFAULT_WORKSPACE, '{"kind": "user", "name": "Ada"}') as db:
+        return await _things(db, other, marketer)
+
+
+async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
+    db.add(Membership(**HERE, user_id=marketer, role=Role.MARKETER))
+    [owner] = await some(db, "select user_id from memberships where role = 'owner'")
+    await a_sender(db, caps='[{"channel": "email", "limit": 9, "period": "day"}]')
+    ada = await a_person(db, "ada@shop.example", name="Ada")
+    bob = await a_person(db, "bob@shop.example", name="Bob")
+    db.add(Identity(**HERE, kind="user_id", value="c1", profile_id=ada))
+    await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
+    await an_order(db, bob, 30, NOW)
+    [order] = await some(db, "select id from orders")
+    template, version = await a_template(db)
+    segment = await a_segment(db, {"kind": "attribute", "name": "name", "op": "exists"})
+    unused_template, _ = await a_template(db)
+    unused_segment = await a_segment(db)
+    draft = await a_draft(db)
+    running = await a_draft(db, state="running", started_at=NOW, frozen_at=None)
+    it: dict[str, Any] = {
+        "queue_id": running.id,
+        "source_id": running.id,
+        "source_kind": "campaign",
+        "template_version_id": running.template_version_id,
+    }
+    made = {
+        state: await a_message(
+            db, bob, "bob@shop.example", state=state, occasion=running.id, step=state, **it
+        )
+        for state in ("queued", "claimed", "sending", "accepted")
+    }
+    lost = await a_draft(db, state="running")
+    its = it | {"queue_id": lost.id, "source_id": lost.id}
+    await a_message(db, bob, state="claimed", occasion=lost.id, **its)
+    for kind in ("clicked", "unsubscribed"):
+        db.add(MessageEvent(**HERE, message_id=made["accepted"], kind=kind, at=NOW))
+    db.add(CapCounter(**HERE, profile_id=bob, channel="email", period="day", starts_on=NOW.date(), n=3))
+    await db.flush()
+    await db.execute(text("update messages set claimed_at = :now where state = 'claimed'"), {"now": NOW})
+    attempts = {
+        state: (await some(db, "select attempt from messages where id = :id", id=made[state]))[0]
+        for state in ("claimed", "sending")
+    }
+    holds = "update leases set until = clock_timestamp() + interval '1 hour' where id = any(:ids)"
+    await db.execute(text(holds), {"ids": [*attempts.values()]})
+    return Filled(
+        other=other,
+        owner=owner,
+        marketer=marketer,
+        ada=ada,
+        bob=bob,
+        template=template,
+        version=version,
+        segment=segment,
+        unused_template=unused_template,
+        unused_segment=unused_segment,
+        draft=draft,
+        running=running,
+        queued=made["queued"],
+        claimed=made["claimed"],
+        attempt=attempts["claimed"],
+        sending=made["sending"],
+        wire=attempts["sending"],
+        accepted=made["accepted"],
+        lost=Queue(DEFAULT_WORKSPACE, lost.id, SourceKind.CAMPAIGN),
+        order=order,
+        **await _journeys(db, template, ada),
+        **await _files(db),
+        **await _people(db),
+    )
+
+
+async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, Any]:
+    bought = {"kind": "event", "event": "order placed"}
+    graphs = {
+        "flow": a_graph({"a": wait(60, "b"), "b": send(template)}, "a", trigger=bought),
+        "letters": a_graph({"b": send(template, "a"), "a": wait(60)}, "b"),
+    }
+    made: dict[str, Any] = {"unpublished": await a_flow(db, graphs["letters"], "Draft")}
+    for name, graph in graphs.items():
+        flow, version, _ = await flows.publish(db, await a_flow(db, graph, name))
+        await db.refresh(flow)
+        made[name] = flow
+        await enrollments.enroll(db, DEFAULT_WORKSPACE, flow.id, [(ada, "once", {})], NOW)
+        known = await ways.graphs(db, flow.id)
+        made["move" if name == "flow" else "onward"] = (
+            known[version.id].way("a", "b", "waited") if name == "flow" else [*ways.after_messages(known)]
+        )
+    await queued.cancel(db, Queue(DEFAULT_WORKSPACE, made["letters"].id, SourceKind.FLOW), NOW)
+    found = await some(db, "select id from messages where queue_id = :flow", flow=made["letters"].id)
+    return made | {"closed": found[0]}
+
+
+async def _files(db: AsyncSession) -> dict[str, Any]:
+    made = {}
+    for kind in (ImportKind.CUSTOMERS, ImportKind.ORDERS):
+        made[kind.value] = file = await imports.upload(
+            db, DEFAULT_WORKSPACE, kind, f"{kind}.csv", a_piece(), live=False
+        )
+        await imports.refuse(db, file, [Refusal(2, "email", "It is no address.")])
+    db.add(ImportKey(**HERE, import_id=made["orders"].id, key="x", n=1))
+    await db.flush()
+    return made
+
+
+async def a_piece() -> AsyncIterator[bytes]:
+    yield b"customer_id\n1\n"
+
+
+async def _people(db: AsyncSession) -> dict[str, Any]:
+    here = DEFAULT_WORKSPACE
+    token = "a-token-of-the-tests"
+    asked = await invitations.create(db, here, "eve@shop.example", "viewer", token, "Ada", NOW)
+    key = await keys.create(db, here, new_key(KeyKind.SECRET), "n8n", ["campaigns:read"])
+    issuer = await issuers.create(db, here, uuid4(), ISSUER)
+    once = Asked(here, uuid4(), "twice")
+    await idempotency.begin(db, once, b"x", NOW)
+    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once}
+
+
+async def take_in(db: AsyncSession, kind: ImportKind) -> imported.Ready:
+    """One row of a file, handed to the database for `store`."""
+    rows = imported.ready(kind, [CUSTOMER] if kind is ImportKind.CUSTOMERS else [ORDER])
+    await imported.fill(db, kind, rows)
+    return rows

@@ -1,0 +1,355 @@
+"""A forgotten `where workspace_id` shows nobody anything: every query function, run in two workspaces.
+
+In its own it does what it is for; under another, with the ids of the first, it finds nothing and changes
+nothing. A function that is added without a line here fails the test.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import select, true
+from sqlalchemy.exc import IntegrityError, NoResultFound, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from dev.places import ROOT
+from domain import templates as letters
+from domain.campaigns import UNDER_WAY, CampaignState
+from domain.errors import CampanileError
+from domain.flows import Flow as Graph
+from domain.flows import FlowState
+from domain.imports import Denial, ImportKind, Refusal
+from domain.keys import new_key
+from domain.messages import MessageClass, MessageState
+from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
+from domain.roles import KeyKind, Role
+from domain.segments import parse
+from models.base import Sessions
+from models.campaigns import Campaign
+from models.profiles import Profile
+from models.queries import (
+    audit,
+    campaigns,
+    claims,
+    enrollments,
+    enrollments_moved,
+    flows,
+    idempotency,
+    imported,
+    imported_customers,
+    imported_orders,
+    imports,
+    invitations,
+    issuers,
+    keys,
+    ledger,
+    members,
+    messages,
+    profiles,
+    profiles_erased,
+    profiles_found,
+    profiles_merged,
+    queued,
+    rows,
+    segments,
+    templates,
+    ways,
+    workspaces,
+)
+from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
+from tests.sending import NOW
+from tests.walls import contents, contents_of
+
+Call = Callable[[AsyncSession, Filled], Awaitable[Any]]
+
+ACCOUNTS = "people belong to no workspace: the engine's role alone reaches their tables"
+ENGINE = "runs as the engine, across workspaces; it gets its ids from us or by a secret"
+NO_ROWS = "touches no row of a workspace: a lock, or a temporary table of the transaction"
+LEFT_OUT = {
+    "account_mails": ACCOUNTS,
+    "accounts": ACCOUNTS,
+    "callers": ENGINE,
+    "rate_limits": ACCOUNTS,
+    "sealed": ENGINE,
+    "sign_ins": ACCOUNTS,
+    "tracking": ENGINE,
+    "idempotency.drop_old": ENGINE,
+    "imports.forgotten": ENGINE,
+    "invitations.accept": ENGINE,
+    "invitations.by_token": ENGINE,
+    "issuers.anywhere": ENGINE,
+    "ledger.drop_forgotten_leases": ENGINE,
+    "members.page": ENGINE,
+    "members.workspaces_of": ENGINE,
+    "pokes": "theirs is no table of a workspace; test_wall.py has who may poke whom",
+    "reconcile.decide": ENGINE,
+    "copying.copy": NO_ROWS,
+    "imported.fill": NO_ROWS,
+    "imported.lock": NO_ROWS,
+    "imported_customers.fill": NO_ROWS,
+    "imported_orders.fill": NO_ROWS,
+    "readiness.migrated_to": "the schema's version, which is everybody's",
+    "workspaces.create": "makes a workspace of its own, in which nothing was before",
+}
+
+
+async def those_had(db: AsyncSession) -> bool:
+    return await campaigns.had_by_nobody(db, true(), ["name"]) == []
+
+
+async def names_are_known(db: AsyncSession, w: Filled) -> bool:
+    await flows.check_names(db, Graph.model_validate(w.flow.definition))
+    return True
+
+
+async def how_many(db: AsyncSession, w: Filled) -> int:
+    return (await messages.counts(db, w.running.id)).all
+
+
+async def tallied(db: AsyncSession, w: Filled) -> int:
+    return int((await messages.tally(db, w.running.id))["queued"])
+
+
+async def ahead(db: AsyncSession, w: Filled) -> int:
+    return (await queued.ahead(db, w.queue)).open
+
+
+async def estimated(db: AsyncSession) -> int:
+    everybody = parse({"all": []})
+    return (await segments.estimate(db, everybody, now=NOW, time_zone="UTC", currency="USD")).count
+
+
+def a_campaign(w: Filled) -> dict[str, Any]:
+    return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
+
+
+async def stored(db: AsyncSession, w: Filled) -> None:
+    await imported.store(db, w.customers, await take_in(db, ImportKind.CUSTOMERS), NOW)
+
+
+async def customers_stored(db: AsyncSession, w: Filled) -> None:
+    ready = await take_in(db, ImportKind.CUSTOMERS)
+    await imported_customers.store(db, w.customers, ready.rows, NOW)
+
+
+async def orders_stored(db: AsyncSession, w: Filled) -> None:
+    ready = await take_in(db, ImportKind.ORDERS)
+    await imported_orders.store(db, w.orders, ready.rows, NOW, own_ids=True)
+
+
+async def lettered(db: AsyncSession, w: Filled) -> None:
+    await messages.queue_letters(
+        db,
+        w.id,
+        [("ada@shop.example", ["Ada"])],
+        step="test",
+        message_class=MessageClass.TEST,
+        template_version_id=w.version,
+        request_id=uuid4(),
+        now=NOW,
+    )
+
+
+async def closed(db: AsyncSession, w: Filled) -> None:
+    """Once nothing is under way, which a workspace's own members see to first."""
+    await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
+    await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
+    for flow in (w.flow, w.letters):
+        await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
+    await workspaces.delete(db, w.id, NOW)
+
+
+# What each of them answers for who is in its workspace: something.
+READS: dict[str, Call] = {
+    "audit.page": lambda db, w: audit.page(db, None, 9),
+    "campaigns.anyone": lambda db, w: campaigns.anyone(db, true()),
+    "campaigns.draft": lambda db, w: campaigns.draft(db, w.draft.id),
+    "campaigns.freezing": lambda db, w: campaigns.freezing(db, w.id, w.running.id),
+    "campaigns.had_by_nobody": lambda db, w: those_had(db),
+    "enrollments.agenda": lambda db, w: enrollments.agenda(db, w.id, w.flow.id, NOW),
+    "enrollments.places": lambda db, w: enrollments.places(db, w.id, w.flow.id),
+    "flows.check_names": names_are_known,
+    "flows.numbers": lambda db, w: flows.numbers(db, [w.flow]),
+    "flows.outcomes": lambda db, w: flows.outcomes(db, w.flow.id),
+    "flows.passed": lambda db, w: flows.passed(db, w.flow.id),
+    "flows.published": lambda db, w: flows.published(db, w.flow.id),
+    "imports.get": lambda db, w: imports.get(db, w.customers.id),
+    "imports.locked": lambda db, w: imports.locked(db, w.customers.id),
+    "imports.page": lambda db, w: imports.page(db, None, 9),
+    "imports.refusals": lambda db, w: imports.refusals(db, w.customers.id, 0, 9),
+    "invitations.page": lambda db, w: invitations.page(db, None, 9),
+    "issuers.get": lambda db, w: issuers.get(db, w.issuer),
+    "issuers.page": lambda db, w: issuers.page(db, None, 9),
+    "keys.get": lambda db, w: keys.get(db, w.key),
+    "keys.page": lambda db, w: keys.page(db, None, 9),
+    "members.get": lambda db, w: members.get(db, w.owner),
+    "messages.by_step": lambda db, w: messages.by_step(db, w.running.id),
+    "messages.counts": how_many,
+    "messages.page": lambda db, w: messages.page(db, messages.of_profile(w.bob), None, 9),
+    "messages.tally": tallied,
+    "messages.unsubscribed": lambda db, w: messages.unsubscribed(db, w.running.id),
+    "profiles.find": lambda db, w: profiles.find(db, IdentityKind.EMAIL, "ada@shop.example"),
+    "profiles.person": lambda db, w: profiles.person(db, w.ada),
+    "profiles.variables": lambda db, w: profiles.variables(db, w.ada),
+    "profiles_found.find": lambda db, w: profiles_found.find(db, "ada@shop.example"),
+    "profiles_found.ids": lambda db, w: profiles_found.ids(db, ["ada@shop.example", str(w.bob)]),
+    "profiles_found.page": lambda db, w: profiles_found.page(db, w.id, None, 9),
+    "queued.ahead": ahead,
+    "rows.exists": lambda db, w: rows.exists(db, Campaign, w.draft.id),
+    "rows.get": lambda db, w: rows.get(db, Campaign, w.draft.id),
+    "rows.page": lambda db, w: rows.page(db, Campaign, None, 9),
+    "rows.use": lambda db, w: rows.use(db, "x", "campaign", Campaign.name, Campaign.state, true()),
+    "segments.estimate": lambda db, w: estimated(db),
+    "templates.get": lambda db, w: templates.get(db, w.template),
+    "templates.newest": lambda db, w: templates.newest(db, w.template),
+    "templates.page": lambda db, w: templates.page(db, None, 9),
+    "templates.versions": lambda db, w: templates.versions(db, [w.version]),
+    "ways.entrance": lambda db, w: ways.entrance(db, w.id, w.flow.id),
+    "ways.graphs": lambda db, w: ways.graphs(db, w.flow.id),
+    "workspaces.get": lambda db, w: workspaces.get(db, w.id),
+}
+
+# How it is said that something is not there.
+REFUSALS = (CampanileError, NoResultFound, IntegrityError, ProgrammingError)
+
+NAMED = {"name": "Changed"}
+LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
+
+# What each of them does in its workspace changes what is there.
+WRITES: dict[str, Call] = {
+    "audit.note": lambda db, w: audit.note(db, w.id, "started", "campaign", w.running.id),
+    "campaigns.begin": lambda db, w: campaigns.begin(db, w.draft.id, NOW),
+    "campaigns.change": lambda db, w: campaigns.change(db, w.draft.id, NAMED),
+    "campaigns.create": lambda db, w: campaigns.create(db, w.id, a_campaign(w)),
+    "campaigns.delete": lambda db, w: campaigns.delete(db, w.draft.id),
+    "campaigns.freeze": lambda db, w: campaigns.freeze(db, w.running.id, select(Profile.id), 9, NOW),
+    "campaigns.move": lambda db, w: campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED),
+    "enrollments.end_all": lambda db, w: enrollments.end_all(db, w.id, w.flow.id, enrollments.FIRST, NOW),
+    "enrollments.enroll": lambda db, w: enrollments.enroll(db, w.id, w.flow.id, [(w.bob, "once", {})], NOW),
+    "enrollments.enter_all": lambda db, w: enrollments.enter_all(db, w.flow, select(Profile.id), NOW),
+    "enrollments.enter_by_orders": lambda db, w: enrollments.enter_by_orders(db, w.id, [w.order], NOW),
+    "enrollments_moved.advance": lambda db, w: enrollments_moved.advance(db, w.move, SOON, 9),
+    "enrollments_moved.go_on": lambda db, w: enrollments_moved.go_on(
+        db, w.id, w.letters.id, [w.closed], w.onward, NOW
+    ),
+    "flows.change": lambda db, w: flows.change(db, w.flow.id, NAMED),
+    "flows.create": lambda db, w: flows.create(db, w.id, NAMED | {"slug": "x", "definition": {}}),
+    "flows.delete": lambda db, w: flows.delete(db, w.unpublished),
+    "flows.move": lambda db, w: flows.move(db, w.flow.id, [FlowState.LIVE], FlowState.PAUSED),
+    "flows.publish": lambda db, w: flows.publish(db, w.flow.id),
+    "idempotency.begin": lambda db, w: idempotency.begin(db, w.once._replace(key="new"), b"x", NOW),
+    "idempotency.keep": lambda db, w: idempotency.keep(db, w.once, 200, [], b"{}"),
+    "imported.store": stored,
+    "imported_customers.deny": lambda db, w: imported_customers.deny(
+        db, w.customers, [Denial(2, None, "ada@shop.example", ("email",))], NOW
+    ),
+    "imported_customers.store": customers_stored,
+    "imported_orders.store": orders_stored,
+    "imports.forget_file": lambda db, w: imports.forget_file(db, w.customers.id),
+    "imports.move": lambda db, w: imports.move(db, w.customers, state="running"),
+    "imports.refuse": lambda db, w: imports.refuse(db, w.customers, [Refusal(3, "email", "x")]),
+    "imports.upload": lambda db, w: imports.upload(
+        db, w.id, ImportKind.ORDERS, "x.csv", a_piece(), live=False
+    ),
+    "invitations.create": lambda db, w: invitations.create(
+        db, w.id, "eve@shop.example", "admin", "another-token-of-the-tests", "Ada", NOW
+    ),
+    "invitations.revoke": lambda db, w: invitations.revoke(db, w.invitation, NOW),
+    "issuers.change": lambda db, w: issuers.change(db, w.id, w.issuer, NAMED),
+    "issuers.create": lambda db, w: issuers.create(db, w.id, uuid4(), ISSUER),
+    "issuers.delete": lambda db, w: issuers.delete(db, w.id, w.issuer),
+    "keys.create": lambda db, w: keys.create(db, w.id, new_key(KeyKind.SECRET), "x", []),
+    "keys.revoke": lambda db, w: keys.revoke(db, w.key, NOW),
+    "keys.rotate": lambda db, w: keys.rotate(db, w.key, new_key(KeyKind.SECRET), SOON, NOW),
+    "claims.claim": lambda db, w: claims.claim(db, w.queue, uuid4(), NOW, 60, 9),
+    "ledger.drop_lease": lambda db, w: ledger.drop_lease(db, w.queue, w.attempt),
+    "ledger.give_back": lambda db, w: ledger.give_back(db, w.id, [w.claimed]),
+    "ledger.mark": lambda db, w: ledger.mark(db, w.queue, w.attempt, [(w.claimed, ["Eve"])], NOW),
+    "ledger.put_back": lambda db, w: ledger.put_back(db, w.queue, w.attempt, [w.claimed], NOW),
+    "ledger.recover": lambda db, w: ledger.recover(db, w.lost, NOW, SOON),
+    "ledger.settle": lambda db, w: ledger.settle(
+        db, w.queue, w.wire, [ledger.Settled(w.sending, MessageState.ACCEPTED)], NOW, SOON
+    ),
+    "ledger.skip_unwritable": lambda db, w: ledger.skip_unwritable(
+        db, w.queue, w.attempt, [(w.claimed, "It lacks a name.")], NOW
+    ),
+    "members.change_role": lambda db, w: members.change_role(db, w.marketer, Role.ADMIN),
+    "members.hand_over": lambda db, w: members.hand_over(db, w.owner, w.marketer),
+    "members.remove": lambda db, w: members.remove(db, w.marketer),
+    "messages.queue_letters": lettered,
+    "profiles.consent": lambda db, w: profiles.consent(
+        db, w.ada, Purpose.EMAIL, ConsentState.DENIED, "form", NOW
+    ),
+    "profiles.suppress": lambda db, w: profiles.suppress(
+        db, "email", "ada@shop.example", SuppressionReason.COMPLAINED, "test", NOW
+    ),
+    "profiles.unsubscribe": lambda db, w: profiles.unsubscribe(db, w.accepted, NOW),
+    "profiles.unsubscribe_profile": lambda db, w: profiles.unsubscribe_profile(db, w.ada, NOW, "form"),
+    "profiles_erased.erase": lambda db, w: profiles_erased.erase(db, w.bob, NOW),
+    "profiles_merged.merge": lambda db, w: profiles_merged.merge(db, w.ada, w.bob, NOW),
+    "queued.cancel": lambda db, w: queued.cancel(db, w.queue, NOW),
+    "segments.change": lambda db, w: segments.change(db, w.segment, NAMED),
+    "segments.create": lambda db, w: segments.create(db, w.id, "x", {"all": []}),
+    "segments.delete": lambda db, w: segments.delete(db, w.unused_segment),
+    "templates.change": lambda db, w: templates.change(db, w.template, "x", LETTER),
+    "templates.create": lambda db, w: templates.create(db, w.id, "x", LETTER),
+    "templates.delete": lambda db, w: templates.delete(db, w.unused_template),
+    "workspaces.change": lambda db, w: workspaces.change(db, w.id, NAMED),
+    "workspaces.delete": closed,
+}
+
+
+def test_every_query_function_has_its_line_here() -> None:
+    found = set()
+    for path in (ROOT / "models" / "queries").glob("[a-z]*.py"):
+        module = import_module(f"models.queries.{path.stem}")
+        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction):
+            ours = function.__module__ == module.__name__ and not name.startswith("_")
+            if ours and next(iter(inspect.signature(function).parameters)) == "db":
+                found.add(path.stem if path.stem in LEFT_OUT else f"{path.stem}.{name}")
+
+    assert found == READS.keys() | WRITES.keys() | LEFT_OUT.keys()
+
+
+@pytest.fixture
+async def here(sessions: Sessions) -> Filled:
+    return await filled(sessions)
+
+
+async def test_in_its_own_workspace_each_function_does_what_it_is_for(
+    sessions: Sessions, here: Filled
+) -> None:
+    before = await contents(sessions, here.id)
+    idle = []
+    for name, call in (READS | WRITES).items():
+        async with sessions(here.id, '{"kind": "user", "name": "Ada"}') as db:
+            answer = await call(db, here)
+            await db.flush()
+            if not (answer if name in READS else await contents_of(db) != before):
+                idle.append(name)
+            await db.rollback()
+
+    assert idle == []
+    assert await contents(sessions, here.id) == before
+
+
+async def test_under_another_workspace_no_function_finds_or_changes_anything(
+    sessions: Sessions, here: Filled
+) -> None:
+    before = await contents(sessions, here.id)
+    seen = []
+    for name, call in (READS | WRITES).items():
+        try:
+            async with sessions(here.other, '{"kind": "user", "name": "Eve"}') as db:
+                if await call(db, here) and name in READS:
+                    seen.append(name)
+        except REFUSALS as error:
+            if isinstance(error, ProgrammingError) and "row-level security" not in str(error):
+                raise
+        now = await contents(sessions, here.id)
+        assert now == before, f"{name} changed what is another workspace's"
+
+    assert seen == []
