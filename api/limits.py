@@ -1,5 +1,6 @@
 """How much one may ask: requests by each key and session, and attempts to guess by anybody."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -40,17 +41,26 @@ QUARTER = timedelta(minutes=15)
 HERE, AT_ALL, FROM_HERE = 10, 30, 100
 
 
-async def guess(opened: Stack, request: Request, what: str, address: str = "") -> None:
+async def guess(opened: Stack, request: Request, what: str, address: str = "") -> Sequence[str]:
     """Count an attempt at something that could be guessed, or that sends mail: known or unknown, alike.
 
-    Raises `TooMany`.
+    Returns what `was_right` takes when it was no guess. Raises `TooMany`.
     """
     place = request.client.host if request.client else "nowhere"
     counts = [(f"{place}", FROM_HERE)]
     if address:
         counts += [(f"{place} {address}", HERE), (address, AT_ALL)]
+    names = []
     for about, limit in counts:
-        await strictly(opened, f"{what}:{sha256(about.encode()).hexdigest()[:32]}", limit, QUARTER)
+        names.append(f"{what}:{sha256(about.encode()).hexdigest()[:32]}")
+        await strictly(opened, names[-1], limit, QUARTER)
+    return names
+
+
+async def was_right(opened: Stack, names: Sequence[str]) -> None:
+    """Whoever knows the password may come as often as they like."""
+    async with opened.sessions.engine_batch() as db:
+        await rate_limits.give_back(db, names)
 
 
 async def strictly(opened: Stack, name: str, limit: int, period: timedelta) -> None:

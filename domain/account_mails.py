@@ -48,6 +48,24 @@ MAILS = {
         None,
         "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
     ),
+    "second factor on": _mail(
+        "The second factor is on",
+        "to sign in to your account takes a code of your app from now on. All other sessions were ended.",
+        None,
+        "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
+    ),
+    "second factor off": _mail(
+        "The second factor is off",
+        "to sign in to your account takes your password alone now.",
+        None,
+        "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
+    ),
+    "recovery code used": _mail(
+        "A recovery code was used",
+        "one of the recovery codes of your account was used in place of your app. It works no more.",
+        None,
+        "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
+    ),
     "invitation": _mail(
         "You are invited to {{ workspace_name }}",
         "{{ inviter }} invites you to work in {{ workspace_name }} as {{ role }}. The link works for seven "

@@ -32,6 +32,11 @@ def matching_step(secret: str, code: str, now: datetime) -> int | None:
     return None
 
 
+def plain(code: str) -> str:
+    """A recovery code as it is compared: however it was typed, with or without its dash."""
+    return "".join(character for character in code.lower() if character.isalnum())
+
+
 def recovery_codes(n: int) -> list[str]:
     """`n` codes of 50 bits, such as `k3m9x-qt27w`."""
 

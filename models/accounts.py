@@ -76,6 +76,9 @@ class UserToken(Base):
     user_id: Mapped[UUID] = mapped_column(of_user())
     purpose: Mapped[str]
     email: Mapped[str]  # The address that it proves.
+    # Of who registered: they count once the address is proved, so that nobody's password is there before.
+    password_hash: Mapped[str | None]
+    name: Mapped[str | None]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
 

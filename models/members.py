@@ -72,6 +72,7 @@ class Key(Base):
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime | None]  # Set when it was rotated, or given an end.
     revoked_at: Mapped[datetime | None]
+    rotated_at: Mapped[datetime | None]  # When another took its place: that one is rotated from then on.
     used_at: Mapped[datetime | None]  # To the minute.
 
 

@@ -13,6 +13,7 @@ from domain.errors import CampanileError
 router = APIRouter(prefix="/accounts", include_in_schema=False)
 
 Token = Annotated[str, Form(max_length=200)]
+Secret = Annotated[str, Form(max_length=1000)]
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
@@ -22,13 +23,25 @@ def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
     )
 
 
-def _ask(title: str, token: str, button: str, fields: str = "") -> HTMLResponse:
+def _ask(
+    title: str, token: str, button: str, fields: str = "", refused: CampanileError | None = None
+) -> HTMLResponse:
+    """The form; after a refusal, with why it was refused."""
     hidden = f'<input type="hidden" name="token" value="{escape(token)}">'
-    return _page(title, f'<form method="post">{hidden}{fields}<button>{button}</button></form>')
+    why = f"<p><strong>{escape(refused.message)}</strong></p>" if refused else ""
+    form = f'{why}<form method="post">{hidden}{fields}<button>{button}</button></form>'
+    return _page(title, form, 422 if refused else 200)
 
 
-def _refused(title: str, error: CampanileError) -> HTMLResponse:
-    return _page(title, f"<p>{escape(error.message)}</p>", 422)
+_NEW_PASSWORD = (
+    '<p><label>New password <input type="password" name="password" autocomplete="new-password" required>'
+    "</label></p>"
+)
+_WHO_JOINS = (
+    "<p>Who has an account gives its password; who has none makes one by this.</p>"
+    '<p><label>Your name <input name="name" autocomplete="name"></label></p>'
+    '<p><label>Password <input type="password" name="password" required></label></p>'
+)
 
 
 @router.get("/confirm")
@@ -37,56 +50,45 @@ async def ask_to_confirm(token: str = "") -> HTMLResponse:
 
 
 @router.post("/confirm")
-async def confirm_address(opened: Opened, token: Token) -> HTMLResponse:
+async def confirm_address(opened: Opened, token: Token = "") -> HTMLResponse:
     try:
         await confirm(opened, token)
     except CampanileError as error:
-        return _refused("Not confirmed", error)
+        return _ask("Not confirmed", token, "Try again", refused=error)
     return _page("Confirmed", "<p>This address is yours: you can sign in now.</p>")
 
 
 @router.get("/reset")
 async def ask_for_password(token: str = "") -> HTMLResponse:
-    field = (
-        '<p><label>New password <input type="password" name="password" autocomplete="new-password" '
-        "required></label></p>"
-    )
-    return _ask("Set a new password", token, "Set it", field)
+    return _ask("Set a new password", token, "Set it", _NEW_PASSWORD)
 
 
 @router.post("/reset")
-async def reset(
-    request: Request, opened: Opened, token: Token, password: Annotated[str, Form(max_length=1000)]
-) -> HTMLResponse:
+async def reset(request: Request, opened: Opened, token: Token = "", password: Secret = "") -> HTMLResponse:
     try:
         await set_password(opened, request, token, password)
     except CampanileError as error:
-        return _refused("Not set", error)
+        return _ask("Not set", token, "Set it", _NEW_PASSWORD, error)
     return _page("Done", "<p>Your new password is set, and all sessions were ended: sign in with it.</p>")
 
 
 @router.get("/join")
 async def ask_to_join(token: str = "") -> HTMLResponse:
-    fields = (
-        "<p>Who has an account gives its password; who has none makes one by this.</p>"
-        '<p><label>Your name <input name="name" autocomplete="name"></label></p>'
-        '<p><label>Password <input type="password" name="password" required></label></p>'
-    )
-    return _ask("You are invited", token, "Join", fields)
+    return _ask("You are invited", token, "Join", _WHO_JOINS)
 
 
 @router.post("/join")
 async def join(
     request: Request,
     opened: Opened,
-    token: Token,
-    password: Annotated[str, Form(max_length=1000)],
+    token: Token = "",
+    password: Secret = "",
     name: Annotated[str, Form(max_length=200)] = "",
 ) -> HTMLResponse:
     try:
         await join_by_mail(opened, request, token, " ".join(name.split()), password)
     except CampanileError as error:
-        return _refused("Not joined", error)
+        return _ask("Not joined", token, "Join", _WHO_JOINS, error)
     return _page(
         "You are in", "<p>Sign in with your address and password: you belong to the workspace now.</p>"
     )

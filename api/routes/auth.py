@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Somebody, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
-from api.limits import guess
+from api.limits import guess, was_right
 from api.manners import Mannered
 from api.once import SHOWN_ONCE
 from api.shapes import In, Out, example
@@ -109,6 +109,7 @@ class Told(Out):
     model_config = example({"detail": "If this address can be used, a mail is on its way to it."})
 
 
+_SIGN_IN = Told(detail="You belong to the workspace now: sign in.")
 _ON_ITS_WAY = Told(detail="If this address can be used, a mail is on its way to it.")
 
 
@@ -126,31 +127,36 @@ async def register(body: RegisterIn, request: Request, opened: Opened) -> Told:
             raise Invalid("This invitation is unknown, used, too old, or for another address.", "/invitation")
         if opened.settings.registration == "invited" and not proven:
             raise Forbidden("Only invited people can register here: ask for an invitation.")
-        user = await accounts.create(db, body.email, body.name, hashed, now if proven else None)
-        if user is None:
+        user = await accounts.create(db, body.email, body.name, hashed)
+        user = user or await accounts.by_email(db, body.email)
+        assert user is not None, "It was there a moment ago, and accounts are not removed."
+        if user.verified_at is not None:
             await mail(opened, db, "registered already", body.email)
         elif invited:
+            await accounts.prove(db, user.id, hashed, body.name, now)
             await act_as(db, actor("user", user.id, user.email))
             await invitations.accept(db, invited, user.id, now)
         else:
-            await _ask_to_confirm(opened, db, user, now)
-    return _ON_ITS_WAY
+            await _ask_to_confirm(opened, db, user, hashed, body.name, now)
+    return _SIGN_IN if proven else _ON_ITS_WAY
 
 
 @router.post("/login", openapi_extra=SHOWN_ONCE)
 async def login(body: LoginIn, request: Request, opened: Opened, user_agent: Agent = "") -> Tokens:
     """Sign in. With the second factor on, the `code` belongs to it."""
-    await guess(opened, request, "sign in", body.email)
+    attempt = await guess(opened, request, "sign in", body.email)
     async with opened.sessions.accounts() as db:
         user = await accounts.by_email(db, body.email)
     kept = user.password_hash if user else None
     good, rehashed = await asyncio.to_thread(passwords.verify, body.password, kept)
     if not good or user is None:
         raise Unauthorized("The address or the password is wrong.")
+    if user.totp_since is None or not body.code:
+        await was_right(opened, attempt)
     now = opened.clock.now()
     if user.verified_at is None:
         async with opened.sessions.accounts() as db:
-            await _ask_to_confirm(opened, db, user, now)
+            await _ask_to_confirm(opened, db, user, user.password_hash, user.name, now)
         raise Forbidden("Confirm your address first: a new mail with the link is on its way to it.")
     async with opened.sessions.accounts() as db:
         if user.totp_since is not None:
@@ -158,6 +164,8 @@ async def login(body: LoginIn, request: Request, opened: Opened, user_agent: Age
         if rehashed:
             await accounts.change(db, user.id, {"password_hash": rehashed})
         session_id, refresh_token = await accounts.open_session(db, user.id, user_agent, now)
+    if user.totp_since is not None:
+        await was_right(opened, attempt)
     return tokens(opened, user.id, session_id, refresh_token)
 
 
@@ -226,7 +234,7 @@ async def confirm(opened: Stack, token: str) -> None:
         user = await accounts.get(db, found.user_id, lock=True)
         if found.purpose is Purpose.VERIFY_EMAIL:
             if user.email == found.email and user.verified_at is None:
-                await accounts.change(db, user.id, {"verified_at": now})
+                await accounts.prove(db, user.id, found.password_hash or user.password_hash, found.name, now)
             return
         if (other := await accounts.by_email(db, found.email)) and other.id != user.id:
             raise Conflict("This address has an account of its own by now.")
@@ -250,7 +258,7 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
         raise Invalid("This invitation is unknown, was used or revoked, or is too old.", "/token")
     await guess(opened, request, "sign in", invited.email)
     hashed = None
-    if user is None:
+    if user is None or user.verified_at is None:
         refuse_a_weak(password, "/password", invited.email, name)
         hashed = await asyncio.to_thread(passwords.hash_of, password)
     elif not (await asyncio.to_thread(passwords.verify, password, user.password_hash))[0]:
@@ -261,11 +269,11 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
     async with opened.sessions.accounts() as db:
         again = await invitations.by_token(db, token, now)
         if user is None:
-            user = await accounts.create(db, invited.email, name, hashed, now)
+            user = await accounts.create(db, invited.email, name, hashed)
         if again is None or user is None:
             raise Invalid("This invitation was used meanwhile.", "/token")
-        if user.verified_at is None:
-            await accounts.change(db, user.id, {"verified_at": now})
+        if hashed:
+            await accounts.prove(db, user.id, hashed, name, now)
         await act_as(db, actor("user", user.id, user.email))
         await invitations.accept(db, again, user.id, now)
     opened.visitors.forget()
@@ -306,7 +314,8 @@ async def check_second_factor(
     step = second_factor.matching_step(secret, code, now)
     if step is not None and await accounts.use_totp_step(db, user.id, step):
         return
-    if step is None and await accounts.use_recovery_code(db, user.id, code.strip().lower(), now):
+    if step is None and await accounts.use_recovery_code(db, user.id, code, now):
+        await mail(opened, db, "recovery code used", user.email, name=user.name)
         return
     raise Unauthorized(
         "This code is wrong, too old, or was used before: wait for the app's next one, or take another "
@@ -338,9 +347,12 @@ async def mail(opened: Stack, db: AsyncSession, kind: str, address: str, **varia
     )
 
 
-async def _ask_to_confirm(opened: Stack, db: AsyncSession, user: User, now: datetime) -> None:
-    token = await accounts.issue(db, user.id, Purpose.VERIFY_EMAIL, user.email, now)
-    await mail(opened, db, "verify email", user.email, name=user.name, link=link_to(opened, "confirm", token))
+async def _ask_to_confirm(
+    opened: Stack, db: AsyncSession, user: User, hashed: str | None, name: str, now: datetime
+) -> None:
+    """The mail's answer makes the account theirs who gave this password: others may have tried before."""
+    token = await accounts.issue(db, user.id, Purpose.VERIFY_EMAIL, user.email, now, hashed, name)
+    await mail(opened, db, "verify email", user.email, name=name, link=link_to(opened, "confirm", token))
 
 
 def link_to(opened: Stack, page: str, token: str) -> str:

@@ -14,8 +14,8 @@ from api.manners import Mannered
 from api.routes.auth import Email, Token, link_to, mail
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
-from domain.errors import Invalid
-from domain.roles import Permission, Role, may_give
+from domain.errors import Conflict, Invalid
+from domain.roles import MAY, Permission, Role, may_give
 from models.members import Invitation
 from models.queries import accounts, invitations, members, workspaces
 
@@ -151,6 +151,9 @@ async def invite(
     """Invite somebody by mail. An open invitation to the same address is replaced."""
     _refuse_beyond(asker, body.role)
     now, token = opened.clock.now(), accounts.new_token()
+    async with opened.sessions.accounts() as db:
+        if await members.is_member(db, workspace_id, body.email):
+            raise Conflict("They are a member already: change their role by PATCH /api/v1/members/{user_id}.")
     async with opened.sessions(workspace_id, asker.actor) as db:
         workspace = await workspaces.get(db, workspace_id)
         made = await invitations.create(db, workspace_id, body.email, body.role, token, asker.name, now)
@@ -202,10 +205,13 @@ async def accept_invitation(body: AcceptIn, opened: Opened, asker: Person) -> Jo
 
 
 def _refuse_beyond(asker: Caller, *roles: Role) -> None:
-    """A key counts as an admin: a program makes no owners."""
+    """A key counts as an admin: a program makes no owners. And nobody gives or takes more than they have."""
     giver = asker.role or Role.ADMIN
     if not all(may_give(giver, role) for role in roles):
         raise Forbidden("Only an owner can make somebody an owner, or change somebody who is.")
+    for role in roles:
+        if lacking := sorted(MAY[role] - asker.permissions):
+            raise Forbidden(f"The role {role} may do more than you, who lack {', '.join(lacking)}.")
 
 
 def shown(row: Invitation, now: datetime) -> InvitationOut:

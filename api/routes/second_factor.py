@@ -6,7 +6,7 @@ from pydantic import Field
 from api.callers import Person
 from api.manners import Mannered
 from api.once import SHOWN_ONCE
-from api.routes.auth import Password, check_second_factor
+from api.routes.auth import Password, check_second_factor, mail
 from api.routes.users import check_password
 from api.shapes import In, Out, example
 from api.stack import Opened
@@ -86,6 +86,7 @@ async def confirm_second_factor(body: CodeIn, opened: Opened, asker: Person) -> 
         await accounts.change(db, user.id, {"totp_since": now, "totp_step": step})
         await accounts.keep_recovery_codes(db, user.id, codes)
         await accounts.end_sessions(db, user.id, now, but=asker.session_id)
+        await mail(opened, db, "second factor on", user.email, name=user.name)
     opened.visitors.forget()
     return RecoveryCodes(recovery_codes=codes)
 
@@ -102,3 +103,4 @@ async def end_second_factor(body: OffIn, opened: Opened, asker: Person) -> None:
         await check_second_factor(opened, db, user, body.code, opened.clock.now())
         await accounts.change(db, user.id, {"totp_secret": None, "totp_since": None, "totp_step": None})
         await accounts.keep_recovery_codes(db, user.id, [])
+        await mail(opened, db, "second factor off", user.email, name=user.name)

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import LIFETIME, SESSION_LIFETIME, Purpose
 from domain.keys import hash_of
+from domain.second_factor import plain
 from models.accounts import RecoveryCode, RefreshToken, Session, SignIn, User, UserToken
 from models.base import Db, changed
 
@@ -93,9 +94,24 @@ async def change(db: AsyncSession, user_id: UUID, values: dict[str, Any]) -> Use
 # What is mailed.
 
 
-async def issue(db: AsyncSession, user_id: UUID, purpose: Purpose, email: str, now: datetime) -> str:
-    """A token that proves whoever has it reads `email`. Those of the same purpose from before are dead."""
-    await db.execute(delete(UserToken).where(UserToken.user_id == user_id, UserToken.purpose == purpose))
+async def issue(
+    db: AsyncSession,
+    user_id: UUID,
+    purpose: Purpose,
+    email: str,
+    now: datetime,
+    password_hash: str | None = None,
+    name: str | None = None,
+) -> str:
+    """A token that proves whoever has it reads `email`. Those of the same purpose from before are dead.
+
+    One of a registration brings its password and name along, and leaves those of other registrations alive:
+    whose is answered, theirs is the account.
+    """
+    before = delete(UserToken).where(UserToken.user_id == user_id, UserToken.purpose == purpose)
+    if password_hash is not None:
+        before = before.where(UserToken.password_hash == password_hash)
+    await db.execute(before)
     token = new_token()
     db.add(
         UserToken(
@@ -104,6 +120,8 @@ async def issue(db: AsyncSession, user_id: UUID, purpose: Purpose, email: str, n
             purpose=purpose,
             email=email,
             expires_at=now + LIFETIME[purpose],
+            password_hash=password_hash,
+            name=name,
         )
     )
     await db.flush()
@@ -114,6 +132,8 @@ class Redeemed(NamedTuple):
     user_id: UUID
     purpose: Purpose
     email: str
+    password_hash: str | None
+    name: str | None
 
 
 async def redeem(db: AsyncSession, token: str, purposes: Sequence[Purpose], now: datetime) -> Redeemed | None:
@@ -127,10 +147,24 @@ async def redeem(db: AsyncSession, token: str, purposes: Sequence[Purpose], now:
             UserToken.expires_at > now,
         )
         .values(used_at=now)
-        .returning(UserToken.user_id, UserToken.purpose, UserToken.email)
+        .returning(
+            UserToken.user_id, UserToken.purpose, UserToken.email, UserToken.password_hash, UserToken.name
+        )
     )
     row = (await db.execute(used)).one_or_none()
-    return Redeemed(row.user_id, Purpose(row.purpose), row.email) if row else None
+    return Redeemed(row[0], Purpose(row[1]), *row[2:]) if row else None
+
+
+async def prove(
+    db: AsyncSession, user_id: UUID, password_hash: str | None, name: str | None, now: datetime
+) -> None:
+    """The address was proved by who gave this password: who held the account before has nothing of it."""
+    for kind in (UserToken, RecoveryCode):
+        await db.execute(delete(kind).where(kind.user_id == user_id))
+    await end_sessions(db, user_id, now)
+    nothing = {"totp_secret": None, "totp_since": None, "totp_step": None}
+    mine: dict[str, Any] = {"password_hash": password_hash, "verified_at": now, **nothing}
+    await change(db, user_id, mine | ({"name": name} if name is not None else {}))
 
 
 # Sessions.
@@ -221,12 +255,14 @@ async def keep_recovery_codes(db: AsyncSession, user_id: UUID, codes: Sequence[s
     """These, and no others, stand in for the second factor from now on, each once."""
     await db.execute(delete(RecoveryCode).where(RecoveryCode.user_id == user_id))
     if codes:
-        rows = [{"user_id": user_id, "hash": hash_of(code)} for code in codes]
+        rows = [{"user_id": user_id, "hash": hash_of(plain(code))} for code in codes]
         await db.execute(insert(RecoveryCode), rows)
 
 
 async def use_recovery_code(db: AsyncSession, user_id: UUID, code: str, now: datetime) -> bool:
-    mine = update(RecoveryCode).where(RecoveryCode.user_id == user_id, RecoveryCode.hash == hash_of(code))
+    mine = update(RecoveryCode).where(
+        RecoveryCode.user_id == user_id, RecoveryCode.hash == hash_of(plain(code))
+    )
     return await changed(db, mine.where(RecoveryCode.used_at.is_(None)).values(used_at=now)) > 0
 
 

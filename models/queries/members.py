@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, NotFound
 from domain.roles import Role
+from models.accounts import User
 from models.members import Membership
 from models.workspaces import Workspace
 
@@ -40,6 +41,16 @@ async def page(db: AsyncSession, workspace_id: UUID, after: UUID | None, limit: 
     """As the engine: names and addresses stand among the accounts."""
     values = {"workspace": workspace_id, "after": after, "limit": limit}
     return [Member(*row) for row in await db.execute(_MEMBERS, values)]
+
+
+async def is_member(db: AsyncSession, workspace_id: UUID, email: str) -> bool:
+    """As the engine."""
+    asked = (
+        select(User.id)
+        .join(Membership, Membership.user_id == User.id)
+        .where(User.email == email, Membership.workspace_id == workspace_id)
+    )
+    return await db.scalar(asked) is not None
 
 
 async def workspaces_of(

@@ -1,5 +1,6 @@
 """Allowances in fixed windows: a window begins with the first who takes from it, and ends a period later."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -38,6 +39,14 @@ async def take(db: Db, name: str, wanted: int, limit: int, period: timedelta, no
     values = {"name": name, "wanted": wanted, "limit": limit, "ends_at": now + period, "now": now}
     (row,) = await db.execute(_TAKE, values)
     return Taken(*row)
+
+
+_GIVE_BACK = text("update rate_limits set n = greatest(n - 1, 0) where name = any(cast(:names as text[]))")
+
+
+async def give_back(db: Db, names: Sequence[str]) -> None:
+    """One of each of these allowances was taken for nothing."""
+    await changed(db, _GIVE_BACK, {"names": [*names]})
 
 
 _DROP = text("delete from rate_limits where ends_at <= :now")

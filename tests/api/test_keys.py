@@ -35,6 +35,16 @@ async def test_a_key_may_do_what_it_was_given(nobody: AsyncClient, sessions: Ses
     assert (await owner.get("/keys")).json()["items"][0]["used_at"] is not None
 
 
+async def test_a_key_makes_nobody_who_may_do_more_than_it(nobody: AsyncClient, sessions: Sessions) -> None:
+    owner = await an_owner(nobody, sessions)
+    few = ["members:read", "members:write"]
+    made = await created(await owner.post("/keys", {"name": "hr", "permissions": few}))
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    for role in ("admin", "marketer", "viewer"):
+        body = {"email": "friend@example.com", "role": role}
+        refusal(await nobody.post(f"{V1}/invitations", json=body, headers=headers), 403)
+
+
 async def test_a_public_key_manages_nothing(nobody: AsyncClient, sessions: Sessions) -> None:
     owner = await an_owner(nobody, sessions)
     made = await created(await owner.post("/keys", {"name": "shop", "kind": "pk"}))
@@ -72,6 +82,7 @@ async def test_a_rotated_key_works_until_the_overlap_ends(
 
     assert (await asked(nobody, old["key"], "/segments")).is_success
     assert (await asked(nobody, new["key"], "/segments")).is_success
+    refusal(await owner.post(f"/keys/{old['id']}/rotate", {}), 409)  # As after an answer that was lost.
     clocked.clock.move(timedelta(seconds=61))
     refusal(await asked(nobody, old["key"], "/segments"), 401)
     assert (await asked(nobody, new["key"], "/segments")).is_success

@@ -139,6 +139,7 @@ async def test_roles_are_changed_within_what_one_may_give(nobody: AsyncClient, s
     refusal(await admin.delete(f"/members/{ids[owner.email]}"), 403)
     refusal(await admin.post("/invitations", {"email": "eve@example.com", "role": "owner"}), 403)
     refusal(await grace.delete(f"/members/{ids[admin.email]}"), 403)
+    refusal(await admin.post("/invitations", {"email": grace.email, "role": "admin"}), 409)
     assert (await grace.delete(f"/members/{ids[grace.email]}")).status_code == 204
     refusal(await grace.get("/segments"), 404)
 
