@@ -1,14 +1,17 @@
 """What one process of the API works with: settings, transactions, Temporal, and who asked a moment ago."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import Depends, Request
 from temporalio.client import Client
 
 from api.errors import Unavailable
+from api.hashing import Hashing
 from api.leases import Leases
 from api.memory import Memory
 from channels.egress import EgressTransport
@@ -57,6 +60,8 @@ class Stack:
     clock: Clock = field(default_factory=SystemClock)
     keys: Memory[KeyFound] = field(default_factory=Memory)
     visitors: Memory[Visitor] = field(default_factory=Memory)
+    hashing: Hashing = field(default_factory=Hashing)
+    holders: Counter[UUID] = field(default_factory=Counter)  # Who holds a transaction: `api.once`.
 
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)

@@ -9,7 +9,7 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from zxcvbn import zxcvbn
 
 SHORTEST, LONGEST = 10, 200  # Characters.
-_READ = 72  # zxcvbn takes no more; a password is not weaker for what follows.
+_READ = 40  # Its search takes seconds for more; a password is not weaker for what follows.
 _STRONG_ENOUGH = 3  # Of zxcvbn's 0 to 4: more than 10^8 guesses.
 
 _hasher = PasswordHash((Argon2Hasher(), BcryptHasher()))
@@ -20,13 +20,15 @@ def weakness(password: str, about: Sequence[str] = ()) -> str | None:
     """Why this password is refused, in a sentence, or None.
 
     `about` is what a guesser would know: the address and the name. The estimate, with its lists of leaked
-    passwords, names and words, is zxcvbn's (Wheeler, USENIX Security 2016).
+    passwords, names and words, is zxcvbn's (Wheeler, USENIX Security 2016). It may take a second: call it
+    in a thread.
     """
     if len(password) < SHORTEST:
         return f"A password has at least {SHORTEST} characters; a few words in a row are good."
     if len(password) > LONGEST:
         return f"A password has at most {LONGEST} characters."
-    found = zxcvbn(password[:_READ], user_inputs=["campanile", *filter(None, about)])
+    about = ("campanile", *(word[:_READ] for word in about if word))
+    found = zxcvbn(password[:_READ], user_inputs=[*about])
     if found["score"] >= _STRONG_ENOUGH:
         return None
     feedback = found["feedback"]
@@ -46,6 +48,6 @@ def verify(password: str, kept: str | None) -> tuple[bool, str | None]:
     """
     try:
         good, new = _hasher.verify_and_update(password, kept or _NOBODYS)
-    except UnknownHashError:
+    except (UnknownHashError, ValueError):  # bcrypt takes 72 bytes, and raises for more.
         return False, None
     return (good, new) if kept else (False, None)

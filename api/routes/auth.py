@@ -1,6 +1,5 @@
 """Register, sign in, stay signed in, and get back in. Whether an address is known shows in no answer."""
 
-import asyncio
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -11,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Somebody, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
+from api.hashing import EvenTimes
 from api.limits import guess, was_right
 from api.manners import Mannered
 from api.once import SHOWN_ONCE
@@ -116,9 +116,15 @@ _ON_ITS_WAY = Told(detail="If this address can be used, a mail is on its way to 
 @router.post("/register", status_code=status.HTTP_202_ACCEPTED)
 async def register(body: RegisterIn, request: Request, opened: Opened) -> Told:
     """Make an account. A mail asks to confirm the address; whether it has an account shows in no answer."""
-    refuse_a_weak(body.password, "/password", body.email, body.name)
     await guess(opened, request, "register", body.email)
-    hashed = await asyncio.to_thread(passwords.hash_of, body.password)
+    await refuse_a_weak(opened, body.password, "/password", body.email, body.name)
+    async with EvenTimes():
+        joined = await _register(opened, body, await opened.hashing(passwords.hash_of, body.password))
+    return _SIGN_IN if joined else _ON_ITS_WAY
+
+
+async def _register(opened: Stack, body: RegisterIn, hashed: str) -> bool:
+    """Whether the address was proved by an invitation to it."""
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
         invited = await invitations.by_token(db, body.invitation, now) if body.invitation else None
@@ -128,7 +134,7 @@ async def register(body: RegisterIn, request: Request, opened: Opened) -> Told:
         if opened.settings.registration == "invited" and not proven:
             raise Forbidden("Only invited people can register here: ask for an invitation.")
         user = await accounts.create(db, body.email, body.name, hashed)
-        user = user or await accounts.by_email(db, body.email)
+        user = user or await accounts.by_email(db, body.email, lock=True)
         assert user is not None, "It was there a moment ago, and accounts are not removed."
         if user.verified_at is not None:
             await mail(opened, db, "registered already", body.email)
@@ -138,29 +144,49 @@ async def register(body: RegisterIn, request: Request, opened: Opened) -> Told:
             await invitations.accept(db, invited, user.id, now)
         else:
             await _ask_to_confirm(opened, db, user, hashed, body.name, now)
-    return _SIGN_IN if proven else _ON_ITS_WAY
+    return proven
 
 
 @router.post("/login", openapi_extra=SHOWN_ONCE)
 async def login(body: LoginIn, request: Request, opened: Opened, user_agent: Agent = "") -> Tokens:
     """Sign in. With the second factor on, the `code` belongs to it."""
     attempt = await guess(opened, request, "sign in", body.email)
-    async with opened.sessions.accounts() as db:
-        user = await accounts.by_email(db, body.email)
-    kept = user.password_hash if user else None
-    good, rehashed = await asyncio.to_thread(passwords.verify, body.password, kept)
-    if not good or user is None:
-        raise Unauthorized("The address or the password is wrong.")
-    if user.totp_since is None or not body.code:
-        await was_right(opened, attempt)
-    now = opened.clock.now()
-    if user.verified_at is None:
+    async with EvenTimes():
         async with opened.sessions.accounts() as db:
-            await _ask_to_confirm(opened, db, user, user.password_hash, user.name, now)
-        raise Forbidden("Confirm your address first: a new mail with the link is on its way to it.")
+            user = await accounts.by_email(db, body.email)
+        kept = user.password_hash if user else None
+        good, rehashed = await opened.hashing(passwords.verify, body.password, kept)
+        try:
+            opening = await _opened(opened, user, body.code, rehashed, user_agent) if good and user else None
+        except SecondFactorRequired:
+            await was_right(opened, attempt)
+            raise
+    if opening is None:
+        raise Unauthorized(
+            "The address or the password is wrong, or the address was not confirmed: then a new mail with "
+            "the link is on its way to it."
+        )
+    await was_right(opened, attempt)
+    return opening
+
+
+async def _opened(
+    opened: Stack, known: User, code: str | None, rehashed: str | None, user_agent: str
+) -> Tokens | None:
+    """A session for who knew the password, unless it is another by now or the address is not confirmed.
+
+    Of that, no answer tells: who registered a stranger's address would learn whether it had an account.
+    """
+    now = opened.clock.now()
     async with opened.sessions.accounts() as db:
+        user = await accounts.get(db, known.id, lock=True)
+        if user.password_hash is None or user.password_hash != known.password_hash:
+            return None
+        if user.verified_at is None:
+            await _ask_to_confirm(opened, db, user, user.password_hash, user.name, now)
+            return None
         if user.totp_since is not None:
-            await check_second_factor(opened, db, user, body.code, now)
+            await check_second_factor(opened, db, user, code, now)
         if rehashed:
             await accounts.change(db, user.id, {"password_hash": rehashed})
         session_id, refresh_token = await accounts.open_session(db, user.id, user_agent, now)
@@ -206,12 +232,12 @@ async def forgot_password(body: EmailIn, request: Request, opened: Opened) -> To
     """Ask for a mail by which a new password can be set."""
     await guess(opened, request, "reset", body.email)
     now = opened.clock.now()
-    async with opened.sessions.accounts() as db:
+    async with EvenTimes(), opened.sessions.accounts() as db:
         if user := await accounts.by_email(db, body.email):
             token = await accounts.issue(db, user.id, Purpose.RESET_PASSWORD, user.email, now)
-            await mail(
-                opened, db, "reset password", user.email, name=user.name, link=link_to(opened, "reset", token)
-            )
+            link = link_to(opened, "reset", token)
+            name = user.name if user.verified_at else ""  # A stranger may have given it.
+            await mail(opened, db, "reset password", user.email, name=name, link=link)
     return _ON_ITS_WAY
 
 
@@ -240,6 +266,7 @@ async def confirm(opened: Stack, token: str) -> None:
             raise Conflict("This address has an account of its own by now.")
         before = user.email
         await accounts.change(db, user.id, {"email": found.email, "verified_at": now})
+        await accounts.forget_tokens(db, user.id)  # Those in the old mailbox, too.
         await accounts.end_sessions(db, user.id, now)
         await mail(opened, db, "email changed", before, name=user.name, email=found.email)
     opened.visitors.forget()
@@ -259,9 +286,9 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
     await guess(opened, request, "sign in", invited.email)
     hashed = None
     if user is None or user.verified_at is None:
-        refuse_a_weak(password, "/password", invited.email, name)
-        hashed = await asyncio.to_thread(passwords.hash_of, password)
-    elif not (await asyncio.to_thread(passwords.verify, password, user.password_hash))[0]:
+        await refuse_a_weak(opened, password, "/password", invited.email, name)
+        hashed = await opened.hashing(passwords.hash_of, password)
+    elif not (await opened.hashing(passwords.verify, password, user.password_hash))[0]:
         raise Unauthorized(
             "You have an account, and this is not its password. If it has none, sign in and accept the "
             "invitation by POST /api/v1/invitations/accept."
@@ -270,8 +297,10 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
         again = await invitations.by_token(db, token, now)
         if user is None:
             user = await accounts.create(db, invited.email, name, hashed)
+        elif user.password_hash != (user := await accounts.get(db, user.id, lock=True)).password_hash:
+            user = None
         if again is None or user is None:
-            raise Invalid("This invitation was used meanwhile.", "/token")
+            raise Invalid("This invitation or the account was changed meanwhile: start again.", "/token")
         if hashed:
             await accounts.prove(db, user.id, hashed, name, now)
         await act_as(db, actor("user", user.id, user.email))
@@ -281,25 +310,30 @@ async def join_by_mail(opened: Stack, request: Request, token: str, name: str, p
 
 async def set_password(opened: Stack, request: Request, token: str, password: str) -> None:
     """Raises `Invalid` with the field at fault; the token stays good then."""
-    refuse_a_weak(password, "/password")
     await guess(opened, request, "set password")
-    hashed = await asyncio.to_thread(passwords.hash_of, password)
     now = opened.clock.now()
+    async with opened.sessions.accounts() as db:
+        asked = await accounts.meant_for(db, token, now)
+    if asked is None:
+        raise _not_good("ask for a new one by POST /api/v1/auth/forgot-password")
+    await refuse_a_weak(opened, password, "/password", *asked)
+    hashed = await opened.hashing(passwords.hash_of, password)
     async with opened.sessions.accounts() as db:
         found = await accounts.redeem(db, token, (Purpose.RESET_PASSWORD,), now)
         if found is None:
             raise _not_good("ask for a new one by POST /api/v1/auth/forgot-password")
         user = await accounts.get(db, found.user_id, lock=True)
-        refuse_a_weak(password, "/password", user.email, user.name)
-        proven = {"verified_at": user.verified_at or now} if user.email == found.email else {}
-        await accounts.change(db, user.id, {"password_hash": hashed, **proven})
+        if user.email != found.email:  # It was mailed to an address that the account had before.
+            raise _not_good("ask for a new one by POST /api/v1/auth/forgot-password")
+        await accounts.change(db, user.id, {"password_hash": hashed, "verified_at": user.verified_at or now})
+        await accounts.forget_tokens(db, user.id)  # A thief may have asked for another address.
         await accounts.end_sessions(db, user.id, now)
         await mail(opened, db, "password changed", user.email, name=user.name)
     opened.visitors.forget()
 
 
-def refuse_a_weak(password: str, field: str, *about: str) -> None:
-    if reason := passwords.weakness(password, about):
+async def refuse_a_weak(opened: Stack, password: str, field: str, *about: str) -> None:
+    if reason := await opened.hashing(passwords.weakness, password, about):
         raise Invalid(reason, field)
 
 
@@ -350,9 +384,12 @@ async def mail(opened: Stack, db: AsyncSession, kind: str, address: str, **varia
 async def _ask_to_confirm(
     opened: Stack, db: AsyncSession, user: User, hashed: str | None, name: str, now: datetime
 ) -> None:
-    """The mail's answer makes the account theirs who gave this password: others may have tried before."""
+    """The mail's answer makes the account theirs who gave this password: others may have tried before.
+
+    It greets nobody by name, since a stranger may have given it, to say something of their own.
+    """
     token = await accounts.issue(db, user.id, Purpose.VERIFY_EMAIL, user.email, now, hashed, name)
-    await mail(opened, db, "verify email", user.email, name=name, link=link_to(opened, "confirm", token))
+    await mail(opened, db, "verify email", user.email, link=link_to(opened, "confirm", token))
 
 
 def link_to(opened: Stack, page: str, token: str) -> str:

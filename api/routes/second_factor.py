@@ -1,13 +1,14 @@
 """The second factor of one's account: turned on in two steps, so that nobody locks themselves out."""
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Request, status
 from pydantic import Field
 
 from api.callers import Person
+from api.limits import guess
 from api.manners import Mannered
 from api.once import SHOWN_ONCE
 from api.routes.auth import Password, check_second_factor, mail
-from api.routes.users import check_password
+from api.routes.users import check_password, locked
 from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import second_factor
@@ -56,14 +57,16 @@ class RecoveryCodes(Out):
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, openapi_extra=SHOWN_ONCE)
-async def begin_second_factor(body: PasswordIn, opened: Opened, asker: Person) -> SecondFactorBegun:
+async def begin_second_factor(
+    body: PasswordIn, request: Request, opened: Opened, asker: Person
+) -> SecondFactorBegun:
     """Get a secret for an authenticator app. It counts once a code of it was confirmed."""
     async with opened.sessions.accounts() as db:
         user = await accounts.get(db, asker.id)
-    await check_password(opened, user, body.current_password)
+    await check_password(opened, request, user, body.current_password)
     secret = second_factor.new_secret()
     async with opened.sessions.accounts() as db:
-        if (await accounts.get(db, asker.id, lock=True)).totp_since is not None:
+        if (await locked(db, user)).totp_since is not None:
             raise Conflict("The second factor is on already: turn it off first.")
         sealed = opened.sealer.seal(secret, f"totp:{asker.id}")
         await accounts.change(db, asker.id, {"totp_secret": sealed, "totp_step": None})
@@ -92,14 +95,18 @@ async def confirm_second_factor(body: CodeIn, opened: Opened, asker: Person) -> 
 
 
 @router.post("/off", status_code=status.HTTP_204_NO_CONTENT)
-async def end_second_factor(body: OffIn, opened: Opened, asker: Person) -> None:
+async def end_second_factor(body: OffIn, request: Request, opened: Opened, asker: Person) -> None:
     """Turn it off, with a code and the password."""
     async with opened.sessions.accounts() as db:
         user = await accounts.get(db, asker.id)
     if user.totp_since is None:
         raise Conflict("The second factor is off.")
-    await check_password(opened, user, body.current_password)
+    await guess(opened, request, "second factor", str(user.id))
+    await check_password(opened, request, user, body.current_password)
     async with opened.sessions.accounts() as db:
+        user = await locked(db, user)
+        if user.totp_secret is None:
+            raise Conflict("The second factor is off.")
         await check_second_factor(opened, db, user, body.code, opened.clock.now())
         await accounts.change(db, user.id, {"totp_secret": None, "totp_since": None, "totp_step": None})
         await accounts.keep_recovery_codes(db, user.id, [])

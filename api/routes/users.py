@@ -1,15 +1,16 @@
 """One's own account: name, address, password, sessions."""
 
-import asyncio
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Request, status
 from pydantic import Field
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Person
 from api.errors import Forbidden
+from api.limits import guess
 from api.manners import Mannered
 from api.routes.auth import Email, Password, PersonsName, link_to, mail, refuse_a_weak
 from api.shapes import In, Out, Page, absent, example
@@ -86,7 +87,7 @@ async def read_me(opened: Opened, asker: Person) -> UserOut:
 
 
 @router.patch("")
-async def change_me(change: UserChange, opened: Opened, asker: Person) -> UserOut:
+async def change_me(change: UserChange, request: Request, opened: Opened, asker: Person) -> UserOut:
     """Change your account. A new address holds once its mail was answered, and every session ends then; a
     new password ends the others at once."""
     given = change.model_fields_set - {"current_password"}
@@ -96,16 +97,18 @@ async def change_me(change: UserChange, opened: Opened, asker: Person) -> UserOu
         user = await accounts.get(db, asker.id)
     hashed = None
     if given & {"email", "password"}:
-        await check_password(opened, user, change.current_password)
+        await check_password(opened, request, user, change.current_password)
+    if "email" in given:
+        await guess(opened, request, "change email", change.email)
     if "password" in given:
-        refuse_a_weak(change.password, "/password", user.email, user.name)
-        hashed = await asyncio.to_thread(passwords.hash_of, change.password)
-    return UserOut.model_validate(await _change(opened, asker.id, asker.session_id, change, given, hashed))
+        await refuse_a_weak(opened, change.password, "/password", user.email, user.name)
+        hashed = await opened.hashing(passwords.hash_of, change.password)
+    return UserOut.model_validate(await _change(opened, user, asker.session_id, change, given, hashed))
 
 
 async def _change(
     opened: Stack,
-    user_id: UUID,
+    before: User,
     session_id: UUID | None,
     change: UserChange,
     given: set[str],
@@ -113,11 +116,13 @@ async def _change(
 ) -> accounts.Account:
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
-        user = await accounts.get(db, user_id, lock=True)
+        user = await locked(db, before)
+        user_id = user.id
         values: dict[str, Any] = {"name": change.name} if "name" in given else {}
         if hashed:
             values["password_hash"] = hashed
             await accounts.end_sessions(db, user_id, now, but=session_id)
+            await accounts.forget_tokens(db, user_id)
             await mail(opened, db, "password changed", user.email, name=user.name)
         if "email" in given and change.email != user.email:
             if await accounts.by_email(db, change.email):
@@ -158,15 +163,27 @@ async def end_session(session_id: UUID, opened: Opened, asker: Person) -> None:
     opened.visitors.forget()
 
 
-async def check_password(opened: Stack, user: User, given: str | None) -> None:
-    """Raises `Forbidden` for a wrong one. Who has none yet needs none: the session is their proof."""
+async def check_password(opened: Stack, request: Request, user: User, given: str | None) -> None:
+    """Raises `Forbidden` for a wrong one. Who has none yet needs none: the session is their proof.
+
+    Whoever stole a session guesses no faster than anybody else: raises `TooMany`.
+    """
     if user.password_hash is None:
         return
     if given is None:
         raise Invalid("Send your present password with this.", "/current_password")
-    good, _ = await asyncio.to_thread(passwords.verify, given, user.password_hash)
+    await guess(opened, request, "own password", str(user.id))
+    good, _ = await opened.hashing(passwords.verify, given, user.password_hash)
     if not good:
         raise Forbidden("This is not your password.")
+
+
+async def locked(db: AsyncSession, before: User) -> User:
+    """The user, locked for a change. Raises `Forbidden` when the checked password is another by now."""
+    user = await accounts.get(db, before.id, lock=True)
+    if user.password_hash != before.password_hash:
+        raise Forbidden("The password was changed meanwhile.")
+    return user
 
 
 def _session(row: Session, present: UUID | None) -> SessionOut:

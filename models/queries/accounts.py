@@ -25,8 +25,9 @@ def new_token() -> str:
 # Who there is.
 
 
-async def by_email(db: AsyncSession, email: str) -> User | None:
-    return await db.scalar(select(User).where(User.email == email))
+async def by_email(db: AsyncSession, email: str, *, lock: bool = False) -> User | None:
+    asked = select(User).where(User.email == email)
+    return await db.scalar(asked.with_for_update() if lock else asked)
 
 
 async def get(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> User:
@@ -165,6 +166,19 @@ async def prove(
     nothing = {"totp_secret": None, "totp_since": None, "totp_step": None}
     mine: dict[str, Any] = {"password_hash": password_hash, "verified_at": now, **nothing}
     await change(db, user_id, mine | ({"name": name} if name is not None else {}))
+
+
+async def meant_for(db: AsyncSession, token: str, now: datetime) -> tuple[str, str] | None:
+    """Address and name of whose mailed token this is, which stays unused; None when it is not good."""
+    good = UserToken.hash == hash_of(token), UserToken.used_at.is_(None), UserToken.expires_at > now
+    asked = select(User.email, User.name).join(UserToken, UserToken.user_id == User.id).where(*good)
+    row = (await db.execute(asked)).one_or_none()
+    return (row.email, row.name) if row else None
+
+
+async def forget_tokens(db: AsyncSession, user_id: UUID) -> None:
+    """No link that was mailed before works any more."""
+    await db.execute(delete(UserToken).where(UserToken.user_id == user_id))
 
 
 # Sessions.

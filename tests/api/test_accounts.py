@@ -89,7 +89,7 @@ async def test_who_has_not_confirmed_the_address_cannot_sign_in_and_gets_another
     body = {"email": EMAIL, "password": PASSWORD}
     await nobody.post(f"{V1}/auth/register", json=body)
 
-    assert "Confirm your address" in refusal(await nobody.post(f"{V1}/auth/login", json=body), 403)["detail"]
+    assert "was not confirmed" in refusal(await nobody.post(f"{V1}/auth/login", json=body), 401)["detail"]
     old, new = await mailed(sessions, EMAIL, "verify email")
     refusal(await nobody.post(f"{V1}/auth/verify-email", json={"token": old}), 422)
     assert (await nobody.post(f"{V1}/auth/verify-email", json={"token": new})).status_code == 204
@@ -290,7 +290,7 @@ async def test_the_pages_of_the_mails_ask_before_they_do(nobody: AsyncClient, se
 
     asked = await nobody.get(f"/accounts/confirm?token={token}")
     assert "<form" in asked.text
-    refusal(await nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": PASSWORD}), 403)
+    refusal(await nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": PASSWORD}), 401)
     token = (await mailed(sessions, EMAIL, "verify email"))[-1]
     done = await nobody.post("/accounts/confirm", data={"token": token})
     assert "This address is yours" in done.text

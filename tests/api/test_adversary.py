@@ -1,0 +1,230 @@
+"""What somebody who means harm tries with accounts, workspaces and keys, and what stops them."""
+
+import asyncio
+import time
+from statistics import median
+from typing import Any
+
+import bcrypt
+import pytest
+from httpx2 import AsyncClient
+from sqlalchemy import text, update
+
+from api.limits import place_of
+from domain import passwords
+from models.accounts import User
+from models.base import Sessions
+from models.queries import accounts
+from tests.api.people import (
+    PASSWORD,
+    a_person,
+    an_owner,
+    mailed,
+    registered,
+    signed_in,
+)
+from tests.api.support import V1, created, refusal
+from tests.support import eventually
+
+EMAIL = "ada@example.com"
+OTHER = "a lamp over the harbour wall"
+SLOW = "4@8({[<36691!|1l0$5+7%2" * 3  # Of which zxcvbn's search takes seconds.
+
+
+async def somebody_waits(sessions: Sessions) -> bool:
+    """Whether a transaction waits for another one's lock."""
+    async with sessions.engine() as db:
+        return bool(await db.scalar(text("select exists (select from pg_locks where not granted)")))
+
+
+async def key_of(owner: Any, *permissions: str) -> dict[str, str]:
+    made = await created(await owner.post("/keys", {"name": "n8n", "permissions": [*permissions]}))
+    return {"Authorization": f"Bearer {made['key']}"}
+
+
+# Accounts.
+
+
+async def test_a_password_that_is_slow_to_judge_stops_nobody_else(strict_api: AsyncClient) -> None:
+    body = {"email": EMAIL, "password": SLOW}
+    slow = asyncio.ensure_future(strict_api.post(f"{V1}/auth/register", json=body))
+    began = time.perf_counter()
+    await asyncio.sleep(0.1)
+    await strict_api.get("/health")
+    waited = time.perf_counter() - began
+    await slow
+
+    assert waited < 0.5
+
+
+async def test_who_registers_a_strangers_address_does_not_learn_whether_it_had_an_account(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    await registered(nobody, sessions, EMAIL)
+    answers = []
+    for email in (EMAIL, "new@example.com"):
+        body = {"email": email, "password": OTHER}
+        await created(await nobody.post(f"{V1}/auth/register", json=body))
+        answers.append(await nobody.post(f"{V1}/auth/login", json=body))
+
+    told = [{k: v for k, v in answer.json().items() if k != "request_id"} for answer in answers]
+    assert told[0] == told[1]
+
+
+async def test_how_long_a_forgotten_password_takes_tells_nothing(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    await a_person(nobody, sessions, EMAIL)
+    took: dict[str, list[float]] = {EMAIL: [], "none@example.com": []}
+    for _ in range(9):
+        for email, times in took.items():
+            began = time.perf_counter()
+            await created(await nobody.post(f"{V1}/auth/forgot-password", json={"email": email}))
+            times.append(time.perf_counter() - began)
+
+    known, unknown = (median(times) for times in took.values())
+    assert abs(known - unknown) < 0.01, (known, unknown)
+
+
+async def test_a_long_password_is_only_wrong_where_an_old_hash_is_kept(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    person = await a_person(nobody, sessions, EMAIL)
+    old = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    async with sessions.accounts() as db:
+        await db.execute(update(User).where(User.email == person.email).values(password_hash=old))
+
+    answer = await nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": "x" * 100})
+
+    refusal(answer, 401)
+
+
+async def test_a_new_password_ends_a_change_of_address_that_somebody_else_began(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    await registered(nobody, sessions, EMAIL)
+    thief = await signed_in(nobody, EMAIL)
+    await created(
+        await thief.patch("/users/me", {"email": "thief@example.com", "current_password": PASSWORD})
+    )
+    await nobody.post(f"{V1}/auth/forgot-password", json={"email": EMAIL})
+    [reset] = await mailed(sessions, EMAIL, "reset password")
+    await nobody.post(f"{V1}/auth/reset-password", json={"token": reset, "password": OTHER})
+
+    [change] = await mailed(sessions, "thief@example.com", "change email")
+    refusal(await nobody.post(f"{V1}/auth/verify-email", json={"token": change}), 422)
+    async with sessions.accounts() as db:
+        assert await accounts.by_email(db, EMAIL) is not None
+
+
+async def test_a_link_for_a_password_works_no_more_once_the_address_is_another(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    await registered(nobody, sessions, EMAIL)
+    person = await signed_in(nobody, EMAIL)
+    await nobody.post(f"{V1}/auth/forgot-password", json={"email": EMAIL})
+    [reset] = await mailed(sessions, EMAIL, "reset password")
+    await person.patch("/users/me", {"email": "ada@new.example", "current_password": PASSWORD})
+    [change] = await mailed(sessions, "ada@new.example", "change email")
+    assert (await nobody.post(f"{V1}/auth/verify-email", json={"token": change})).status_code == 204
+
+    answer = await nobody.post(f"{V1}/auth/reset-password", json={"token": reset, "password": OTHER})
+
+    refusal(answer, 422)
+
+
+@pytest.mark.parametrize("what", ["login", "change"])
+async def test_an_old_password_that_is_being_checked_opens_nothing_once_there_is_a_new_one(
+    nobody: AsyncClient, sessions: Sessions, what: str
+) -> None:
+    person = await a_person(nobody, sessions, EMAIL)
+    async with sessions.accounts() as db:  # It waits for this transaction when the password was checked.
+        user = await accounts.by_email(db, EMAIL, lock=True)
+        assert user is not None
+        if what == "login":
+            asking = nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": PASSWORD})
+        else:
+            asking = person.patch("/users/me", {"password": OTHER + "!", "current_password": PASSWORD})
+        late = asyncio.ensure_future(asking)
+        await eventually(lambda: somebody_waits(sessions))
+        await accounts.change(db, user.id, {"password_hash": passwords.hash_of(OTHER)})
+
+    assert (await late).status_code in (401, 403)
+    async with sessions.accounts() as db:
+        kept = (await accounts.get(db, user.id)).password_hash
+    assert passwords.verify(OTHER, kept)[0]
+
+
+async def test_a_stolen_session_cannot_guess_the_password_for_long(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    thief = await a_person(nobody, sessions, EMAIL)
+    wrong = {"password": OTHER, "current_password": "not the password"}
+    answers = [await thief.patch("/users/me", wrong) for _ in range(11)]
+
+    assert [answer.status_code for answer in answers] == [403] * 10 + [429]
+
+
+async def test_nobody_sends_strangers_mail_without_end(nobody: AsyncClient, sessions: Sessions) -> None:
+    person = await an_owner(nobody, sessions, EMAIL)
+    async with sessions.accounts() as db:
+        await db.execute(update(User).where(User.email == EMAIL).values(password_hash=None))
+
+    changes = [await person.patch("/users/me", {"email": "bob@example.com"}) for _ in range(11)]
+    asked = {"email": "eve@example.com", "role": "viewer"}
+    invitations = [await person.post("/invitations", asked) for _ in range(11)]
+
+    assert changes[-1].status_code == 429
+    assert invitations[-1].status_code == 429
+
+
+def test_a_whole_network_of_version_six_is_one_place() -> None:
+    assert place_of("2001:db8:1:2:a::1") == place_of("2001:db8:1:2:b::2")
+    assert place_of("2001:db8:1:2::1") != place_of("2001:db8:1:3::1")
+    assert place_of("::ffff:192.0.2.1") == place_of("192.0.2.1") != place_of("192.0.2.2")
+
+
+async def test_a_mail_to_an_address_that_nobody_proved_says_nothing_of_a_strangers(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    body = {"email": EMAIL, "password": OTHER, "name": "you won: https://evil.example"}
+    await created(await nobody.post(f"{V1}/auth/register", json=body))
+
+    async with sessions.accounts() as db:
+        holes = await db.scalar(
+            text("select holes::text from messages where bare = :email"), {"email": EMAIL}
+        )
+    assert "evil.example" not in str(holes)
+
+
+async def test_who_registered_an_address_first_does_not_get_what_its_owner_confirms(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    for password in (OTHER, PASSWORD, OTHER):  # The stranger, the owner, the stranger again.
+        body = {"email": EMAIL, "password": password}
+        await created(await nobody.post(f"{V1}/auth/register", json=body))
+    tokens = await mailed(sessions, EMAIL, "verify email")
+
+    assert (await nobody.post(f"{V1}/auth/verify-email", json={"token": tokens[1]})).status_code == 204
+    await signed_in(nobody, EMAIL)
+    refusal(await nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": OTHER}), 401)
+    refusal(await nobody.post(f"{V1}/auth/verify-email", json={"token": tokens[2]}), 422)
+
+
+async def test_an_invited_person_registers_although_a_stranger_took_the_address(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions, "owner@example.com")
+    await created(await owner.post("/invitations", {"email": EMAIL, "role": "viewer"}))
+    [token] = await mailed(sessions, EMAIL, "invitation")
+    await nobody.post(f"{V1}/auth/register", json={"email": EMAIL, "password": OTHER})
+
+    body = {"email": EMAIL, "password": PASSWORD, "invitation": token}
+    await created(await nobody.post(f"{V1}/auth/register", json=body))
+
+    person = await signed_in(nobody, EMAIL)
+    assert (await created(await person.get("/whoami")))["role"] == "viewer"
+    refusal(await nobody.post(f"{V1}/auth/login", json={"email": EMAIL, "password": OTHER}), 401)
+
+
+# Workspaces.
