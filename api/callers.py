@@ -1,6 +1,7 @@
 """Who asks, and what they may: a person by a session's access token, a program by a key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import orjson
 import structlog
 from fastapi import Depends, Header, Request, params
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api import limits
 from api.errors import Forbidden, Unauthorized
@@ -17,8 +19,9 @@ from domain import keys
 from domain.access import Access
 from domain.errors import Invalid, NotFound
 from domain.roles import MAY, PUBLIC, KeyKind, Permission, Role
-from models.queries import callers
-from models.queries.callers import KeyFound, Place, Visitor
+from models.queries import callers, members
+from models.queries import keys as kept_keys
+from models.queries.callers import KeyFound, Visitor
 
 HEADER = "X-Workspace-Id"
 _USED_EVERY = 60.0  # Seconds between two notes of a key's last use.
@@ -157,7 +160,7 @@ async def _of_session(opened: Stack, access: Access, named: UUID | None) -> Call
     if named and not found.places:
         raise NotFound(f"There is no workspace {named}, or you are no member of it.")
     place = found.places[0] if len(found.places) == 1 else None
-    role = _role(found, place) if place else None
+    role = _role(Role(place.role), found.limited_to) if place else None
     return Caller(
         "user",
         found.user_id,
@@ -170,10 +173,9 @@ async def _of_session(opened: Stack, access: Access, named: UUID | None) -> Call
     )
 
 
-def _role(found: Visitor, place: Place) -> Role:
+def _role(role: Role, limited_to: UUID | None) -> Role:
     """An admin may set up issuers, which say who somebody is: nobody comes as an owner by one."""
-    role = Role(place.role)
-    return Role.ADMIN if found.limited_to and role is Role.OWNER else role
+    return Role.ADMIN if limited_to and role is Role.OWNER else role
 
 
 Asker = Annotated[Caller, Depends(caller)]
@@ -238,6 +240,26 @@ def permitted(asker: Caller, permission: Permission) -> UUID:
         who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
         raise Forbidden(f"It takes the permission {permission}, which {who} does not have.")
     return workspace_of(asker)
+
+
+async def as_now(db: AsyncSession, asker: Caller, permission: Permission, now: datetime) -> Caller:
+    """The caller with the rights that they have in this transaction, for what would outlast their loss.
+
+    Who asks is remembered for some seconds, in which a lost role or a revoked key must not make another one.
+    Raises `Forbidden`.
+    """
+    workspace_id = permitted(asker, permission)
+    if asker.kind == "key":
+        if not await kept_keys.works(db, workspace_id, asker.id, now):
+            raise Forbidden("This key works no more.")
+        return asker
+    place = await members.find(db, workspace_id, asker.id)
+    if place is None:
+        raise Forbidden("You are no member of this workspace any more.")
+    role = _role(Role(place.role), asker.limited_to)
+    present = replace(asker, role=role, permissions=MAY[role])
+    permitted(present, permission)
+    return present
 
 
 class _Needs:

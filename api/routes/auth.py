@@ -190,8 +190,6 @@ async def _opened(
         if rehashed:
             await accounts.change(db, user.id, {"password_hash": rehashed})
         session_id, refresh_token = await accounts.open_session(db, user.id, user_agent, now)
-    if user.totp_since is not None:
-        await was_right(opened, attempt)
     return tokens(opened, user.id, session_id, refresh_token)
 
 

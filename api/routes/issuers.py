@@ -9,15 +9,16 @@ from fastapi import APIRouter, status
 from pydantic import Field, SecretStr, StringConstraints
 from uuid_utils.compat import uuid7
 
-from api.callers import Asker, WorkspaceId, needs
+from api.callers import Asker, Caller, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
+from api.errors import Forbidden
 from api.manners import Mannered
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.sign_ins import callback_of
 from api.stack import Opened, Stack
 from channels import oidc
 from domain.errors import Invalid
-from domain.roles import Permission
+from domain.roles import MAY, Permission, Role
 from models.members import Issuer
 from models.queries import issuers, sign_ins
 
@@ -74,7 +75,8 @@ class IssuerOut(Out):
 
 @router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.ISSUERS_WRITE)])
 async def create_issuer(body: IssuerIn, opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> IssuerOut:
-    """Set up an issuer. It is asked at once whether it is one."""
+    """Set up an issuer. It is asked at once whether it is one. A key needs all that an admin may do."""
+    _refuse_a_lesser_key(asker)
     await _ask(opened, body.issuer)
     issuer_id = uuid7()
     values = {
@@ -84,6 +86,7 @@ async def create_issuer(body: IssuerIn, opened: Opened, asker: Asker, workspace_
         "client_secret": _sealed(opened, body.client_secret, issuer_id),
     }
     async with opened.sessions(workspace_id, asker.actor) as db:
+        await as_now(db, asker, Permission.ISSUERS_WRITE, opened.clock.now())
         return shown(opened, await issuers.create(db, workspace_id, issuer_id, values))
 
 
@@ -105,6 +108,7 @@ async def change_issuer(
     issuer_id: UUID, change: IssuerChange, opened: Opened, asker: Asker, workspace_id: WorkspaceId
 ) -> IssuerOut:
     """Change an issuer. Another address is asked at once whether it is one."""
+    _refuse_a_lesser_key(asker)
     given = change.model_fields_set
     if not given:
         raise Invalid("Name at least one field to change.")
@@ -116,6 +120,7 @@ async def change_issuer(
     if "client_secret" in given:
         values["client_secret"] = _sealed(opened, change.client_secret, issuer_id)
     async with opened.sessions.accounts(asker.actor) as db:
+        await as_now(db, asker, Permission.ISSUERS_WRITE, opened.clock.now())
         changed = await issuers.change(db, workspace_id, issuer_id, values)
         if (changed.issuer, changed.client_id) != (before.issuer, before.client_id):
             await sign_ins.forget(db, workspace_id, before.identities, opened.clock.now())
@@ -132,6 +137,12 @@ async def delete_issuer(issuer_id: UUID, opened: Opened, asker: Asker, workspace
         gone = await issuers.delete(db, workspace_id, issuer_id)
         await sign_ins.forget(db, workspace_id, gone.identities, opened.clock.now())
     opened.visitors.forget()
+
+
+def _refuse_a_lesser_key(asker: Caller) -> None:
+    """An issuer lets in whom it likes, as admins at most."""
+    if asker.kind == "key" and (lacking := sorted(MAY[Role.ADMIN] - asker.permissions)):
+        raise Forbidden(f"An issuer makes admins, and this key lacks {', '.join(lacking)}.")
 
 
 async def _ask(opened: Stack, issuer: str) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, status
 from pydantic import Field
 
-from api.callers import Asker, WorkspaceId, needs
+from api.callers import Asker, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
 from api.errors import Forbidden
 from api.manners import Mannered
@@ -104,7 +104,7 @@ async def create_key(body: KeyIn, opened: Opened, asker: Asker, workspace_id: Wo
         raise Invalid("Give the time with its offset, such as 2026-12-31T00:00:00Z.", "/expires_at")
     if body.expires_at is not None and body.expires_at <= now:
         raise Invalid("This is past; leave it out for a key that does not end by itself.", "/expires_at")
-    permissions = _granted(body, asker.permissions)
+    permissions = _granted(body, (await as_now(db, asker, Permission.KEYS_WRITE, now)).permissions)
     secret = new_key(body.kind)
     key = await keys.create(db, workspace_id, secret, body.name, permissions, body.expires_at)
     return KeyMade(id=key.id, key=secret, details=shown(key, now))
@@ -134,7 +134,8 @@ async def rotate_key(key_id: UUID, body: RotateIn, opened: Opened, asker: Asker,
     """Make a new key in the place of this one, which works on for a while."""
     now = opened.clock.now()
     old = await keys.get(db, key_id)
-    _refuse_more_than_one_has(old.permissions, asker.permissions)
+    present = await as_now(db, asker, Permission.KEYS_WRITE, now)
+    _refuse_more_than_one_has(old.permissions, present.permissions)
     secret = new_key(KeyKind(old.kind))
     until = now + timedelta(seconds=body.overlap_seconds)
     new = await keys.rotate(db, key_id, secret, until, now)

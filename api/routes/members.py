@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Request, status
 from pydantic import Field
 
-from api.callers import Asker, Caller, Person, WorkspaceId, actor, needs, permitted
+from api.callers import Asker, Caller, Person, WorkspaceId, actor, as_now, needs, permitted
 from api.deps import Db, Pages
 from api.errors import Forbidden
+from api.limits import guess
 from api.manners import Mannered
 from api.routes.auth import Email, Token, link_to, mail
 from api.shapes import In, Out, Page, example, page_of
@@ -114,21 +115,46 @@ async def list_members(opened: Opened, workspace_id: WorkspaceId, pages: Pages) 
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[needs(Permission.MEMBERS_WRITE)],
 )
-async def change_role(user_id: UUID, body: RoleIn, opened: Opened, asker: Asker, db: Db) -> None:
-    """Give a member another role. Owners alone make and unmake owners."""
-    _refuse_beyond(asker, Role((await members.get(db, user_id)).role), body.role)
-    await members.change_role(db, user_id, body.role)
+async def change_role(
+    user_id: UUID, body: RoleIn, opened: Opened, asker: Asker, workspace_id: WorkspaceId
+) -> None:
+    """Give a member another role. Owners alone make and unmake owners. Invitations that they made end."""
+    now = opened.clock.now()
+    async with opened.sessions(workspace_id, asker.actor) as db:
+        await members.one_change_at_a_time(db)
+        giver = await as_now(db, asker, Permission.MEMBERS_WRITE, now)
+        before = Role((await members.get(db, user_id)).role)
+        _refuse_beyond(giver, before, body.role)
+        await members.change_role(db, user_id, body.role)
     opened.visitors.forget()
+    if before is not body.role:
+        async with opened.sessions.accounts(asker.actor) as db:
+            await invitations.revoke_made_by(db, workspace_id, user_id, now)
 
 
 @router.delete("/members/{user_id}", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_member(user_id: UUID, opened: Opened, asker: Asker, db: Db) -> None:
-    """Remove a member, or leave, which everybody may but the last owner."""
-    if not (asker.kind == "user" and asker.id == user_id):
+async def remove_member(user_id: UUID, opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> None:
+    """Remove a member, or leave, which everybody may but the last owner.
+
+    Invitations that they made, or have, end with that. Who came by an issuer of the workspace, which an admin
+    may have made, leaves as an admin could remove them.
+    """
+    now = opened.clock.now()
+    leaves = asker.kind == "user" and asker.id == user_id
+    if not leaves:
         permitted(asker, Permission.MEMBERS_WRITE)
-        _refuse_beyond(asker, Role((await members.get(db, user_id)).role))
-    await members.remove(db, user_id)
+    async with opened.sessions(workspace_id, asker.actor) as db:
+        await members.one_change_at_a_time(db)
+        role = Role((await members.get(db, user_id)).role)
+        if not leaves:
+            _refuse_beyond(await as_now(db, asker, Permission.MEMBERS_WRITE, now), role)
+        elif asker.limited_to is not None and role is Role.OWNER:
+            raise Forbidden("You came by an issuer: to leave, an owner signs in by POST /api/v1/auth/login.")
+        await members.remove(db, user_id)
     opened.visitors.forget()
+    async with opened.sessions.accounts(asker.actor) as db:
+        await invitations.revoke_made_by(db, workspace_id, user_id, now)
+        await invitations.revoke_made_to(db, workspace_id, user_id, now)
 
 
 @router.post(
@@ -138,6 +164,8 @@ async def remove_member(user_id: UUID, opened: Opened, asker: Asker, db: Db) -> 
 )
 async def hand_over(body: HandOverIn, opened: Opened, asker: Person, db: Db) -> None:
     """Let another member own the workspace, and be an admin."""
+    await members.one_change_at_a_time(db)
+    await as_now(db, asker, Permission.OWNERSHIP_WRITE, opened.clock.now())
     await members.hand_over(db, asker.id, body.user_id)
     opened.visitors.forget()
 
@@ -146,15 +174,17 @@ async def hand_over(body: HandOverIn, opened: Opened, asker: Person, db: Db) -> 
     "/invitations", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.MEMBERS_WRITE)]
 )
 async def invite(
-    body: InvitationIn, opened: Opened, asker: Asker, workspace_id: WorkspaceId
+    body: InvitationIn, request: Request, opened: Opened, asker: Asker, workspace_id: WorkspaceId
 ) -> InvitationOut:
     """Invite somebody by mail. An open invitation to the same address is replaced."""
     _refuse_beyond(asker, body.role)
+    await guess(opened, request, "invite", body.email)
     now, token = opened.clock.now(), accounts.new_token()
     async with opened.sessions.accounts() as db:
         if await members.is_member(db, workspace_id, body.email):
             raise Conflict("They are a member already: change their role by PATCH /api/v1/members/{user_id}.")
     async with opened.sessions(workspace_id, asker.actor) as db:
+        _refuse_beyond(await as_now(db, asker, Permission.MEMBERS_WRITE, now), body.role)
         workspace = await workspaces.get(db, workspace_id)
         made = await invitations.create(db, workspace_id, body.email, body.role, token, asker.name, now)
     async with opened.sessions.accounts() as db:

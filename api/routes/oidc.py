@@ -148,7 +148,10 @@ async def _finish(
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
         if source.issuer_id is not None:
-            await issuers.anywhere(db, source.issuer_id, lock=True)  # Or it could be deleted meanwhile.
+            # Locked, or it could be deleted or changed meanwhile.
+            now_is = await issuers.anywhere(db, source.issuer_id, lock=True)
+            if (now_is.identities, now_is.client_id) != (source.identities, source.client.id):
+                raise Unauthorized("The issuer was changed meanwhile: start again.")
         user_id = await owner_of(opened, db, source, claimed)
         session_id, token = await accounts.open_session(db, user_id, user_agent, now, source.workspace_id)
     opened.visitors.forget()

@@ -60,9 +60,9 @@ async def create_workspace(body: WorkspaceIn, opened: Opened, asker: Person) -> 
 async def list_workspaces(opened: Opened, asker: Asker) -> Page[WorkspaceOfMine]:
     """Those you are a member of, the oldest first; a key sees its own."""
     if asker.kind == "key":
-        assert asker.workspace_id is not None, "A key has one."
-        async with opened.sessions(asker.workspace_id) as db:
-            own = shown(await workspaces.get(db, asker.workspace_id))
+        workspace_id = permitted(asker, Permission.WORKSPACE_READ)
+        async with opened.sessions(workspace_id) as db:
+            own = shown(await workspaces.get(db, workspace_id))
         return Page(items=[WorkspaceOfMine(**vars(own), role=None)], next_cursor=None)
     async with opened.sessions.accounts() as db:
         found = await members.workspaces_of(db, asker.id, asker.limited_to)

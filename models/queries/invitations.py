@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, ScalarSelect, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.accounts import INVITATION_LIFETIME
 from domain.errors import Conflict, NotFound
 from domain.keys import hash_of
+from models.accounts import User
 from models.members import Invitation, Membership
 from models.workspaces import Workspace
 
@@ -75,6 +76,29 @@ async def by_token(db: AsyncSession, token: str, now: datetime) -> Invitation | 
         .with_for_update(of=Invitation)
     )
     return await db.scalar(found)
+
+
+async def revoke_made_by(db: AsyncSession, workspace_id: UUID, user_id: UUID, now: datetime) -> None:
+    """What this user asked of others in the workspace holds no more, since their rights are others by now."""
+    await _revoke(db, workspace_id, Invitation.invited_by == _address(user_id), now)
+
+
+async def revoke_made_to(db: AsyncSession, workspace_id: UUID, user_id: UUID, now: datetime) -> None:
+    """This user was removed, and does not come back by what was asked of them before."""
+    await _revoke(db, workspace_id, Invitation.email == _address(user_id), now)
+
+
+def _address(user_id: UUID) -> ScalarSelect[str]:
+    return select(User.email).where(User.id == user_id).scalar_subquery()
+
+
+async def _revoke(db: AsyncSession, workspace_id: UUID, whose: ColumnElement[bool], now: datetime) -> None:
+    open_ones = (
+        Invitation.workspace_id == workspace_id,
+        Invitation.accepted_at.is_(None),
+        Invitation.revoked_at.is_(None),
+    )
+    await db.execute(update(Invitation).where(*open_ones, whose).values(revoked_at=now))
 
 
 async def accept(db: AsyncSession, invitation: Invitation, user_id: UUID, now: datetime) -> None:

@@ -78,6 +78,16 @@ async def revoke(db: AsyncSession, key_id: UUID, now: datetime) -> Key:
     return key
 
 
+async def works(db: AsyncSession, workspace_id: UUID, key_id: UUID, now: datetime) -> bool:
+    """Whether this key works at this moment."""
+    key = await db.get(Key, (workspace_id, key_id), populate_existing=True)
+    return key is not None and not _is_dead(key, now)
+
+
+def _is_dead(key: Key, now: datetime) -> bool:
+    return key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now)
+
+
 def _refuse_a_dead(key: Key, now: datetime) -> None:
-    if key.revoked_at is not None or (key.expires_at and key.expires_at <= now):
+    if _is_dead(key, now):
         raise Conflict("This key works no more, so it can't be rotated; make a new one.")

@@ -77,9 +77,15 @@ async def get(db: AsyncSession, user_id: UUID, *, lock: bool = False) -> Members
     return found
 
 
+async def find(db: AsyncSession, workspace_id: UUID, user_id: UUID) -> Membership | None:
+    """As it is now, whatever this transaction read before."""
+    mine = select(Membership).where(Membership.workspace_id == workspace_id, Membership.user_id == user_id)
+    return await db.scalar(mine, execution_options={"populate_existing": True})
+
+
 async def change_role(db: AsyncSession, user_id: UUID, role: Role) -> Membership:
     """Raises `NotFound`; `Conflict` when nobody would own the workspace."""
-    await _one_change_at_a_time(db)
+    await one_change_at_a_time(db)
     member = await get(db, user_id, lock=True)
     if member.role == Role.OWNER and role is not Role.OWNER:
         await _refuse_for_the_last_owner(db)
@@ -90,7 +96,7 @@ async def change_role(db: AsyncSession, user_id: UUID, role: Role) -> Membership
 
 async def remove(db: AsyncSession, user_id: UUID) -> None:
     """Raises `NotFound`; `Conflict` for the last owner."""
-    await _one_change_at_a_time(db)
+    await one_change_at_a_time(db)
     member = await get(db, user_id, lock=True)
     if member.role == Role.OWNER:
         await _refuse_for_the_last_owner(db)
@@ -99,15 +105,15 @@ async def remove(db: AsyncSession, user_id: UUID) -> None:
 
 async def hand_over(db: AsyncSession, owner_id: UUID, to: UUID) -> None:
     """`to` owns the workspace, and `owner_id` is an admin. Raises `NotFound`."""
-    await _one_change_at_a_time(db)
+    await one_change_at_a_time(db)
     (await get(db, to, lock=True)).role = Role.OWNER
     if owner_id != to:
         (await get(db, owner_id, lock=True)).role = Role.ADMIN
     await db.flush()
 
 
-async def _one_change_at_a_time(db: AsyncSession) -> None:
-    """Or two owners who leave at once would both see the other."""
+async def one_change_at_a_time(db: AsyncSession) -> None:
+    """Or two owners who leave at once would both see the other, and a lost role would count once more."""
     await db.execute(select(Workspace.id).with_for_update())
 
 

@@ -4,24 +4,29 @@ import asyncio
 import time
 from statistics import median
 from typing import Any
+from uuid import UUID
 
 import bcrypt
 import pytest
 from httpx2 import AsyncClient
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from api.limits import place_of
 from domain import passwords
+from domain.access import Access
 from models.accounts import User
 from models.base import Sessions
+from models.members import Membership
 from models.queries import accounts
 from tests.api.people import (
     PASSWORD,
+    a_member,
     a_person,
     an_owner,
     mailed,
     registered,
     signed_in,
+    stack_of,
 )
 from tests.api.support import V1, created, refusal
 from tests.support import eventually
@@ -228,3 +233,85 @@ async def test_an_invited_person_registers_although_a_stranger_took_the_address(
 
 
 # Workspaces.
+
+
+async def test_a_key_makes_nobody_who_may_do_more_than_it(nobody: AsyncClient, sessions: Sessions) -> None:
+    owner = await an_owner(nobody, sessions)
+    viewer = await a_member(owner, sessions, "bob@example.com", "viewer")
+    key = await key_of(owner, "members:write", "members:read", "issuers:write")
+    viewers_id = (await created(await viewer.get("/whoami")))["id"]
+
+    invited = await nobody.post(
+        f"{V1}/invitations", json={"email": "eve@example.com", "role": "admin"}, headers=key
+    )
+    raised = await nobody.patch(f"{V1}/members/{viewers_id}", json={"role": "admin"}, headers=key)
+    issuer = {"name": "Mine", "issuer": "http://127.0.0.1:9", "client_id": "a", "client_secret": "b"}
+    vouched = await nobody.post(f"{V1}/issuers", json=issuer, headers=key)
+
+    refusal(invited, 403)
+    refusal(raised, 403)
+    refusal(vouched, 403)
+
+
+async def test_a_public_key_does_not_read_the_workspace(nobody: AsyncClient, sessions: Sessions) -> None:
+    owner = await an_owner(nobody, sessions)
+    made = await created(await owner.post("/keys", {"name": "page", "kind": "pk"}))
+
+    answer = await nobody.get(f"{V1}/workspaces", headers={"Authorization": f"Bearer {made['key']}"})
+
+    refusal(answer, 403)
+
+
+async def test_an_admin_cannot_take_an_owner_out_by_an_issuer(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    await a_member(owner, sessions, "bob@example.com", "owner")
+    assert owner.workspace is not None
+    me = UUID((await created(await owner.get("/whoami")))["id"])
+    stack = stack_of(nobody)
+    async with sessions.accounts() as db:  # As an issuer of the admin's would open it.
+        session_id, _ = await accounts.open_session(db, me, "", stack.clock.now(), UUID(owner.workspace))
+    token = stack.access.sign(Access(me, session_id), stack.clock.now())
+
+    answer = await nobody.delete(f"{V1}/members/{me}", headers={"Authorization": f"Bearer {token}"})
+
+    refusal(answer, 403)
+
+
+async def test_who_was_removed_does_not_come_back_by_an_invitation_of_before(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    admin = await a_member(owner, sessions, "bob@example.com", "admin")
+    for email in ("bob@example.com", "bobs-other@example.com"):
+        await created(await admin.post("/invitations", {"email": email, "role": "admin"}))
+    other = await a_person(nobody, sessions, "bobs-other@example.com")
+    bob = (await created(await admin.get("/whoami")))["id"]
+    assert (await owner.delete(f"/members/{bob}")).status_code == 204
+    admin.workspace = None
+
+    for person in (admin, other):
+        token = (await mailed(sessions, person.email, "invitation"))[-1]
+        refusal(await person.post("/invitations/accept", {"token": token}), 422)
+
+
+async def test_who_lost_a_role_meanwhile_does_not_use_it_once_more(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    second = await a_member(owner, sessions, "bob@example.com", "owner")
+    friend = await a_member(owner, sessions, "eve@example.com", "viewer")
+    assert owner.workspace is not None
+    bob, eve = [UUID((await created(await each.get("/whoami")))["id"]) for each in (second, friend)]
+
+    async with sessions(UUID(owner.workspace)) as db:  # As another process would.
+        await db.execute(update(Membership).where(Membership.user_id == bob).values(role="viewer"))
+    raised = await second.patch(f"/members/{bob}", {"role": "owner"})
+    handed = await second.post("/workspace/hand-over", {"user_id": str(eve)})
+
+    refusal(raised, 403)
+    refusal(handed, 403)
+    async with sessions(UUID(owner.workspace)) as db:
+        roles = dict((await db.execute(select(Membership.user_id, Membership.role))).tuples().all())
+    assert (roles[bob], roles[eve]) == ("viewer", "viewer")

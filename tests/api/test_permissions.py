@@ -51,7 +51,7 @@ POST /users/me/second-factor/confirm            o a m v - - -
 POST /users/me/second-factor/off                o a m v - - -
 GET /whoami                                     o a m v k p e
 POST /workspaces                                o a m v - - -
-GET /workspaces                                 o a m v k p e
+GET /workspaces                                 o a m v k - -
 GET /workspaces/{workspace_id}                  o a m v k - -
 PATCH /workspaces/{workspace_id}                o a - - k - -
 DELETE /workspaces/{workspace_id}               o - - - - - -
