@@ -18,7 +18,7 @@ from api.runs import lacking
 from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import templates as domain
-from domain.errors import Refused
+from domain.errors import NotFound, Refused
 from domain.messages import MessageClass
 from domain.profiles import ConsentState, Purpose
 from domain.roles import Permission
@@ -106,6 +106,8 @@ async def preview_campaign(
 )
 async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db) -> Tested:
     """Send the mail to these addresses, filled for one profile. Consent, caps and stats leave it out."""
+    if not await workspaces.is_open(db):
+        raise NotFound("This workspace was closed.")
     campaign = await rows.get(db, Campaign, campaign_id)
     if reasons := lacking(await workspaces.get(db, campaign.workspace_id)):
         raise Refused(" ".join(reasons))

@@ -14,7 +14,7 @@ from domain.messages import SourceKind
 from models.base import Db, bulk_id, changed
 from models.campaigns import Campaign
 from models.profiles import Profile
-from models.queries import rows
+from models.queries import rows, workspaces
 from models.queries.queued import queue_up
 from models.segments import Segment
 from models.templates import TemplateVersion
@@ -74,8 +74,11 @@ async def had_by_nobody(
 async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign | None:
     """Move a draft or scheduled campaign to running, and pin its template's newest version and the rule.
 
-    None when it is in any other state: this compare-and-set is what makes a campaign start once.
+    None when it is in any other state: this compare-and-set is what makes a campaign start once. None, too,
+    where the workspace was deleted since the start was asked for.
     """
+    if not await workspaces.is_open(db):
+        return None
     newest = (
         select(TemplateVersion.id)
         .where(

@@ -12,7 +12,7 @@ from domain.flows import Flow as Graph
 from domain.flows import FlowState, SegmentTrigger, Send, check
 from models.base import changed
 from models.flows import Enrollment, Flow, FlowVersion
-from models.queries import rows
+from models.queries import rows, workspaces
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
 
@@ -97,6 +97,8 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
     A draft goes live; a paused flow stays paused. Raises `Conflict` when it is archived and `Invalid`
     when a template is gone.
     """
+    if not await workspaces.is_open(db):
+        raise Conflict("This workspace was closed.")
     flow = await rows.get(db, Flow, flow_id, lock=True)
     if flow.state == FlowState.ARCHIVED:
         raise Conflict("This flow is archived; make a new one from its definition.")

@@ -31,6 +31,14 @@ async def get(db: AsyncSession, workspace_id: UUID, *, lock: bool = False) -> Wo
     return (await db.scalars(asked.with_for_update(key_share=True) if lock else asked)).one()
 
 
+async def is_open(db: AsyncSession) -> bool:
+    """Whether this transaction's workspace is not deleted, and will not be before the transaction ends."""
+    there = (
+        select(Workspace.id).where(Workspace.deleted_at.is_(None)).with_for_update(read=True, key_share=True)
+    )
+    return await db.scalar(there) is not None
+
+
 async def change(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Workspace:
     """Write these columns, named as in `models.workspaces`, and return the row as it is then."""
     changed = (

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,11 @@ from sqlalchemy import select, text, update
 from api.limits import place_of
 from domain import passwords
 from domain.access import Access
+from domain.errors import Conflict
 from models.accounts import User
 from models.base import Sessions
 from models.members import Membership
-from models.queries import accounts
+from models.queries import accounts, campaigns, flows
 from tests.api.people import (
     PASSWORD,
     a_member,
@@ -315,3 +317,26 @@ async def test_who_lost_a_role_meanwhile_does_not_use_it_once_more(
     async with sessions(UUID(owner.workspace)) as db:
         roles = dict((await db.execute(select(Membership.user_id, Membership.role))).tuples().all())
     assert (roles[bob], roles[eve]) == ("viewer", "viewer")
+
+
+async def test_nothing_that_was_asked_for_before_begins_in_a_workspace_that_was_closed(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    assert owner.workspace is not None
+    segment = await created(await owner.post("/segments", {"name": "Everybody", "rule": {"all": []}}))
+    letter = {"name": "Letter", "subject": "Hello", "html": "<p>Hello</p>"}
+    template = await created(await owner.post("/templates", letter))
+    body = {"name": "Winter", "segment_id": segment["id"], "template_id": template["id"]}
+    campaign = await created(await owner.post("/campaigns", body))
+    steps = {"wait": {"kind": "wait", "duration": "P1D"}}
+    graph = {"trigger": {"kind": "api"}, "first": "wait", "steps": steps}
+    flow = await created(await owner.post("/flows", {"name": "Welcome", "definition": graph}))
+    assert (await owner.delete(f"/workspaces/{owner.workspace}")).status_code == 204
+
+    async with sessions(UUID(owner.workspace)) as db:
+        with pytest.raises(Conflict, match="closed"):
+            await flows.publish(db, UUID(flow["id"]))
+        begun = await campaigns.begin(db, UUID(campaign["id"]), datetime.now(UTC))
+
+    assert begun is None
