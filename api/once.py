@@ -6,6 +6,7 @@ One that opens transactions of its own, or asks a workflow, runs beside it: shou
 effect and before the answer is kept, sending the request again does it again.
 """
 
+import asyncio
 import hmac
 import re
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ REPLAYED = "Idempotency-Replayed"
 SHOWN_ONCE = {"x-shown-once": True}  # A route's `openapi_extra`, when its answer holds a secret.
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PLACES = 5
 _KEPT = ("content-type", "etag", "location")
 
 
@@ -47,6 +49,8 @@ def once(handler: Handler, route: APIRoute) -> Handler:
 
     async def done_once(request: Request) -> Response:
         key = request.headers.get(KEY)
+        if is_upload and await _asker(request, stack_of(request)) is None:
+            raise Unauthorized("Send a key or an access token with a file: it is not read before.")
         if key is None or request.method != "POST":
             return await handler(request)
         if not _KEY.fullmatch(key):
@@ -108,12 +112,22 @@ async def _transaction(
     if shares and workspace_id is not None:
         opening = opened.sessions(workspace_id, asker.actor)
     else:
+        await ends.enter_async_context(_places(opened, asker))
         opening = opened.sessions.held(workspace_id or SYSTEM_WORKSPACE)
     db: AsyncSession = await ends.enter_async_context(opening)
     held = Held(db, workspace_id or SYSTEM_WORKSPACE)
     if shares:
         request.state.held = held
     return held
+
+
+def _places(opened: Stack, asker: Caller) -> asyncio.Semaphore:
+    """The few places that a caller has among those who hold a transaction while they wait for something else.
+
+    Or one whose requests take long, such as those that ask a slow issuer, would keep everybody's.
+    """
+    places = opened.holders.get(asker.id) or asyncio.Semaphore(_PLACES)
+    return opened.holders.setdefault(asker.id, places)
 
 
 async def _fingerprint(request: Request, opened: Stack, is_upload: bool) -> bytes:

@@ -1,11 +1,11 @@
 """What one process of the API works with: settings, transactions, Temporal, and who asked a moment ago."""
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
 from temporalio.client import Client
@@ -61,7 +61,8 @@ class Stack:
     keys: Memory[KeyFound] = field(default_factory=Memory)
     visitors: Memory[Visitor] = field(default_factory=Memory)
     hashing: Hashing = field(default_factory=Hashing)
-    holders: Counter[UUID] = field(default_factory=Counter)  # Who holds a transaction: `api.once`.
+    # Of each caller who holds a transaction; it is forgotten when nobody does.
+    holders: WeakValueDictionary[UUID, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)

@@ -340,3 +340,53 @@ async def test_nothing_that_was_asked_for_before_begins_in_a_workspace_that_was_
         begun = await campaigns.begin(db, UUID(campaign["id"]), datetime.now(UTC))
 
     assert begun is None
+
+
+async def test_nobody_uploads_a_file_before_we_know_who_they_are(strict_api: AsyncClient) -> None:
+    read = 0
+
+    async def body() -> Any:
+        nonlocal read
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+        for _ in range(200):
+            read += 1
+            yield b"a" * 65_536
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Authorization": "Bearer sk_none"}
+    answer = await strict_api.post(f"{V1}/imports", content=body(), headers=headers)
+
+    refusal(answer, 401)
+    assert read < 10
+
+
+async def test_one_whose_requests_take_long_keeps_nobody_else_waiting(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    eve = await an_owner(nobody, sessions, "eve@example.com")
+    ada = await a_person(nobody, sessions, EMAIL)
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        issuer = {
+            "name": "Slow",
+            "issuer": f"http://127.0.0.1:{port}",
+            "client_id": "a",
+            "client_secret": "b",
+        }
+
+        async def slowly(n: int) -> int:
+            headers = {**eve.headers, "Idempotency-Key": str(n)}
+            return (await nobody.post(f"{V1}/issuers", json=issuer, headers=headers)).status_code
+
+        slow = [asyncio.ensure_future(slowly(n)) for n in range(10)]
+        await asyncio.sleep(0.5)
+        headers = {**ada.headers, "Idempotency-Key": "1"}
+        async with asyncio.timeout(3):
+            await created(await nobody.post(f"{V1}/workspaces", json={"name": "Records"}, headers=headers))
+        for each in slow:
+            each.cancel()
+        await asyncio.gather(*slow, return_exceptions=True)
