@@ -1,5 +1,6 @@
 """The pages that mails about accounts lead to. They ask before they do: scanners follow every link."""
 
+import re
 from html import escape
 from typing import Annotated
 
@@ -15,6 +16,8 @@ router = APIRouter(prefix="/accounts", include_in_schema=False)
 Token = Annotated[str, Form(max_length=200)]
 Secret = Annotated[str, Form(max_length=1000)]
 
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
@@ -26,8 +29,9 @@ def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
 def _ask(
     title: str, token: str, button: str, fields: str = "", refused: CampanileError | None = None
 ) -> HTMLResponse:
-    """The form; after a refusal, with why it was refused."""
-    hidden = f'<input type="hidden" name="token" value="{escape(token)}">'
+    """The form; after a refusal, with why it was refused. What is no token of ours is not repeated."""
+    known = token if _TOKEN.fullmatch(token) else ""
+    hidden = f'<input type="hidden" name="token" value="{known}">'
     why = f"<p><strong>{escape(refused.message)}</strong></p>" if refused else ""
     form = f'{why}<form method="post">{hidden}{fields}<button>{button}</button></form>'
     return _page(title, form, 422 if refused else 200)
