@@ -37,7 +37,7 @@ from lab.issuer import Person as Somebody
 from models.base import AUDITED, Sessions
 from settings import Settings
 from tests.api.browser import Browser
-from tests.api.people import Person, a_member, mailed, signed_in
+from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
 from tests.api.things import Operation, one_of_each, operations
@@ -177,9 +177,9 @@ async def reset(story: Story) -> dict[str, str]:
 
 
 async def accept(story: Story) -> dict[str, str]:
-    """The owner is asked into another workspace of theirs, where they stay what they are."""
-    body = {"email": OWNER_OF_ALL.email, "role": "viewer"}
-    await created(await story.owner.post("/invitations", body))
+    """The owner is asked into somebody else's workspace."""
+    host = await an_owner(story.api, story.sessions, "host@example.com")
+    await created(await host.post("/invitations", {"email": OWNER_OF_ALL.email, "role": "viewer"}))
     return {"token": (await mailed(story.sessions, OWNER_OF_ALL.email, "invitation"))[-1]}
 
 
