@@ -41,12 +41,15 @@ from models.base import Sessions
 from settings import Settings, read_settings
 
 PREFIX = "/api/v1"
+# The router asks one after the other: what is asked for most comes first.
 FEATURES = (
+    profiles,
+    users,
+    whoami,
+    messages,
     auth,
     oidc,
-    users,
     second_factor,
-    whoami,
     workspaces,
     workspace,
     members,
@@ -58,8 +61,6 @@ FEATURES = (
     campaigns,
     previews,
     flows,
-    profiles,
-    messages,
     imports,
 )
 

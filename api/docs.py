@@ -26,6 +26,25 @@ a secret key (`sk_…`; the embedded stack's stands in `.campanile/stack.env`), 
 - What is under way changes through its workflow: 503 means that Temporal or its worker is away.
 """
 
+# In the order in which a newcomer meets them.
+SUBJECTS = (
+    "auth",
+    "users",
+    "workspace",
+    "members",
+    "keys",
+    "issuers",
+    "audit",
+    "profiles",
+    "segments",
+    "templates",
+    "campaigns",
+    "flows",
+    "messages",
+    "imports",
+    "health",
+)
+
 # Swagger UI's own files, as a package carries them: the page works where there is no network.
 _ASSETS = Path(str(files("fastapi_offline"))) / "static"
 _AT = "/docs/assets"
@@ -111,6 +130,7 @@ def _tagged(responses: dict[str, Any]) -> bool:
 
 def document(app: FastAPI) -> None:
     """Give `app` its description and the page that shows it."""
+    app.openapi_tags = [{"name": name} for name in SUBJECTS]
     app.title, app.version, app.description = "Campanile", "1", INTRODUCTION
 
     @app.get("/openapi.json", include_in_schema=False)
