@@ -20,7 +20,7 @@ dev: setup ## Start the stack and stay
 	@$(BIN)/campanile dev
 
 test: setup ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .

@@ -52,13 +52,14 @@ class Caller:
     @property
     def actor(self) -> str:
         """For the audit log."""
-        return actor(self.kind, self.id, self.name)
+        return actor(self.kind, self.id, self.name, "issuer" if self.limited_to else None)
 
 
-def actor(kind: str, id_: UUID, name: str) -> str:
-    """Who makes a change, as the audit log keeps it."""
+def actor(kind: str, id_: UUID, name: str, via: str | None = None) -> str:
+    """Who makes a change, as the audit log keeps it; `via` says on whose word they are who they are."""
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    return orjson.dumps({"kind": kind, "id": id_, "name": name, "request_id": request_id}).decode()
+    said = {"kind": kind, "id": id_, "name": name, "via": via, "request_id": request_id}
+    return orjson.dumps(said).decode()
 
 
 async def caller(
@@ -262,7 +263,7 @@ async def as_now(db: AsyncSession, asker: Caller, permission: Permission, now: d
     return present
 
 
-class _Needs:
+class Needs:
     """A route's permission."""
 
     def __init__(self, permission: Permission) -> None:
@@ -274,4 +275,4 @@ class _Needs:
 
 def needs(permission: Permission) -> params.Depends:
     """For a route's `dependencies`: its caller must have this permission in the workspace."""
-    return params.Depends(_Needs(permission))
+    return params.Depends(Needs(permission))

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
-from api.callers import HEADER, Caller, recognise, workspace
+from api.callers import HEADER, Caller, Needs, permitted, recognise, workspace
 from api.deps import Held, database
 from api.errors import Unauthorized
 from api.etags import Handler
@@ -45,6 +45,7 @@ def once(handler: Handler, route: APIRoute) -> Handler:
     asked_for = set(_calls(route.dependant))
     shares, of_workspace = database in asked_for, workspace in asked_for
     shown_once = is_shown_once(route)
+    needed = [each.permission for each in asked_for if isinstance(each, Needs)]
     is_upload = route.body_field is not None and isinstance(route.body_field.field_info, Form)
 
     async def done_once(request: Request) -> Response:
@@ -59,6 +60,8 @@ def once(handler: Handler, route: APIRoute) -> Handler:
         asker = await _asker(request, opened)
         if asker is None or (of_workspace and asker.workspace_id is None):
             return await handler(request)  # It refuses by itself, or is open to everybody.
+        for permission in needed:  # Who lost it is not told again what they were told when they had it.
+            permitted(asker, permission)
         try:
             fingerprint = await _fingerprint(request, opened, is_upload)
         except ClientDisconnect:

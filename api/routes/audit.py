@@ -21,6 +21,9 @@ class Actor(Out):
     kind: str = Field(description="user or key")
     id: UUID
     name: str
+    via: str | None = Field(
+        description="`issuer`: the workspace's own issuer, which its admins set up, said who it is."
+    )
     request_id: str | None
 
 
@@ -42,6 +45,7 @@ class AuditLineOut(Out):
                 "kind": "user",
                 "id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f",
                 "name": "ada@example.com",
+                "via": None,
                 "request_id": "0199f1c2a4b07c1e8d2f3a4b5c6d7e8f",
             },
             "action": "change",

@@ -26,7 +26,7 @@ from models.queries import segments
 from models.segments import Segment
 from settings import Settings
 from tests.api.conftest import the_app
-from tests.api.people import a_person, an_owner
+from tests.api.people import a_member, a_person, an_owner
 from tests.api.support import EVERYBODY, KEY, V1, created, refusal
 from tests.support import GivenClock
 
@@ -116,6 +116,19 @@ async def test_nobody_is_given_what_another_was_answered(nobody: AsyncClient, se
     ]
 
     assert made[0]["id"] != made[1]["id"]
+
+
+async def test_who_lost_the_permission_is_not_told_again(nobody: AsyncClient, sessions: Sessions) -> None:
+    owner = await an_owner(nobody, sessions)
+    grace = await a_member(owner, sessions, "grace@example.com", "marketer")
+    once = {**grace.headers, "Idempotency-Key": "once"}
+    body = {"name": "Everybody", "rule": EVERYBODY}
+    await created(await nobody.post(f"{V1}/segments", json=body, headers=once))
+    members = (await owner.get("/members")).json()["items"]
+    [user] = [each["user_id"] for each in members if each["email"] == grace.email]
+    assert (await owner.patch(f"/members/{user}", {"role": "viewer"})).status_code == 204
+
+    refusal(await nobody.post(f"{V1}/segments", json=body, headers=once), 403)
 
 
 async def test_who_is_nobody_is_told_so(strict_api: AsyncClient) -> None:
