@@ -221,6 +221,8 @@ def _http(error: HTTPException) -> JSONResponse:
         case 404:
             detail = "There is nothing at this address; /docs lists what there is."
             return problem(404, "not-found", "There is no such thing", detail)
+        case 400:  # It could not even be taken apart, such as a form of several parts.
+            return _refusal(Invalid(f"The body can't be read: {str(error.detail).rstrip('.')}."))
         case status:
             phrase = HTTPStatus(status).phrase
             detail = str(error.detail).rstrip(".") + "."

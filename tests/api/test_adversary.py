@@ -323,7 +323,7 @@ async def test_who_lost_a_role_meanwhile_does_not_use_it_once_more(
     refusal(raised, 403)
     refusal(handed, 403)
     async with sessions(UUID(owner.workspace)) as db:
-        roles = dict((await db.execute(select(Membership.user_id, Membership.role))).tuples().all())
+        roles = {row[0]: row[1] for row in await db.execute(select(Membership.user_id, Membership.role))}
     assert (roles[bob], roles[eve]) == ("viewer", "viewer")
 
 

@@ -127,3 +127,10 @@ async def test_what_is_no_import_is_refused(strict_api: AsyncClient) -> None:
     refusal(await strict_api.post(f"{V1}/imports", data={"kind": "orders"}), 422)
     refusal(await strict_api.get(f"{V1}/imports/{DEFAULT_WORKSPACE}"), 404)
     refusal(await strict_api.get(f"{V1}/imports/{DEFAULT_WORKSPACE}/errors"), 404)
+
+
+async def test_a_form_that_cannot_be_taken_apart_breaks_a_rule(api: AsyncClient) -> None:
+    broken = b'--b\r\nContent-Disposition: form-data; name="a"\rb\r\n\r\nx\r\n--b--\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = await api.post(f"{V1}/imports", content=broken, headers=headers)
+    assert "can't be read" in refusal(answer, 422)["detail"]
