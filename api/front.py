@@ -24,7 +24,8 @@ from api.errors import TooLarge, of_error
 
 log = structlog.get_logger("api")
 
-LARGEST_BODY = 2_000_000  # Bytes. Uploads of files are read piece by piece and have a limit of their own.
+LARGEST_BODY = 2_000_000  # Bytes.
+LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
 API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/")
@@ -120,7 +121,7 @@ class _Exchange:
         self.scope, self._receive, self._send = scope, receive, send
         given = Headers(scope=scope).get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        self.limited = not scope["path"].startswith(UPLOADS)
+        self.most = LARGEST_UPLOAD if scope["path"].startswith(UPLOADS) else LARGEST_BODY
         self.read = 0  # Bytes.
         self.told: dict[str, str] = {}
         scope[_TOLD] = self.told
@@ -131,6 +132,8 @@ class _Exchange:
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request_id=self.id):
             try:
+                announced = Headers(scope=self.scope).get("content-length", "")
+                self.refuse_more_than_we_read(int(announced) if announced.isdecimal() else 0)
                 await (_preflight(self.scope) or app)(self.scope, self.receive, self.send)
             except Exception as error:
                 if not self.status:
@@ -149,11 +152,13 @@ class _Exchange:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        if self.limited:
-            self.read += len(message.get("body", b""))
-            if self.read > LARGEST_BODY:
-                raise TooLarge(f"Send at most {LARGEST_BODY:,} bytes here.")
+        self.read += len(message.get("body", b""))
+        self.refuse_more_than_we_read(self.read)
         return message
+
+    def refuse_more_than_we_read(self, size: int) -> None:
+        if size > self.most:
+            raise TooLarge(f"Send at most {self.most:,} bytes here.")
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

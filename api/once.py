@@ -9,7 +9,7 @@ effect and before the answer is kept, sending the request again does it again.
 import asyncio
 import hmac
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from api.errors import Unauthorized
 from api.etags import Handler
 from api.stack import Stack, stack_of
 from domain.errors import Conflict, Invalid
+from domain.roles import Permission
 from domain.workspaces import SYSTEM_WORKSPACE
 from models.queries import idempotency
 from models.queries.idempotency import Answered, Asked
@@ -50,8 +51,8 @@ def once(handler: Handler, route: APIRoute) -> Handler:
 
     async def done_once(request: Request) -> Response:
         key = request.headers.get(KEY)
-        if is_upload and await _asker(request, stack_of(request)) is None:
-            raise Unauthorized("Send a key or an access token with a file: it is not read before.")
+        if is_upload:
+            await _before_a_file(request, needed)
         if key is None or request.method != "POST":
             return await handler(request)
         if not _KEY.fullmatch(key):
@@ -78,6 +79,15 @@ def once(handler: Handler, route: APIRoute) -> Handler:
         return response
 
     return done_once
+
+
+async def _before_a_file(request: Request, needed: Sequence[Permission]) -> None:
+    """A file is written to disk as it comes in: not for just anybody. Raises `Unauthorized`, `Forbidden`."""
+    asker = await _asker(request, stack_of(request))
+    if asker is None:
+        raise Unauthorized("Send a key or an access token with a file: it is not read before.")
+    for permission in needed if asker.workspace_id else ():
+        permitted(asker, permission)
 
 
 def is_shown_once(route: APIRoute) -> bool:

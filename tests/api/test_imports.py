@@ -10,6 +10,7 @@ from activities.imports import ImportRun
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import imports
+from tests.api.people import a_member, an_owner
 from tests.api.support import V1, created, refusal
 from tests.importing import asked, loaded
 from tests.support import GivenClock
@@ -134,3 +135,16 @@ async def test_a_form_that_cannot_be_taken_apart_breaks_a_rule(api: AsyncClient)
     headers = {"Content-Type": "multipart/form-data; boundary=b"}
     answer = await api.post(f"{V1}/imports", content=broken, headers=headers)
     assert "can't be read" in refusal(answer, 422)["detail"]
+
+
+async def test_a_file_that_is_too_large_or_of_nobody_who_may_is_not_read(
+    nobody: AsyncClient, sessions: Sessions
+) -> None:
+    owner = await an_owner(nobody, sessions)
+    viewer = await a_member(owner, sessions, "grace@example.com", "viewer")
+    broken = {"Content-Type": "multipart/form-data; boundary=b"}
+    huge = {"Content-Length": "2000000001"}
+
+    for asker, headers, status in ((owner, broken, 422), (viewer, broken, 403), (owner, huge, 413)):
+        sent = asker.headers | headers
+        refusal(await nobody.post(f"{V1}/imports", content=b"what is no form", headers=sent), status)
