@@ -24,7 +24,7 @@ class Asked:
 
     @workflow.run
     async def run(self) -> dict[str, Any]:
-        await workflow.wait_condition(lambda: self.told)
+        await workflow.wait_condition(lambda: self.told and workflow.all_handlers_finished())
         return await workflow.execute_activity(
             what_logs_would_say, start_to_close_timeout=timedelta(seconds=5)
         )
