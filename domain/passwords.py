@@ -6,7 +6,6 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
-from zxcvbn import zxcvbn
 
 SHORTEST, LONGEST = 10, 200  # Characters.
 _READ = 40  # Its search takes seconds for more; a password is not weaker for what follows.
@@ -28,6 +27,8 @@ def weakness(password: str, about: Sequence[str] = ()) -> str | None:
     if len(password) > LONGEST:
         return f"A password has at most {LONGEST} characters."
     about = ("campanile", *(word[:_READ] for word in about if word))
+    from zxcvbn import zxcvbn  # Its lists take 13 MB, and most processes never need them.
+
     found = zxcvbn(password[:_READ], user_inputs=[*about])
     if found["score"] >= _STRONG_ENOUGH:
         return None
