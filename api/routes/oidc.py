@@ -6,10 +6,11 @@ Each issuer sends browsers back to an address of its own, so that none is handed
 
 import re
 import secrets
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Cookie, Query, Request, Response, status
+from fastapi import APIRouter, Cookie, Depends, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from api.deps import ANY_PARAMETER
@@ -58,8 +59,18 @@ async def start_with_issuer(issuer_id: UUID, request: Request, opened: Opened) -
     return await _start(opened, await workspaces(opened, issuer_id))
 
 
-@router.get("/oidc/callback", openapi_extra=ANY_PARAMETER)
-async def finish_with_google(
+@dataclass(frozen=True)
+class Back:
+    """What a browser brings back from an issuer, in the sign-in that it began."""
+
+    begun: SignIn
+    code: str | None
+    error: str | None
+    iss: str | None
+    user_agent: str
+
+
+async def back(
     opened: Opened,
     response: Response,
     state: Given = None,
@@ -69,35 +80,29 @@ async def finish_with_google(
     cookie: Kept = None,
     host_cookie: KeptByHost = None,
     user_agent: Agent = "",
-) -> Tokens:
-    """Where Google sends the browser back. Whoever has the second factor on is not asked for it again."""
+) -> Back:
     begun = await _begun(opened, state, host_cookie or cookie)
-    if begun.issuer_id is not None:
-        raise _astray()
     response.delete_cookie(_cookie(opened), secure=_safe(opened), httponly=True, samesite="lax")
-    return await _finish(opened, google(opened), begun, _code(code, error), iss, user_agent)
+    return Back(begun, code, error, iss, user_agent)
+
+
+CameBack = Annotated[Back, Depends(back)]
+
+
+@router.get("/oidc/callback", openapi_extra=ANY_PARAMETER)
+async def finish_with_google(opened: Opened, came: CameBack) -> Tokens:
+    """Where Google sends the browser back. Whoever has the second factor on is not asked for it again."""
+    if came.begun.issuer_id is not None:
+        raise _astray()
+    return await _finish(opened, google(opened), came)
 
 
 @router.get("/issuers/{issuer_id}/callback", openapi_extra=ANY_PARAMETER)
-async def finish_with_issuer(
-    issuer_id: UUID,
-    opened: Opened,
-    response: Response,
-    state: Given = None,
-    code: Given = None,
-    iss: Given = None,
-    error: Given = None,
-    cookie: Kept = None,
-    host_cookie: KeptByHost = None,
-    user_agent: Agent = "",
-) -> Tokens:
+async def finish_with_issuer(issuer_id: UUID, opened: Opened, came: CameBack) -> Tokens:
     """Where a workspace's issuer sends the browser back. The session opens that workspace alone."""
-    begun = await _begun(opened, state, host_cookie or cookie)
-    if begun.issuer_id != issuer_id:
+    if came.begun.issuer_id != issuer_id:
         raise _astray()
-    response.delete_cookie(_cookie(opened), secure=_safe(opened), httponly=True, samesite="lax")
-    source = await workspaces(opened, issuer_id)
-    return await _finish(opened, source, begun, _code(code, error), iss, user_agent)
+    return await _finish(opened, await workspaces(opened, issuer_id), came)
 
 
 async def _start(opened: Stack, source: Source) -> RedirectResponse:
@@ -141,10 +146,8 @@ def _code(code: str | None, error: str | None) -> str:
     return code
 
 
-async def _finish(
-    opened: Stack, source: Source, begun: SignIn, code: str, iss: str | None, user_agent: str
-) -> Tokens:
-    claimed = await _claimed(opened, source, begun, code, iss)
+async def _finish(opened: Stack, source: Source, came: Back) -> Tokens:
+    claimed = await _claimed(opened, source, came.begun, _code(came.code, came.error), came.iss)
     now = opened.clock.now()
     async with opened.sessions.accounts() as db:
         if source.issuer_id is not None:
@@ -153,7 +156,9 @@ async def _finish(
             if (now_is.identities, now_is.client_id) != (source.identities, source.client.id):
                 raise Unauthorized("The issuer was changed meanwhile: start again.")
         user_id = await owner_of(opened, db, source, claimed)
-        session_id, token = await accounts.open_session(db, user_id, user_agent, now, source.workspace_id)
+        session_id, token = await accounts.open_session(
+            db, user_id, came.user_agent, now, source.workspace_id
+        )
     opened.visitors.forget()
     return tokens(opened, user_id, session_id, token)
 

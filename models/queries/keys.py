@@ -63,11 +63,9 @@ async def rotate(db: AsyncSession, key_id: UUID, secret: str, until: datetime, n
     _refuse_a_dead(old, now)
     if old.rotated_at is not None:
         raise Conflict("This key was rotated before: rotate the one that took its place, or make a new one.")
-    old.rotated_at = now
-    new = await create(db, old.workspace_id, secret, old.name, old.permissions, old.expires_at)
-    old.expires_at = min(old.expires_at or until, until)
-    await db.flush()
-    return new
+    ends = old.expires_at
+    old.rotated_at, old.expires_at = now, min(ends or until, until)
+    return await create(db, old.workspace_id, secret, old.name, old.permissions, ends)
 
 
 async def revoke(db: AsyncSession, key_id: UUID, now: datetime) -> Key:
