@@ -17,6 +17,9 @@ class Purpose(StrEnum):
     """What consent is asked for: marketing on a channel, or being tracked."""
 
     EMAIL = "email"
+    SMS = "sms"
+    WHATSAPP = "whatsapp"
+    PUSH = "push"
     TRACKING = "tracking"
 
 

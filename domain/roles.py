@@ -30,6 +30,13 @@ class Permission(StrEnum):
     ISSUERS_WRITE = "issuers:write"
     AUDIT_READ = "audit:read"
     PROFILES_READ = "profiles:read"
+    PROFILES_WRITE = "profiles:write"
+    PROFILES_ERASE = "profiles:erase"
+    PROFILES_EXPORT = "profiles:export"
+    LISTS_READ = "lists:read"
+    LISTS_WRITE = "lists:write"
+    ORDERS_READ = "orders:read"
+    ORDERS_WRITE = "orders:write"
     IMPORTS_READ = "imports:read"
     IMPORTS_WRITE = "imports:write"
     SEGMENTS_READ = "segments:read"
@@ -42,6 +49,7 @@ class Permission(StrEnum):
     FLOWS_READ = "flows:read"
     FLOWS_WRITE = "flows:write"
     FLOWS_RUN = "flows:run"
+    EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
 
 
@@ -51,6 +59,9 @@ _VIEWER = frozenset(
     {
         P.WORKSPACE_READ,
         P.PROFILES_READ,
+        P.LISTS_READ,
+        P.ORDERS_READ,
+        P.EVENTS_READ,
         P.IMPORTS_READ,
         P.SEGMENTS_READ,
         P.TEMPLATES_READ,
@@ -59,6 +70,10 @@ _VIEWER = frozenset(
     }
 )
 _MARKETER = _VIEWER | {
+    P.PROFILES_WRITE,
+    P.PROFILES_EXPORT,
+    P.LISTS_WRITE,
+    P.ORDERS_WRITE,
     P.IMPORTS_WRITE,
     P.SEGMENTS_WRITE,
     P.TEMPLATES_WRITE,
@@ -69,6 +84,7 @@ _MARKETER = _VIEWER | {
     P.EVENTS_WRITE,
 }
 _ADMIN = _MARKETER | {
+    P.PROFILES_ERASE,
     P.WORKSPACE_WRITE,
     P.MEMBERS_READ,
     P.MEMBERS_WRITE,

@@ -33,7 +33,7 @@ ENGINE_ROLE = "campanile_engine"
 
 # No policy here: COPY into a table with one is refused, and their workers serve every workspace.
 # Only the engine's role reaches them.
-QUEUE_TABLES = ("pokes",)
+QUEUE_TABLES = ("pokes", "inbox")
 
 # The people who use Campanile belong to no workspace: only the engine's role has any right here.
 ACCOUNT_TABLES = (
@@ -55,6 +55,8 @@ AUDITED = {
     "keys": "key",
     "issuers": "issuer",
     "segments": "segment",
+    "lists": "list",
+    "topics": "topic",
     "templates": "template",
     "template_versions": "template version",
     "campaigns": "campaign",
@@ -89,6 +91,12 @@ ENGINE_TABLES = (
     "message_events",
     "leases",
     "imports",
+    "segments",
+    "seen",
+    "quarantine",
+    "refusals",
+    "event_names",
+    "attributes",
 )
 
 

@@ -35,6 +35,10 @@ class Import(Base):
     size: Mapped[int] = mapped_column(BigInteger, server_default="0")  # Bytes.
     position: Mapped[int] = mapped_column(BigInteger, server_default="0")  # Bytes read and committed.
     line: Mapped[int] = mapped_column(server_default="0")  # Lines read and committed, the header included.
+    format: Mapped[str] = mapped_column(server_default="csv")  # Or jsonl: one JSON object a line.
+    mapping: Mapped[Json | None]  # A column of the file → what it is for us.
+    dry_run: Mapped[bool] = mapped_column(server_default="false")  # Only the report; nothing is stored.
+    list_id: Mapped[UUID | None]  # The list that the people of the file are put on.
     columns: Mapped[Json | None]  # {"names": [...]}: the header, once it was read.
     rows: Mapped[int] = mapped_column(server_default="0")
     imported: Mapped[int] = mapped_column(server_default="0")

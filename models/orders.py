@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, CreatedAt, Id, Tenant
+from domain.orders import OrderStatus
+from models.base import Base, CreatedAt, Id, Tenant, one_of
 from models.profiles import of_profile
 
 
@@ -16,6 +18,7 @@ class Order(Base):
     __table_args__ = (
         of_profile(),
         UniqueConstraint("workspace_id", "key"),
+        CheckConstraint(one_of("status", OrderStatus), name="status"),
         Index("ix_orders_profile", "workspace_id", "profile_id", "ordered_at"),
     )
 
@@ -28,11 +31,18 @@ class Order(Base):
     total: Mapped[Decimal]
     currency: Mapped[str]  # ISO 4217.
     source: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default=OrderStatus.PLACED)
+    refunded: Mapped[Decimal] = mapped_column(server_default="0")  # Of the total, which stays as it was.
+    lines: Mapped[list[Any] | None]  # domain.orders.Line each, as they came.
     created_at: Mapped[CreatedAt]
+    changed_at: Mapped[datetime | None]  # By the shop's clock: a change that is older than it is ignored.
 
 
 class OrderRollup(Base):
-    """A profile's orders in one currency, added up. Never summed across currencies."""
+    """A profile's orders in one currency, added up. Never summed across currencies.
+
+    Cancelled orders count nowhere, and what was refunded is taken off the total.
+    """
 
     __tablename__ = "order_rollups"
     __table_args__ = (of_profile(),)

@@ -32,7 +32,12 @@ class Profile(Base):
     workspace_id: Mapped[Tenant]
     id: Mapped[Id]
     attributes: Mapped[Json] = mapped_column(server_default="{}")
+    # By the sender's clock, the newest of what set attributes: what is older fills in what is missing.
+    attributes_at: Mapped[datetime | None]
     time_zone: Mapped[str | None]  # IANA name; the workspace's when None.
+    locale: Mapped[str | None]  # A language tag, BCP 47.
+    country: Mapped[str | None]  # ISO 3166-1, two letters.
+    owner_id: Mapped[UUID | None]  # The member who looks after them.
     merged_into: Mapped[UUID | None]  # Always a profile that is not merged itself.
     erased_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]
@@ -119,3 +124,29 @@ class Suppression(Base):
     source: Mapped[str]
     at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+
+
+class ProfileTag(Base):
+    """A word that members put on a profile."""
+
+    __tablename__ = "profile_tags"
+    __table_args__ = (of_profile(), Index("ix_profile_tags_tag", "workspace_id", "tag", "profile_id"))
+
+    workspace_id: Mapped[Tenant]
+    profile_id: Mapped[UUID] = mapped_column(primary_key=True)
+    tag: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+
+
+class ProfileNote(Base):
+    """What a member wrote about a profile."""
+
+    __tablename__ = "profile_notes"
+    __table_args__ = (of_profile(), Index("ix_profile_notes_profile", "workspace_id", "profile_id"))
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    profile_id: Mapped[UUID]
+    text: Mapped[str]
+    author: Mapped[str]  # An address or a key's name, as it was then.
+    at: Mapped[datetime]

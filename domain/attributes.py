@@ -1,0 +1,12 @@
+"""Attributes of profiles: their types, and the three that are known by name."""
+
+from enum import StrEnum
+
+
+class AttributeType(StrEnum):
+    STRING = "string"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    DATE = "date"  # A text in ISO 8601, a day or an instant.
+    LIST = "list"
+    OBJECT = "object"
