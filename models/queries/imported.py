@@ -17,7 +17,7 @@ from models.queries.imports import Stored
 # beside its tables, and a plan that was made when they were empty would be kept while they grow.
 _UNWANTED = ("hashjoin", "mergejoin", "seqscan", "bitmapscan", "material")
 _LOCK = text(
-    "select pg_advisory_xact_lock(hashtextextended('imports of ' || cast(:workspace as text), 0)), "
+    "select pg_advisory_xact_lock(hashtextextended('people of ' || cast(:workspace as text), 0)), "
     + ", ".join(f"set_config('enable_{way}', 'off', true)" for way in _UNWANTED)
 )
 
