@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     )
     send_slices: PositiveInt = Field(default=2, description="Slices at a time that send for one campaign")
 
+    events_kept_days: PositiveInt = Field(
+        default=400, description="How long events are kept; they are dropped by the month"
+    )
+
     @property
     def state(self) -> Path:
         """The state folder as an absolute path."""

@@ -16,6 +16,7 @@ from activities.bell import Bell
 from activities.campaigns import CampaignActivities
 from activities.flows import FlowActivities
 from activities.imports import ImportActivities
+from activities.ingest import IngestActivities
 from activities.letters import Letters
 from activities.messages import MessageActivities
 from activities.slices import Timing
@@ -27,17 +28,25 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
-from workflows import upkeep
+from workflows import ingest, upkeep
 from workflows.campaigns import CampaignWorkflow
 from workflows.correlation import CorrelatedWorker
 from workflows.flows import FlowWorkflow
 from workflows.imports import ImportWorkflow
+from workflows.ingest import IngestWorkflow
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
-WORKFLOWS = [CampaignWorkflow, FlowWorkflow, ImportWorkflow, OutboxWorkflow, UpkeepWorkflow]
+WORKFLOWS = [
+    CampaignWorkflow,
+    FlowWorkflow,
+    ImportWorkflow,
+    IngestWorkflow,
+    OutboxWorkflow,
+    UpkeepWorkflow,
+]
 
 log = structlog.get_logger()
 
@@ -68,8 +77,9 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     messages = MessageActivities(sessions, parts.channel, letters, bell, parts.clock, parts.timing)
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
+    pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
-    chores = UpkeepActivities(sessions, parts.clock)
+    chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -91,6 +101,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
             flows.archive,
             flows.end_journeys,
             imports.load,
+            pumps.pump,
             chores.upkeep,
         ],
         workflow_runner=SandboxedWorkflowRunner(
@@ -115,6 +126,7 @@ async def serve(settings: Settings, channel: Channel) -> None:
     parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)
+    await ingest.schedule(client)
     poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -28,6 +28,7 @@ class Bell:
         self._url = url.replace("postgresql+psycopg://", "postgresql://")
         self._ears: dict[Key, list[asyncio.Event]] = {}
         self._heard: dict[Key, int] = {}
+        self._arrivals: list[asyncio.Event] = []
         self._listening: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -59,14 +60,28 @@ class Bell:
             if not ears:
                 del self._ears[key]
 
+    @asynccontextmanager
+    async def arrivals(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever something came into the inbox; clear it before looking."""
+        rung = asyncio.Event()
+        self._arrivals.append(rung)
+        try:
+            yield rung
+        finally:
+            self._arrivals.remove(rung)
+
     async def _listen(self) -> None:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
                     await connection.execute("listen campanile")
+                    await connection.execute("listen campanile_inbox")
                     self._ring(list(self._ears))  # Whatever was missed while nobody listened.
+                    self._ring_for_arrivals()
                     async for notify in connection.notifies():
-                        if (heard := Heard.of(notify.payload)) and heard.key in self._ears:
+                        if notify.channel == "campanile_inbox":
+                            self._ring_for_arrivals()
+                        elif (heard := Heard.of(notify.payload)) and heard.key in self._ears:
                             self._heard[heard.key] = heard.seq
                             self._take_soon()
             except psycopg.Error as error:
@@ -87,6 +102,10 @@ class Bell:
             except (psycopg.Error, OSError) as error:
                 log.warning("Pokes were heard and could not be taken", error=str(error))
             self._ring(heard)
+
+    def _ring_for_arrivals(self) -> None:
+        for rung in self._arrivals:
+            rung.set()
 
     def _ring(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -8,10 +8,12 @@ from temporalio import activity
 from activities.slices import heartbeating
 from domain.clock import Clock
 from models.base import Sessions
-from models.queries import accounts, idempotency, ledger, pokes, rate_limits, reconcile
+from models.queries import accounts, idempotency, kept_events, ledger, pokes, rate_limits, reconcile
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
+SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent again counted once.
+REFUSALS_FOR = timedelta(days=7)
 
 
 @dataclass
@@ -22,9 +24,10 @@ class Upkeep:
 
 
 class UpkeepActivities:
-    def __init__(self, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, events_kept_days: int = 400) -> None:
         self.sessions = sessions
         self.clock = clock
+        self.events_for = timedelta(days=events_kept_days)
 
     @activity.defn(name="upkeep")
     async def upkeep(self) -> Upkeep:
@@ -37,6 +40,11 @@ class UpkeepActivities:
                 await idempotency.drop_old(db, now - REPLAYED_FOR)
                 await rate_limits.drop_ended(db, now)
                 await accounts.drop_old(db, now)
+            async with self.sessions.engine() as db:
+                await kept_events.look_ahead(db, now)
+                await kept_events.forget(
+                    db, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
+                )
             more = True
             while more:
                 async with self.sessions.engine() as db:

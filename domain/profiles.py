@@ -32,6 +32,7 @@ class ConsentSource(StrEnum):
     """By whom we know. Other sources have names of their own; these have a meaning to us."""
 
     IMPORT = "import"
+    API = "api"  # A secret key's.
     ONE_CLICK = "one-click unsubscribe"  # A mail program's button, RFC 8058.
     UNSUBSCRIBE_PAGE = "unsubscribe page"
     PERSON = "person"  # Their own word elsewhere: a form, a preference page, a confirmed sign-up.

@@ -19,6 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column
 from uuid_utils.compat import uuid7
 
 from domain.workspaces import SYSTEM_WORKSPACE
+from models import working
 from models.batch import Batch, Batches, Statement, leave_out_the_row
 from models.ringer import Ringer
 
@@ -152,6 +153,8 @@ class Sessions:
         self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
         self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES)
         self._engine = _pool(engine_url, pool_size)
+        self._pumps = _pool(engine_url, pool_size, options=_FOR_PUMPS)
+        event.listen(self._pumps.sync_engine, "connect", _make_working_tables)
 
     @asynccontextmanager
     async def __call__(self, workspace_id: UUID, actor: str = "") -> AsyncIterator[AsyncSession]:
@@ -197,6 +200,16 @@ class Sessions:
             yield db
 
     @asynccontextmanager
+    async def pump(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
+        """A transaction of the engine's within one workspace, for batches that wait in temporary tables.
+
+        The engine reaches the inbox, and sees beyond the wall where it has a policy of its own: statements
+        name the workspace. Joins of a batch with itself may hash; no big table is read whole.
+        """
+        async with self._session(self._pumps, workspace_id) as db:
+            yield db
+
+    @asynccontextmanager
     async def _session(
         self, pool: AsyncEngine, workspace_id: UUID, actor: str = ""
     ) -> AsyncIterator[AsyncSession]:
@@ -228,7 +241,7 @@ class Sessions:
         await self._ringer.close()
         await self._batches.close()
         await self._engine_batches.close()
-        for pool in (self._app, self._held, self._pinned, self._engine):
+        for pool in (self._app, self._held, self._pinned, self._engine, self._pumps):
             await pool.dispose()
 
 
@@ -269,6 +282,16 @@ _FOR_BATCHES = " ".join(
         "idle_in_transaction_session_timeout=60s",
         "enable_seqscan=off",
         "enable_hashjoin=off",
+        "enable_mergejoin=off",
+        "plan_cache_mode=force_generic_plan",
+    )
+)
+
+_FOR_PUMPS = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "idle_in_transaction_session_timeout=60s",
+        "enable_seqscan=off",
         "enable_mergejoin=off",
         "plan_cache_mode=force_generic_plan",
     )
@@ -332,6 +355,14 @@ def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "handle_error", _leave_out_the_row)
     return engine
+
+
+def _make_working_tables(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    for statement in working.create():
+        cursor.execute(statement)
+    cursor.close()
+    connection.commit()
 
 
 def _leave_out_the_row(context: ExceptionContext) -> None:

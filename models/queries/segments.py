@@ -70,6 +70,8 @@ async def create(db: AsyncSession, workspace_id: UUID, name: str, rule: Json) ->
 async def change(db: AsyncSession, segment_id: UUID, values: Mapping[str, Any]) -> Segment:
     """Write these columns. Raises `NotFound`."""
     segment = await rows.get(db, Segment, segment_id, lock=True)
+    if values.get("rule", segment.rule) != segment.rule:
+        segment.materialized_at = None  # Its members are found anew.
     for column, value in {**values, "updated_at": func.now()}.items():
         setattr(segment, column, value)
     await db.flush()

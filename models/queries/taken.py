@@ -1,11 +1,6 @@
 """What the pump takes out of the inbox, a batch at a time, and whose it is.
 
-Everything here and in the pump's other modules works on temporary tables that live as long as its
-connection and are emptied by each commit:
-
-- `taken`: the batch in the order of the inbox, `n` counting it, with the person whose it is;
-- `happened`: what flows may listen to (`models.queries.happenings`);
-- `changed`: the people of whom something is known now that was not known before.
+Everything here and in the pump's other modules works on the temporary tables of `models.working`.
 
 A look-up in one of the big tables is a lateral join with a limit, so that the planner has no choice but to
 look up each row by its key: it knows nothing of a temporary table's size, and once read a whole table for
@@ -23,35 +18,7 @@ from uuid_utils.compat import uuid7
 
 from domain.identities import STRONGEST_FIRST, Name, Person, Resolved, Said
 from domain.profiles import IdentityKind
-from models.base import Batch, Db, changed
-
-_TABLES = [
-    text(statement)
-    for statement in (
-        """
-        create temporary table if not exists taken (
-            n bigint, id uuid, received_at timestamptz, kind text, trusted boolean, historical boolean,
-            message_id text, occurred_at timestamptz, name text, email text, phone text, user_id text,
-            anonymous_id text, properties jsonb, context jsonb, consents jsonb, workspace_id uuid,
-            profile_id uuid, by_user uuid, by_email uuid, by_phone uuid, by_anonymous uuid
-        ) on commit delete rows
-        """,
-        """
-        create temporary table if not exists happened (
-            n bigint, event_id uuid, profile_id uuid, name text, properties jsonb, occurred_at timestamptz,
-            hops int
-        ) on commit delete rows
-        """,
-        "create temporary table if not exists changed (profile_id uuid primary key) on commit delete rows",
-    )
-]
-
-
-async def prepare(db: Batch) -> None:
-    """Make the tables on this connection, unless they are there."""
-    for statement in _TABLES:
-        await db.execute(statement)
-
+from models.base import Db, changed
 
 # Walks from one workspace to the next by the primary key, however many wait in each.
 _WORKSPACES = text(
@@ -137,6 +104,14 @@ async def take(db: Db, workspace_id: UUID, most: int) -> int:
     Those whose names all lead to one person get their `profile_id`; the rest is for `people`.
     """
     return await changed(db, _TAKE, {"workspace": workspace_id, "most": most})
+
+
+_OLDEST = text("select min(received_at) from taken")
+
+
+async def oldest(db: Db) -> datetime | None:
+    """When the first of `taken` came in."""
+    return next(iter((await db.execute(_OLDEST)).scalars()), None)
 
 
 _REPEATED = text(
@@ -263,6 +238,15 @@ _WHO_NOW = text(
     where t.profile_id = m.alias
     """
 )
+_CHANGED = text(
+    """
+    insert into changed (profile_id, live)
+    select w.person, coalesce(bool_or(not t.historical), false)
+    from unnest(cast(:people as uuid[])) w(person) left join taken t on t.profile_id = w.person
+    group by w.person order by w.person
+    on conflict (profile_id) do update set live = changed.live or excluded.live
+    """
+)
 _REFUSED = text(
     """
     insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
@@ -291,6 +275,8 @@ async def settle(db: Db, workspace_id: UUID, resolved: Resolved, now: datetime) 
     if resolved.merged:
         merged = {"aliases": [*resolved.merged], "persons": [*resolved.merged.values()]}
         await db.execute(_WHO_NOW, merged)
+    if differ := {*resolved.new, *resolved.merged.values()}:
+        await db.execute(_CHANGED, {"people": [*differ]})
     if resolved.refused:
         refused = _json({"id": uuid7(), **each._asdict()} for each in resolved.refused)
         await db.execute(_REFUSED, {**here, "refused": refused})

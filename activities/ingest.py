@@ -1,0 +1,171 @@
+"""The pump: it turns what waits in the inbox into people, events, orders and everything that follows.
+
+A batch is one transaction, of one workspace: what is taken out of the inbox is worked in, or is still there.
+One pump at a time works for a workspace, so that each person's events keep the order of the inbox. What the
+database refuses is found by halves and put aside, with the reason, so that it holds up nothing else.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import structlog
+from psycopg import Error
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio import activity
+from uuid_utils.compat import uuid7
+
+from activities.bell import Bell
+from activities.slices import Hourglass, Timing, heartbeating, rest
+from domain.clock import Clock, time_zones
+from domain.identities import resolve
+from models.base import Sessions
+from models.queries import (
+    kept_events,
+    memberships,
+    profiles_merged,
+    taken,
+    traits,
+    workspaces,
+)
+from models.queries.memberships import News
+
+BATCH = 5_000  # Arrivals of a transaction, at most.
+IN_A_ROW = 20  # Batches for one workspace before the next one has its turn.
+FEW = 500  # A pump that finds fewer takes a breath, so that the next batch has more.
+BREATH = 0.1  # Seconds, at most.
+SLICES = 4  # A pump works so many slices' time at once: there is only one errand, and it never ends.
+LOOK_EVERY = 5.0  # Seconds, in case nobody rang.
+# Of SQLSTATE: the data is at fault, and not the database or the network.
+POISON = ("21", "22", "23", "54")
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Pumped:
+    """What a pump did, and what waits. Counts alone: history keeps everything we pass."""
+
+    arrivals: int = 0
+    events: int = 0
+    repeated: int = 0  # Came in before, by their message ids.
+    merged: int = 0  # People who turned out to be somebody else.
+    crossed: int = 0  # Borders of segments.
+    quarantined: int = 0
+    lag: float = 0  # Seconds that the last batch's first arrival had waited.
+
+    def add(self, other: "Pumped") -> None:
+        self.arrivals += other.arrivals
+        self.events += other.events
+        self.repeated += other.repeated
+        self.merged += other.merged
+        self.crossed += other.crossed
+        self.quarantined += other.quarantined
+        self.lag = other.lag
+
+
+class IngestActivities:
+    def __init__(
+        self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, batch: int = BATCH
+    ) -> None:
+        self.sessions = sessions
+        self.bell = bell
+        self.clock = clock
+        self.timing = timing
+        self.most = batch
+
+    @activity.defn(name="pump")
+    async def pump(self) -> Pumped:
+        """Work in what comes until the slice is over. A second pump takes other workspaces."""
+        done, glass = Pumped(), Hourglass(SLICES * self.timing.slice)
+        async with heartbeating(), self.bell.arrivals() as rung:
+            while not glass.over:
+                rung.clear()
+                found = await self.round(done, glass)
+                if found < FEW and not glass.over:
+                    await asyncio.sleep(min(BREATH, glass.left) if found else 0)
+                if not found:
+                    await rest(rung, min(LOOK_EVERY, glass.left))
+        return done
+
+    async def round(self, done: Pumped, glass: Hourglass) -> int:
+        """One look at every workspace for which something waits. Returns how many arrivals were taken."""
+        async with self.sessions.engine() as db:
+            waiting = await taken.workspaces(db)
+            unseen = await memberships.waiting(db)
+        found = 0
+        for workspace_id in dict.fromkeys((*waiting, *unseen)):
+            found += await self._work_for(workspace_id, done, glass)
+        return found
+
+    async def _work_for(self, workspace_id: UUID, done: Pumped, glass: Hourglass) -> int:
+        found, most = 0, self.most
+        for _ in range(IN_A_ROW):
+            try:
+                batch = await self.batch(workspace_id, most)
+            except DBAPIError as error:
+                if not _is_poison(error):
+                    raise
+                if most == 1:
+                    await self._put_aside(workspace_id, error)
+                    done.quarantined += 1
+                most = max(1, most // 8)
+                continue
+            done.add(batch)
+            found += batch.arrivals
+            if batch.arrivals < most or glass.over:
+                break
+            most = min(self.most, most * 8)
+        return found
+
+    async def batch(self, workspace_id: UUID, most: int) -> Pumped:
+        """Take up to `most` arrivals of a workspace and let them take effect, in one transaction."""
+        done, now = Pumped(), self.clock.now()
+        async with self.sessions.pump(workspace_id) as db:
+            if not await taken.lock(db, workspace_id):
+                return done
+            workspace = await workspaces.get(db, workspace_id)
+            await memberships.materialize(db, workspace, now)
+            done.arrivals = await taken.take(db, workspace_id, most)
+            if not done.arrivals:
+                return done
+            oldest = await taken.oldest(db)
+            done.lag = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
+            done.repeated = await taken.drop_repeated(db, workspace_id)
+            done.merged = await self._tell_who(db, workspace_id, now)
+            told = await traits.apply(db, workspace_id, time_zones(), now)
+            await traits.allow(db, workspace_id, now)
+            done.events = await kept_events.keep(db, workspace_id)
+            news = News(told, orders=False, people=True)
+            done.crossed = await memberships.follow(db, workspace, news, now)
+        return done
+
+    async def _tell_who(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> int:
+        """Find out whose each is. Returns how many people turned out to be somebody else."""
+        unsettled = await taken.unsettled(db, workspace_id)
+        if not unsettled.said:
+            return 0
+        resolved = resolve(unsettled.said, unsettled.holders, uuid7)
+        if resolved.merged:
+            await profiles_merged.merge_all(db, resolved.merged, now)
+        await taken.settle(db, workspace_id, resolved, now)
+        return len(resolved.merged)
+
+    async def _put_aside(self, workspace_id: UUID, error: DBAPIError) -> None:
+        reason = _in_words(error)
+        async with self.sessions.pump(workspace_id) as db:
+            if await taken.lock(db, workspace_id) and (first := await taken.first(db, workspace_id)):
+                await taken.quarantine(db, workspace_id, first, reason, self.clock.now())
+                log.warning("An arrival was put into quarantine", arrival=str(first), reason=reason)
+
+
+def _is_poison(error: DBAPIError) -> bool:
+    state = error.orig.sqlstate if isinstance(error.orig, Error) else None
+    return state is not None and state.startswith(POISON)
+
+
+def _in_words(error: DBAPIError) -> str:
+    said = error.orig.diag.message_primary if isinstance(error.orig, Error) else None
+    return f"PostgreSQL refused it: {said or 'it did not say why'}."

@@ -1,0 +1,126 @@
+"""Events as they are kept: written from the pump's `taken`, catalogued, and dropped month by month."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+
+from domain.events import EventKind
+from models.base import Db, changed
+
+MOST_NAMES = 5_000  # In a workspace's catalogue. Events of other names are kept all the same.
+SAMPLED = 10  # Of the events of one name in a batch, so many are looked at for their properties.
+MONTHS_AHEAD = 3
+
+# An event is what somebody did; identifies and orders show on the profile by what they led to.
+_EVENTS = (EventKind.TRACK, EventKind.PAGE, EventKind.SCREEN, EventKind.GROUP)
+_IS_EVENT = f"t.kind in ({', '.join(repr(str(kind)) for kind in _EVENTS)})"
+
+_KEEP = text(
+    f"""
+    insert into events (workspace_id, id, received_at, profile_id, kind, name, occurred_at, historical,
+        message_id, properties, context)
+    select :workspace, t.id, t.received_at, t.profile_id, t.kind, t.name, t.occurred_at, t.historical,
+        t.message_id, coalesce(t.properties, '{{}}'), t.context
+    from taken t where {_IS_EVENT}
+    """
+)
+_HAPPEN = text(
+    f"""
+    insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
+    select t.n, t.id, t.profile_id, t.name, coalesce(t.properties, '{{}}'), t.occurred_at, 0
+    from taken t where {_IS_EVENT} and not t.historical
+    """
+)
+_COUNT = text(
+    f"""
+    insert into event_names as e (workspace_id, name, kind, volume, first_seen_at, last_seen_at)
+    select :workspace, t.name, min(t.kind), count(*), min(t.received_at), max(t.received_at)
+    from taken t where {_IS_EVENT}
+    group by t.name
+    having (select count(*) from (
+            select from event_names k where k.workspace_id = :workspace limit {MOST_NAMES}
+        ) known) < {MOST_NAMES}
+        or exists (select from event_names k where k.workspace_id = :workspace and k.name = t.name)
+    order by t.name
+    on conflict (workspace_id, name) do update
+        set volume = e.volume + excluded.volume,
+            last_seen_at = greatest(e.last_seen_at, excluded.last_seen_at)
+    """
+)
+
+
+def type_of(value: str) -> str:
+    """The SQL of a JSON value's type, in the words of `domain.attributes.AttributeType`."""
+    return f"""
+        case jsonb_typeof({value})
+            when 'array' then 'list'
+            when 'string' then case when {value} #>> '{{}}'
+                ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9]{{2}}:[0-9]{{2}}.*)?$'
+                then 'date' else 'string' end
+            else jsonb_typeof({value}) end
+    """
+
+
+_DESCRIBE = text(
+    f"""
+    with some as materialized (
+        select t.name, p.key, {type_of("p.value")} as type, count(*) as times
+        from (select t.*, row_number() over (partition by t.name) as nth from taken t where {_IS_EVENT}) t
+        cross join lateral jsonb_each(t.properties) p
+        where t.nth <= {SAMPLED} and p.value <> 'null'
+        group by 1, 2, 3
+    )
+    update event_names e set properties = (
+        select jsonb_object_agg(key, types) from (
+            select key, jsonb_object_agg(type, times) as types from (
+                select key, type, sum(times)::bigint as times from (
+                    select p.key, k.key as type, k.value::bigint as times
+                    from jsonb_each(e.properties) p cross join lateral jsonb_each_text(p.value) k
+                    union all
+                    select s.key, s.type, s.times from some s where s.name = e.name
+                ) both_of group by key, type
+            ) summed group by key order by key limit 200
+        ) described
+    )
+    from (select distinct name from some) seen
+    where e.workspace_id = :workspace and e.name = seen.name
+    """
+)
+
+
+async def keep(db: Db, workspace_id: UUID) -> int:
+    """Write the batch's events, hand the live ones on as `happened`, and count them in the catalogue.
+
+    Returns how many were written.
+    """
+    here = {"workspace": workspace_id}
+    kept = await changed(db, _KEEP, here)
+    if kept:
+        await db.execute(_HAPPEN)
+        await db.execute(_COUNT, here)
+        await db.execute(_DESCRIBE, here)
+    return kept
+
+
+_MAKE_MONTHS = text(f"select make_event_months(:now, {MONTHS_AHEAD})")
+_DROP_MONTHS = text("select drop_event_months(:before)")
+_FORGET_SEEN = text("delete from seen where at < :before")
+_FORGET_REFUSALS = text("delete from refusals where at < :before")
+_FORGET_REPLAYED = text("delete from quarantine where at < :before")
+
+
+async def look_ahead(db: Db, now: datetime) -> None:
+    """Make the partitions of this month and the next ones. As the engine; safe to call at any time."""
+    await db.execute(_MAKE_MONTHS, {"now": now})
+
+
+async def forget(db: Db, *, events: datetime, seen: datetime, refusals: datetime) -> None:
+    """Drop the months of events that ended before `events`, and what else is older than it need be.
+
+    As the engine: of every workspace.
+    """
+    await db.execute(_DROP_MONTHS, {"before": events})
+    await db.execute(_FORGET_SEEN, {"before": seen})
+    await db.execute(_FORGET_REFUSALS, {"before": refusals})
+    await db.execute(_FORGET_REPLAYED, {"before": events})
