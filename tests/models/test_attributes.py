@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.attributes import MOST_NAMES, AttributeType
 from domain.errors import NotFound
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -78,7 +79,7 @@ async def test_a_text_among_dates_does_not_fit(db: AsyncSession) -> None:
 
 async def test_a_type_that_somebody_set_decides_from_then_on(db: AsyncSession) -> None:
     await noted(db, ("zip", 8000), ("zip", "8000 A"))
-    await attributes.change(db, DEFAULT_WORKSPACE, "zip", type_=attributes.AttributeType.STRING)
+    await attributes.change(db, DEFAULT_WORKSPACE, "zip", type_=AttributeType.STRING)
     await noted(db, ("zip", "8001"), ("zip", 8002))
 
     assert await catalogue(db) == {"zip": ("string", 4, 1)}
@@ -90,7 +91,7 @@ async def test_names_beyond_the_most_and_too_long_ones_are_left_out(db: AsyncSes
             "insert into attributes (workspace_id, name, type, first_seen_at, last_seen_at) "
             "select :here, 'n' || n, 'string', :now, :now from generate_series(1, :most) n"
         ),
-        {"here": DEFAULT_WORKSPACE, "now": NOON, "most": attributes.MOST_NAMES},
+        {"here": DEFAULT_WORKSPACE, "now": NOON, "most": MOST_NAMES},
     )
 
     await noted(db, ("new", 1), ("n1", "x"), ("l" * 201, 1))
