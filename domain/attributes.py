@@ -10,3 +10,10 @@ class AttributeType(StrEnum):
     DATE = "date"  # A text in ISO 8601, a day or an instant.
     LIST = "list"
     OBJECT = "object"
+
+
+# Of types whose values can be kept for fast search.
+SEARCHABLE = frozenset(AttributeType) - {AttributeType.LIST, AttributeType.OBJECT}
+
+LONGEST_NAME = 200  # Characters.
+MOST_NAMES = 2000  # Of attributes in the catalogue of one workspace.

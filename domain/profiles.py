@@ -4,6 +4,7 @@ import hashlib
 from enum import StrEnum
 
 from domain.addresses import normal_address
+from domain.phones import normal_phone
 
 
 class IdentityKind(StrEnum):
@@ -21,6 +22,14 @@ class Purpose(StrEnum):
     WHATSAPP = "whatsapp"
     PUSH = "push"
     TRACKING = "tracking"
+
+
+# By which kind of name somebody is reached on a channel. What is not here has addresses of its own.
+ADDRESS_KIND = {
+    Purpose.EMAIL.value: IdentityKind.EMAIL,
+    Purpose.SMS.value: IdentityKind.PHONE,
+    Purpose.WHATSAPP.value: IdentityKind.PHONE,
+}
 
 
 class ConsentState(StrEnum):
@@ -60,15 +69,46 @@ def may_grant(source: str, denied_by: str | None) -> bool:
     return denied_by is None or source in OWN_WORD or source == denied_by
 
 
-def normal(kind: IdentityKind, value: str) -> str:
-    """A name in the one form that is kept and compared. An email that is none is only trimmed."""
+def is_news(state: str, source: str, current: tuple[str, str] | None) -> bool:
+    """Whether a consent is written down, given the state and the source of the current one, if there is one.
+
+    Saying what holds already changes nothing, unless the person now denies what others said was denied:
+    from then on only their own word counts.
+    """
+    if current is None:
+        return True
+    current_state, current_source = current
+    if state == ConsentState.GRANTED:
+        denied_by = current_source if current_state == ConsentState.DENIED else None
+        return denied_by is not None and may_grant(source, denied_by)
+    return current_state != ConsentState.DENIED or (source in OWN_WORD and current_source not in OWN_WORD)
+
+
+LONGEST_NAME = 255  # Characters of a name that a person goes by.
+
+
+def checked(kind: IdentityKind, value: str) -> str:
+    """The name in the one form that is kept and compared.
+
+    Raises `ValueError` with half a sentence that says what is wrong.
+    """
+    match kind:
+        case IdentityKind.EMAIL:
+            return normal_address(value.strip())
+        case IdentityKind.PHONE:
+            return normal_phone(value)
     value = value.strip()
-    if kind is not IdentityKind.EMAIL:
-        return value
+    if not 1 <= len(value) <= LONGEST_NAME or "\0" in value:
+        raise ValueError(f"Send 1 to {LONGEST_NAME} characters")
+    return value
+
+
+def normal(kind: IdentityKind, value: str) -> str:
+    """The same without refusing anything: an email or a phone number that is none is only trimmed."""
     try:
-        return normal_address(value)
+        return checked(kind, value)
     except ValueError:
-        return value
+        return value.strip()
 
 
 def address_hash(address: str) -> bytes:

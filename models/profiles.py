@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, func, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, Text, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
@@ -26,6 +26,13 @@ class Profile(Base):
             "workspace_id",
             "merged_into",
             postgresql_where=text("merged_into is not null"),
+        ),
+        Index(
+            "ix_profiles_owner",
+            "workspace_id",
+            "owner_id",
+            "id",
+            postgresql_where=text("owner_id is not null"),
         ),
     )
 
@@ -64,7 +71,8 @@ class Identity(Base):
 
     workspace_id: Mapped[Tenant]
     kind: Mapped[str] = mapped_column(primary_key=True)
-    value: Mapped[str] = mapped_column(primary_key=True)  # Normalised: domain.profiles.
+    # Normalised: domain.profiles. By code points, so that what begins with something is a range.
+    value: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     profile_id: Mapped[UUID]
     is_primary: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[CreatedAt]

@@ -1,6 +1,6 @@
 """Members of a workspace and their roles; and, as the engine, whose workspaces somebody's are."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -51,6 +51,11 @@ async def is_member(db: AsyncSession, workspace_id: UUID, email: str) -> bool:
         .where(User.email == email, Membership.workspace_id == workspace_id)
     )
     return await db.scalar(asked) is not None
+
+
+async def among(db: AsyncSession, user_ids: Collection[UUID]) -> set[UUID]:
+    """Which of these are members of the transaction's workspace."""
+    return set(await db.scalars(select(Membership.user_id).where(Membership.user_id.in_(user_ids))))
 
 
 async def workspaces_of(

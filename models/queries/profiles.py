@@ -4,6 +4,7 @@ Everything here works behind one workspace's wall. Whoever changes what is known
 profile's row first (`_person`), so that two changes at once come one after the other; then an address.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import NotFound
 from domain.messages import Interaction
 from domain.profiles import (
+    ADDRESS_KIND,
     OWN_WORD,
     ConsentSource,
     ConsentState,
@@ -21,14 +23,14 @@ from domain.profiles import (
     Purpose,
     SuppressionReason,
     address_hash,
-    may_grant,
+    is_news,
     normal,
 )
 
 # The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
 HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
 
-EMAIL = "email"  # The one channel so far: the name of its purpose and of its kind of identity, too.
+EMAIL = "email"  # The one channel that we send on so far.
 
 _FIND = text(
     f"select profile_id from identities where workspace_id = {HERE} and kind = :kind and value = :value"
@@ -106,13 +108,26 @@ _ADD_CONSENT = text(
 _LIFT = text(
     f"""
     update suppressions s set ended_at = :now
-    from identities i
-    where s.workspace_id = {HERE} and s.channel = :channel and s.ended_at is null
+    from unnest(cast(:profiles as uuid[]), cast(:channels as text[]), cast(:kinds as text[]))
+        given (profile_id, channel, kind)
+    join identities i on i.workspace_id = {HERE} and i.profile_id = given.profile_id and i.kind = given.kind
+    where s.workspace_id = {HERE} and s.channel = given.channel and s.ended_at is null
         and s.reason = '{SuppressionReason.UNSUBSCRIBED}'
-        and i.workspace_id = {HERE} and i.profile_id = :profile and i.kind = :channel
         and s.address_hash = sha256(convert_to(i.value, 'UTF8'))
     """
 )
+
+
+async def lift(db: AsyncSession, whose: Sequence[tuple[UUID, Purpose]], now: datetime) -> None:
+    """These people said themselves that they want marketing again: `unsubscribed` ends for their addresses.
+
+    Their rows are locked, and their consents are written by who calls.
+    """
+    reached = [(who, each.value, ADDRESS_KIND[each]) for who, each in whose if each in ADDRESS_KIND]
+    if reached:
+        profiles, channels, kinds = zip(*reached, strict=True)
+        values = {"profiles": [*profiles], "channels": [*channels], "kinds": [*kinds], "now": now}
+        await db.execute(_LIFT, values)
 
 
 async def consent(
@@ -120,20 +135,15 @@ async def consent(
 ) -> bool:
     """Write down what a person allows from now on. Returns whether that changed anything.
 
-    Saying what holds already changes nothing, unless the person now denies what others said was denied:
-    from then on only their own word counts (`domain.profiles.may_grant`). Their own yes to marketing also
-    ends the `unsubscribed` suppression of their addresses; all others stay, whatever anyone allows.
+    `domain.profiles.is_news` says when it does. Their own yes to marketing also ends the `unsubscribed`
+    suppression of their addresses; all others stay, whatever anyone allows.
     """
     who = await person(db, profile_id)
     values = {"profile": who, "purpose": purpose.value, "source": source, "now": now}
     current = (await db.execute(_CONSENT, values)).one_or_none()
-    denied_by = current.source if current is not None and current.state == ConsentState.DENIED else None
-    if state is ConsentState.GRANTED and not may_grant(source, denied_by):
-        return False
-    if state is ConsentState.GRANTED and purpose is not Purpose.TRACKING and source in OWN_WORD:
-        await db.execute(_LIFT, {"profile": who, "channel": purpose.value, "now": now})
-    own_no = state is ConsentState.DENIED and source in OWN_WORD
-    if current is not None and current.state == state and not (own_no and current.source not in OWN_WORD):
+    if state is ConsentState.GRANTED and source in OWN_WORD:
+        await lift(db, [(who, purpose)], now)
+    if not is_news(state, source, (current.state, current.source) if current is not None else None):
         return False
     await db.execute(_END_CONSENT, values)
     await db.execute(_ADD_CONSENT, {**values, "state": state.value})
@@ -169,7 +179,8 @@ async def suppress(
     `unsubscribed` gives way to any other reason, and none gives way to it; the first of the others stays.
     What gave way is kept with its end. An erased person's address is kept as its hash alone.
     """
-    address = normal(IdentityKind(channel), address)
+    if channel in ADDRESS_KIND:
+        address = normal(ADDRESS_KIND[channel], address)
     values = {"channel": channel, "hash": address_hash(address), "now": now}
     await db.execute(_LOCK_ADDRESS, {"hash": values["hash"]})
     current = await db.scalar(_SUPPRESSED, values)
@@ -209,8 +220,9 @@ async def unsubscribe(
     if message is None:
         raise NotFound(f"There is no message {message_id}.")
     who = message.profile_id
-    if who is None and message.address is not None:  # To a bare address, which may be somebody's.
-        who = await find(db, IdentityKind(message.channel), message.address)
+    kind = ADDRESS_KIND.get(message.channel)
+    if who is None and message.address is not None and kind:  # To a bare address, which may be somebody's.
+        who = await find(db, kind, message.address)
     news = False
     if who is not None:
         news = await consent(db, who, Purpose(message.channel), ConsentState.DENIED, source, now)
@@ -225,7 +237,7 @@ async def unsubscribe(
 _PRIMARY = text(
     f"""
     select value from identities
-    where workspace_id = {HERE} and profile_id = :profile and kind = :channel and is_primary
+    where workspace_id = {HERE} and profile_id = :profile and kind = :kind and is_primary
     """
 )
 
@@ -239,7 +251,7 @@ async def unsubscribe_profile(
     """
     who = await person(db, profile_id)
     news = await consent(db, who, Purpose(channel), ConsentState.DENIED, source, now)
-    address = await db.scalar(_PRIMARY, {"profile": who, "channel": channel})
+    address = await db.scalar(_PRIMARY, {"profile": who, "kind": ADDRESS_KIND.get(channel, channel)})
     if address is not None:
         news = await suppress(db, channel, address, SuppressionReason.UNSUBSCRIBED, source, now) or news
     return news

@@ -15,6 +15,7 @@ from domain.messages import SourceKind
 from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.attributes import Attribute
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.flows import Flow
@@ -125,6 +126,9 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     ada = await a_person(db, "ada@shop.example", name="Ada")
     bob = await a_person(db, "bob@shop.example", name="Bob")
     db.add(Identity(**HERE, kind="user_id", value="c1", profile_id=ada))
+    db.add(
+        Attribute(**HERE, name="name", type="string", first_seen_at=NOW, last_seen_at=NOW, hot=True)
+    )  # Hot, with values that are to be kept yet.
     await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
     await an_order(db, bob, 30, NOW)
     [order] = await some(db, "select id from orders")

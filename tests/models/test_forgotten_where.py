@@ -31,6 +31,7 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.profiles import Profile
 from models.queries import (
+    attributes,
     audit,
     campaigns,
     claims,
@@ -97,6 +98,7 @@ LEFT_OUT = {
     "imported.lock": NO_ROWS,
     "imported_customers.fill": NO_ROWS,
     "imported_orders.fill": NO_ROWS,
+    "people_lock.take": NO_ROWS,
     "readiness.migrated_to": "the schema's version, which is everybody's",
     "workspaces.is_open": "asks about the transaction's own workspace",
     "workspaces.create": "makes a workspace of its own, in which nothing was before",
@@ -171,6 +173,9 @@ async def closed(db: AsyncSession, w: Filled) -> None:
 
 # What each of them answers for who is in its workspace: something.
 READS: dict[str, Call] = {
+    "attributes.get": lambda db, w: attributes.get(db, "name"),
+    "attributes.is_ready": lambda db, w: attributes.is_ready(db, w.id, "name"),
+    "attributes.page": lambda db, w: attributes.page(db, None, 9),
     "audit.page": lambda db, w: audit.page(db, None, 9),
     "campaigns.anyone": lambda db, w: campaigns.anyone(db, true()),
     "campaigns.draft": lambda db, w: campaigns.draft(db, w.draft.id),
@@ -227,6 +232,12 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
+    "attributes.change": lambda db, w: attributes.change(db, w.id, "name", hot=False),
+    "attributes.fill": lambda db, w: attributes.fill(db, w.id, "name", attributes.FROM_THE_START),
+    "attributes.keep_values": lambda db, w: attributes.keep_values(db, w.id, [w.ada, w.bob]),
+    "attributes.note": lambda db, w: attributes.note(
+        db, w.id, attributes.GIVEN, NOW, {"names": ["new"], "values": ["1"]}
+    ),
     "audit.note": lambda db, w: audit.note(db, w.id, "started", "campaign", w.running.id),
     "campaigns.begin": lambda db, w: campaigns.begin(db, w.draft.id, NOW),
     "campaigns.change": lambda db, w: campaigns.change(db, w.draft.id, NAMED),

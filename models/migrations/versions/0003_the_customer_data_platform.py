@@ -347,6 +347,15 @@ def upgrade() -> None:
     op.add_column("profiles", sa.Column("locale", sa.Text(), nullable=True))
     op.add_column("profiles", sa.Column("country", sa.Text(), nullable=True))
     op.add_column("profiles", sa.Column("owner_id", sa.UUID(), nullable=True))
+    op.create_index(
+        "ix_profiles_owner",
+        "profiles",
+        ["workspace_id", "owner_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("owner_id is not null"),
+    )
+    # Names are searched by how they begin: by code points that is a range of the primary key.
+    op.alter_column("identities", "value", type_=sa.Text(collation="C"), existing_nullable=False)
     op.add_column(
         "segments", sa.Column("materialized_at", postgresql.TIMESTAMP(timezone=True), nullable=True)
     )

@@ -1,0 +1,23 @@
+"""Who is who is decided by one at a time in a workspace."""
+
+from uuid import UUID
+
+from sqlalchemy import text
+
+from models.base import Db
+
+_LOCK = text(
+    """
+    select pg_advisory_xact_lock(
+        hashtextextended('people of ' || cast(cast(:workspace as uuid) as text), 0)
+    )
+    """
+)
+
+
+async def take(db: Db, workspace_id: UUID) -> None:
+    """Wait for whoever adds or moves names in this workspace, and keep others waiting until we commit.
+
+    Take it before any profile's row is locked: those who hold it lock rows in whatever order they need.
+    """
+    await db.execute(_LOCK, {"workspace": workspace_id})
