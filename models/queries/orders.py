@@ -38,7 +38,8 @@ async def change(db: Db, workspace_id: UUID, now: datetime) -> list[UUID]:
     """Let the batch's changes of orders take effect, and add up their buyers anew.
 
     Returns the ids of the arrivals whose order nobody knows. The order of the inbox counts, and a change that
-    is older by the shop's clock than one before it is passed over: however a batch is cut, the same comes out.
+    is older by the shop's clock than one before it is passed over: however a batch is cut, the same comes
+    out.
     What a change does not name stays. Afterwards `taken.profile_id` says whose order each change was about.
     """
     values = {"workspace": workspace_id, "now": now}
@@ -89,20 +90,18 @@ _PLACE = text(
 _NOTE_CONTRADICTIONS = text(
     f"""
     with told as materialized (
-        select id, properties ->> 'key' as key, message_id, occurred_at,
-            (properties ->> 'quantity')::int as quantity,
+        select id, properties ->> 'key' as key, message_id, (properties ->> 'quantity')::int as quantity,
             (properties ->> 'total')::numeric(20, 4) as total, properties ->> 'currency' as currency
         from taken where kind = '{EventKind.ORDER}'
     )
     insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
     select :workspace, uuidv7(), :now, '{RefusalStage.FIELD}', '{EventKind.ORDER}', t.key, t.message_id,
         case when t.total <> o.total then '/total' when t.currency <> o.currency then '/currency'
-            when t.quantity <> o.quantity then '/quantity' else '/ordered_at' end,
+            else '/quantity' end,
         'An order with this id is already there and says otherwise: it stays as it is. Change it by PATCH'
             || ' /api/v1/orders/{{order}}, or give this one an id of its own.'
     from told t join orders o on o.workspace_id = :workspace and o.key = t.key
-    where (t.total, t.currency, t.quantity, t.occurred_at)
-        is distinct from (o.total, o.currency, o.quantity, o.ordered_at)
+    where (t.total, t.currency, t.quantity) is distinct from (o.total, o.currency, o.quantity)
     """
 )
 
@@ -243,5 +242,3 @@ def _id(which: str) -> UUID | None:
         return UUID(which)
     except ValueError:
         return None
-
-

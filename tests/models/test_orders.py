@@ -1,4 +1,4 @@
-"""Orders and what they add up to: stored by the pump, changed by the shop, in whatever order things come in."""
+"""Orders and what they add up to: stored by the pump, changed by the shop, in whatever order they come in."""
 
 import random
 from datetime import datetime, timedelta
@@ -224,7 +224,9 @@ async def test_a_batch_may_be_cut_anywhere_and_the_sums_are_always_right(db: Asy
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
-async def test_the_bare_driver_does_the_same_by_index_look_ups(sessions: Sessions, database: Database) -> None:
+async def test_the_bare_driver_does_the_same_by_index_look_ups(
+    sessions: Sessions, database: Database
+) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         ada = await a_person(db, "ada@shop.example")
     async with sessions.batch(DEFAULT_WORKSPACE) as batch:
