@@ -51,8 +51,8 @@ class BatchIn(In):
     model_config = example(
         {
             "orders": [
-                {"user_id": "c1", "total": "29.33", "ordered_on": "2025-12-24", "historical": True},
-                {"user_id": "c1", "total": 12.5, "currency": "USD", "order_id": "2026-10018"},
+                {"email": "ada@example.com", "total": "29.33", "ordered_on": "2025-12-24", "historical": True},
+                {"email": "ada@example.com", "total": 12.5, "currency": "USD", "order_id": "2026-10018"},
             ]
         }
     )
@@ -77,7 +77,7 @@ class BatchOut(Out):
 
     model_config = example(
         {
-            "accepted": [{"index": 0, "key": "c1:2025-12-24:1:29.33:USD#1"}],
+            "accepted": [{"index": 0, "key": "ada@example.com:2025-12-24:1:29.33:USD#1"}],
             "refused": [{"index": 1, "pointer": "/orders/1/total", "detail": "This field is required."}],
         }
     )
