@@ -24,6 +24,7 @@ from api.routes import (
     members,
     messages,
     oidc,
+    orders,
     previews,
     profiles,
     second_factor,
@@ -44,6 +45,7 @@ PREFIX = "/api/v1"
 # The router asks one after the other: what is asked for most comes first.
 FEATURES = (
     profiles,
+    orders,
     users,
     whoami,
     messages,

@@ -36,6 +36,7 @@ SUBJECTS = (
     "issuers",
     "audit",
     "profiles",
+    "orders",
     "segments",
     "templates",
     "campaigns",

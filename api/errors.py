@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -233,6 +233,11 @@ def _validation(error: RequestValidationError) -> JSONResponse:
     errors = [_in_words(each, error.body) for each in error.errors()]
     status, kind, title = STATUS[Invalid]
     return problem(status, kind, title, _about(errors), errors)
+
+
+def in_words(error: ValidationError, body: Any) -> list[FieldError]:
+    """What is wrong with a part of a body that was read by itself, with pointers into that part."""
+    return [_in_words({**each, "loc": ("body", *each["loc"])}, body) for each in error.errors()]
 
 
 def _in_words(error: dict[str, Any], body: Any) -> FieldError:

@@ -375,7 +375,12 @@ def _instant(cell: str, zone: ZoneInfo, latest: datetime) -> tuple[str, str]:
             f'"{shown(text)}" is no time: write it in ISO 8601, such as 1998-01-31T14:30:00+01:00',
         )
     at = _checked(found if found.tzinfo else found.replace(tzinfo=zone), text, "ordered_at", latest)
-    return at, re.sub("[-:]|[+]00:00", "", at)
+    return at, compact(at)
+
+
+def compact(at: str) -> str:
+    """An instant in UTC as a key says it: without colons, which part a key."""
+    return re.sub("[-:]|[+]00:00", "", at)
 
 
 def _checked(at: datetime, text: str, column: str, latest: datetime) -> str:

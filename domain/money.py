@@ -58,3 +58,9 @@ def currency(text: str) -> str:
     if code not in CURRENCIES:
         raise ValueError("It is no currency; write its ISO 4217 code, such as USD")
     return code
+
+
+def written(value: Decimal) -> str:
+    """An amount as `amount` reads it, without the zeros at its end: 29.5000 is "29.5"."""
+    digits = format(value, "f")
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits

@@ -117,6 +117,11 @@ GET /flows/{flow_id}/messages                   o a m v k - -
 GET /profiles                                   o a m v k - -
 GET /profiles/{profile_id}                      o a m v k - -
 GET /profiles/{profile_id}/messages             o a m v k - -
+POST /orders                                    o a m - k - -
+POST /orders/batch                              o a m - k - -
+GET /orders                                     o a m v k - -
+GET /orders/{order}                             o a m v k - -
+PATCH /orders/{order}                           o a m - k - -
 POST /imports                                   o a m - k - -
 GET /imports                                    o a m v k - -
 GET /imports/{import_id}                        o a m v k - -

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from httpx2 import AsyncClient
+from sqlalchemy import text
 
 from api.app import build
 from api.docs import described
@@ -16,6 +17,7 @@ from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
 from tests.api.test_flows import a_definition
+from tests.people import NOON, a_person, an_order
 from tests.support import OWNER_OF_ALL
 
 NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the one of all our examples.
@@ -101,6 +103,9 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         issuer = uuid4()
         staff = {"name": "Staff", "issuer": AN_ISSUER, "client_id": "campanile", "client_secret": "v1.x.x"}
         await issuers.create(db, DEFAULT_WORKSPACE, issuer, staff)
+        buyer = await a_person(db, "buyer@example.com")
+        await an_order(db, buyer, 30, NOON)
+        order = await db.scalar(text("select id from orders"))
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],
@@ -114,6 +119,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "flow_id": await _made(api, "/flows", flow),
         "profile_id": str(await a_profile(sessions, first_name="Ada")),
         "import_id": str(file.id),
+        "order": str(order),
     }
 
 

@@ -29,6 +29,7 @@ from domain.roles import KeyKind, Role
 from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
+from models.orders import Order
 from models.profiles import Profile
 from models.queries import (
     attributes,
@@ -49,6 +50,7 @@ from models.queries import (
     ledger,
     members,
     messages,
+    orders,
     profiles,
     profiles_erased,
     profiles_found,
@@ -61,6 +63,7 @@ from models.queries import (
     workspaces,
 )
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
+from tests.models.test_orders import placed, take
 from tests.sending import NOW
 from tests.walls import contents, contents_of
 
@@ -72,6 +75,7 @@ NO_ROWS = "touches no row of a workspace: a lock, or a temporary table of the tr
 LEFT_OUT = {
     "account_mails": ACCOUNTS,
     "accounts": ACCOUNTS,
+    "arrivals": ENGINE,
     "callers": ENGINE,
     "rate_limits": ACCOUNTS,
     "sealed": ENGINE,
@@ -162,6 +166,22 @@ async def lettered(db: AsyncSession, w: Filled) -> None:
     )
 
 
+async def order_known(db: AsyncSession, w: Filled) -> Any:
+    key = await db.scalar(select(Order.key).where(Order.id == w.order))
+    return await orders.known(db, [key or "none"])
+
+
+async def order_placed(db: AsyncSession, w: Filled) -> None:
+    await placed(db, w.bob, "o7", "5")
+    await orders.place(db, w.id, NOW)
+
+
+async def order_changed(db: AsyncSession, w: Filled) -> None:
+    order = await orders.find(db, str(w.order))
+    await take(db, "order change", {"key": order.key, "status": "cancelled"})
+    await orders.change(db, w.id, NOW)
+
+
 async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
@@ -203,6 +223,9 @@ READS: dict[str, Call] = {
     "messages.page": lambda db, w: messages.page(db, messages.of_profile(w.bob), None, 9),
     "messages.tally": tallied,
     "messages.unsubscribed": lambda db, w: messages.unsubscribed(db, w.running.id),
+    "orders.find": lambda db, w: orders.find(db, str(w.order)),
+    "orders.known": order_known,
+    "orders.page": lambda db, w: orders.page(db, orders.Asked(), None, 9),
     "profiles.find": lambda db, w: profiles.find(db, IdentityKind.EMAIL, "ada@shop.example"),
     "profiles.person": lambda db, w: profiles.person(db, w.ada),
     "profiles.variables": lambda db, w: profiles.variables(db, w.ada),
@@ -298,6 +321,8 @@ WRITES: dict[str, Call] = {
     "members.hand_over": lambda db, w: members.hand_over(db, w.owner, w.marketer),
     "members.remove": lambda db, w: members.remove(db, w.marketer),
     "messages.queue_letters": lettered,
+    "orders.change": order_changed,
+    "orders.place": order_placed,
     "profiles.consent": lambda db, w: profiles.consent(
         db, w.ada, Purpose.EMAIL, ConsentState.DENIED, "form", NOW
     ),
