@@ -6,6 +6,7 @@ database refuses is found by halves and put aside, with the reason, so that it h
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -20,11 +21,14 @@ from uuid_utils.compat import uuid7
 from activities.bell import Bell
 from activities.slices import Hourglass, Timing, heartbeating, rest
 from domain.clock import Clock, time_zones
-from domain.identities import resolve
+from domain.events import EventKind
+from domain.identities import Resolved, resolve
 from models.base import Sessions
 from models.queries import (
+    attributes,
     kept_events,
     memberships,
+    orders,
     profiles_merged,
     taken,
     traits,
@@ -40,6 +44,8 @@ SLICES = 4  # A pump works so many slices' time at once: there is only one erran
 LOOK_EVERY = 5.0  # Seconds, in case nobody rang.
 # Of SQLSTATE: the data is at fault, and not the database or the network.
 POISON = ("21", "22", "23", "54")
+
+ORDERS = frozenset({EventKind.ORDER.value, EventKind.ORDER_CHANGE.value})
 
 log = structlog.get_logger()
 
@@ -131,27 +137,50 @@ class IngestActivities:
             done.arrivals = await taken.take(db, workspace_id, most)
             if not done.arrivals:
                 return done
-            oldest = await taken.oldest(db)
-            done.lag = max(0.0, (now - oldest).total_seconds()) if oldest else 0.0
             done.repeated = await taken.drop_repeated(db, workspace_id)
-            done.merged = await self._tell_who(db, workspace_id, now)
-            told = await traits.apply(db, workspace_id, time_zones(), now)
-            await traits.allow(db, workspace_id, now)
+            came = await taken.kinds(db)
+            done.lag = max(0.0, (now - came.oldest).total_seconds()) if came.oldest else 0.0
+            resolved = await self._tell_who(db, workspace_id, now)
+            done.merged = len(resolved.merged)
+            told = await self._told(db, workspace_id, now) if EventKind.IDENTIFY in came.counts else ()
             done.events = await kept_events.keep(db, workspace_id)
-            news = News(told, orders=False, people=True)
-            done.crossed = await memberships.follow(db, workspace, news, now)
+            ordered = ORDERS & came.counts.keys()
+            if ordered:
+                await self._ordered(db, workspace_id, now)
+            others = EventKind.CHANGE in came.counts
+            if others:
+                await taken.find_changed(db, workspace_id)
+                await taken.changed_by(db, [EventKind.CHANGE])
+            people = bool(resolved.new or resolved.merged or others)
+            news = News(told, orders=bool(ordered), people=people)
+            if news.any:
+                await attributes.keep_values(db, workspace_id, await taken.all_changed(db))
+                done.crossed = await memberships.follow(db, workspace, news, now)
         return done
 
-    async def _tell_who(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> int:
-        """Find out whose each is. Returns how many people turned out to be somebody else."""
+    async def _told(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> Sequence[str]:
+        """What identifies say. Returns the names of the attributes that they speak of."""
+        told = await traits.apply(db, workspace_id, time_zones(), now)
+        await attributes.note(db, workspace_id, "select name, value from told", now)
+        await traits.allow(db, workspace_id, now)
+        return told
+
+    async def _ordered(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> None:
+        new = await orders.place(db, workspace_id, now)
+        if unknown := await orders.change(db, workspace_id, now):
+            await taken.put_aside(db, unknown, "Nobody knows this order: send the order first.", now)
+        await taken.changed_by(db, ORDERS)
+        await kept_events.happen(db, new)
+
+    async def _tell_who(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> Resolved:
+        """Find out whose each of the batch is."""
         unsettled = await taken.unsettled(db, workspace_id)
-        if not unsettled.said:
-            return 0
         resolved = resolve(unsettled.said, unsettled.holders, uuid7)
         if resolved.merged:
             await profiles_merged.merge_all(db, resolved.merged, now)
-        await taken.settle(db, workspace_id, resolved, now)
-        return len(resolved.merged)
+        if unsettled.said:
+            await taken.settle(db, workspace_id, resolved, now)
+        return resolved
 
     async def _put_aside(self, workspace_id: UUID, error: DBAPIError) -> None:
         reason = _in_words(error)

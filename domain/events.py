@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     ALIAS = "alias"
     ORDER = "order"
     ORDER_CHANGE = "order change"
+    CHANGE = "change"  # Of a profile, by the API or a file: written already, and still to be followed up.
     SYSTEM = "system"  # Of `OURS`.
 
 

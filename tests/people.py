@@ -8,11 +8,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Lease, Message, Queued
 from models.orders import Order, OrderRollup
 from models.profiles import Consent, Identity, Profile
 from models.templates import Template, TemplateVersion
+from models.workspaces import Workspace
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
@@ -21,6 +23,14 @@ HTML = (
     '<p>Hi {{ name }}: <a href="https://shop.example/sale">sale</a> '
     '<a href="https://shop.example/for/{{ name }}">yours</a></p>'
 )
+
+
+async def another_workspace(sessions: Sessions) -> UUID:
+    """Its id; there is nothing in it."""
+    workspace_id = uuid4()
+    async with sessions.engine() as db:
+        db.add(Workspace(id=workspace_id, name="Another"))
+    return workspace_id
 
 
 async def a_person(

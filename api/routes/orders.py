@@ -51,7 +51,12 @@ class BatchIn(In):
     model_config = example(
         {
             "orders": [
-                {"email": "ada@example.com", "total": "29.33", "ordered_on": "2025-12-24", "historical": True},
+                {
+                    "email": "ada@example.com",
+                    "total": "29.33",
+                    "ordered_on": "2025-12-24",
+                    "historical": True,
+                },
                 {"email": "ada@example.com", "total": 12.5, "currency": "USD", "order_id": "2026-10018"},
             ]
         }

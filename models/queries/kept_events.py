@@ -1,11 +1,12 @@
 """Events as they are kept: written from the pump's `taken`, catalogued, and dropped month by month."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
 
-from domain.events import EventKind
+from domain.events import ORDER_PLACED, EventKind
 from models.base import Db, changed
 
 MOST_NAMES = 5_000  # In a workspace's catalogue. Events of other names are kept all the same.
@@ -30,6 +31,16 @@ _HAPPEN = text(
     insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
     select t.n, t.id, t.profile_id, t.name, coalesce(t.properties, '{{}}'), t.occurred_at, 0
     from taken t where {_IS_EVENT} and not t.historical
+    """
+)
+_HAPPEN_ORDERS = text(
+    f"""
+    insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
+    select t.n, t.id, t.profile_id, '{ORDER_PLACED}',
+        jsonb_build_object('order', t.properties ->> 'key', 'total', t.properties ->> 'total',
+            'currency', t.properties ->> 'currency', 'quantity', t.properties -> 'quantity'),
+        t.occurred_at, 0
+    from taken t where t.id = any(cast(:orders as uuid[]))
     """
 )
 _COUNT = text(
@@ -64,7 +75,7 @@ def type_of(value: str) -> str:
 
 _DESCRIBE = text(
     f"""
-    with some as materialized (
+    with sample as materialized (
         select t.name, p.key, {type_of("p.value")} as type, count(*) as times
         from (select t.*, row_number() over (partition by t.name) as nth from taken t where {_IS_EVENT}) t
         cross join lateral jsonb_each(t.properties) p
@@ -78,12 +89,12 @@ _DESCRIBE = text(
                     select p.key, k.key as type, k.value::bigint as times
                     from jsonb_each(e.properties) p cross join lateral jsonb_each_text(p.value) k
                     union all
-                    select s.key, s.type, s.times from some s where s.name = e.name
+                    select s.key, s.type, s.times from sample s where s.name = e.name
                 ) both_of group by key, type
             ) summed group by key order by key limit 200
         ) described
     )
-    from (select distinct name from some) seen
+    from (select distinct name from sample) seen
     where e.workspace_id = :workspace and e.name = seen.name
     """
 )
@@ -101,6 +112,11 @@ async def keep(db: Db, workspace_id: UUID) -> int:
         await db.execute(_COUNT, here)
         await db.execute(_DESCRIBE, here)
     return kept
+
+
+async def happen(db: Db, orders: Sequence[UUID]) -> None:
+    """Flows hear of these new orders, each named by the arrival that it came with."""
+    await db.execute(_HAPPEN_ORDERS, {"orders": [*orders]})
 
 
 _MAKE_MONTHS = text(f"select make_event_months(:now, {MONTHS_AHEAD})")

@@ -47,6 +47,10 @@ class News:
     orders: bool
     people: bool  # Some are new, or became one.
 
+    @property
+    def any(self) -> bool:
+        return bool(self.attributes or self.orders or self.people)
+
     def touches(self, rule: Rule) -> bool:
         if self.people:
             return True

@@ -19,6 +19,7 @@ from uuid_utils.compat import uuid7
 from domain.identities import STRONGEST_FIRST, Name, Person, Resolved, Said
 from domain.profiles import IdentityKind
 from models.base import Db, changed
+from models.queries import people_lock
 
 # Walks from one workspace to the next by the primary key, however many wait in each.
 _WORKSPACES = text(
@@ -43,21 +44,14 @@ async def workspaces(db: Db) -> list[UUID]:
 
 
 _TRY = text("select pg_try_advisory_xact_lock(hashtextextended('pump of ' || cast(:workspace as text), 0))")
-# Who is who is decided by one at a time: `models.queries.imported` and the API's changes take it, too.
-_PEOPLE = text("select pg_advisory_xact_lock(hashtextextended('people of ' || cast(:workspace as text), 0))")
 
 
 async def lock(db: Db, workspace_id: UUID) -> bool:
     """Whether this pump is the only one at work for the workspace, until the end of the transaction."""
     if not next((await db.execute(_TRY, {"workspace": str(workspace_id)})).scalars()):
         return False
-    await lock_people(db, workspace_id)
+    await people_lock.take(db, workspace_id)
     return True
-
-
-async def lock_people(db: Db, workspace_id: UUID) -> None:
-    """Nobody else gives, takes or moves names of people in this workspace until the transaction ends."""
-    await db.execute(_PEOPLE, {"workspace": str(workspace_id)})
 
 
 _TAKE = text(
@@ -106,12 +100,58 @@ async def take(db: Db, workspace_id: UUID, most: int) -> int:
     return await changed(db, _TAKE, {"workspace": workspace_id, "most": most})
 
 
-_OLDEST = text("select min(received_at) from taken")
+_KINDS = text("select kind, count(*), min(received_at) from taken group by kind")
 
 
-async def oldest(db: Db) -> datetime | None:
-    """When the first of `taken` came in."""
-    return next(iter((await db.execute(_OLDEST)).scalars()), None)
+class Kinds(NamedTuple):
+    """How many of each kind are in `taken`, and when the first of all came in."""
+
+    counts: dict[str, int]
+    oldest: datetime | None
+
+
+async def kinds(db: Db) -> Kinds:
+    found = [*await db.execute(_KINDS)]
+    return Kinds({kind: n for kind, n, _ in found}, min((at for *_, at in found), default=None))
+
+
+_WHO_CHANGED = text(
+    """
+    update taken t set profile_id = who.id
+    from taken c
+    cross join lateral (
+        select case when p.merged_into is null then p.id else p.merged_into end as id from profiles p
+        where p.workspace_id = :workspace and p.id = cast(c.properties ->> 'profile_id' as uuid)
+            and p.erased_at is null
+        limit 1
+    ) who
+    where c.kind = 'change' and t.n = c.n
+    """
+)
+_CHANGED_BY = text(
+    """
+    insert into changed (profile_id, live)
+    select t.profile_id, bool_or(not t.historical) from taken t
+    where t.kind = any(cast(:kinds as text[])) and t.profile_id is not null
+    group by t.profile_id order by t.profile_id
+    on conflict (profile_id) do update set live = changed.live or excluded.live
+    """
+)
+_ALL_CHANGED = text("select profile_id from changed")
+
+
+async def changed_by(db: Db, kinds: Iterable[str]) -> None:
+    """Whoever is spoken of by arrivals of these kinds is in `changed`."""
+    await db.execute(_CHANGED_BY, {"kinds": [*kinds]})
+
+
+async def find_changed(db: Db, workspace_id: UUID) -> None:
+    """Whom arrivals of the kind `change` speak of, by their profile and not by a name."""
+    await db.execute(_WHO_CHANGED, {"workspace": workspace_id})
+
+
+async def all_changed(db: Db) -> list[UUID]:
+    return [*(await db.execute(_ALL_CHANGED)).scalars()]
 
 
 _REPEATED = text(
@@ -141,7 +181,9 @@ _UNSETTLED = text(
     select n, kind, trusted, user_id, email, phone, anonymous_id,
         by_user, by_email, by_phone, by_anonymous,
         case kind when 'alias' then properties ->> 'previous_id' end as previous
-    from taken where profile_id is null order by n
+    from taken
+    where profile_id is null and coalesce(user_id, email, phone, anonymous_id) is not null
+    order by n
     """
 )
 _PREVIOUS = text(

@@ -1,7 +1,7 @@
 """The wall between workspaces: as the migrated database's own catalogue tells it, and as it holds."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -18,6 +18,7 @@ from models.orders import OrderRollup
 from models.profiles import Profile
 from models.queries import pokes
 from models.workspaces import Workspace
+from tests.people import another_workspace
 from tests.support import Database
 
 BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
@@ -287,13 +288,6 @@ async def test_the_application_cannot_step_around_the_wall(sessions: Sessions, s
 async def attempt(sessions: Sessions, statement: Any) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(statement)
-
-
-async def another_workspace(sessions: Sessions) -> UUID:
-    workspace_id = uuid4()
-    async with sessions.engine() as db:
-        await db.execute(insert(Workspace).values(id=workspace_id, name="Another"))
-    return workspace_id
 
 
 async def a_profile(sessions: Sessions, workspace_id: UUID) -> UUID:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from models.base import ENGINE_ROLE, ENGINE_TABLES, wall
+from models.base import APP_ROLE, ENGINE_ROLE, ENGINE_TABLES, wall
 
 revision = "0003"
 down_revision = "0002"
@@ -114,7 +114,7 @@ def upgrade() -> None:
         sa.Column("properties", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False),
         sa.Column("server_only", sa.Boolean(), server_default="false", nullable=False),
         sa.CheckConstraint(
-            "kind in ('track', 'page', 'screen', 'group', 'identify', 'alias', 'order', 'order change', 'system')",
+            "kind in ('track', 'page', 'screen', 'group', 'identify', 'alias', 'order', 'order change', 'change', 'system')",
             name=op.f("ck_event_names_kind"),
         ),
         sa.ForeignKeyConstraint(
@@ -375,6 +375,7 @@ def upgrade() -> None:
     _walls()
     _months()
     _bell()
+    _changes()
     _statistics()
 
 
@@ -461,6 +462,28 @@ def _bell() -> None:
     op.execute(
         "create trigger ring after insert on inbox for each statement execute function ring_for_arrivals()"
     )
+
+
+def _changes() -> None:
+    """Whoever changed profiles leaves it to the pump to follow that up, if there is anything to follow up."""
+    here = "nullif(current_setting('app.workspace', true), '')::uuid"
+    op.execute(
+        f"""
+        create function note_changes(people uuid[], at timestamptz, live boolean) returns void
+        language sql security definer set search_path = pg_catalog, public
+        begin atomic
+            insert into inbox (workspace_id, id, received_at, kind, trusted, historical, occurred_at, properties)
+            select {here}, uuidv7(), at, 'change', true, not live, at,
+                jsonb_build_object('profile_id', person)
+            from unnest(people) person
+            where exists (
+                select from segments s where s.workspace_id = {here} and s.materialized_at is not null
+            );
+        end
+        """
+    )
+    op.execute("revoke execute on function note_changes from public")
+    op.execute(f"grant execute on function note_changes to {APP_ROLE}, {ENGINE_ROLE}")
 
 
 def _statistics() -> None:
