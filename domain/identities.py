@@ -189,8 +189,10 @@ class _Circle:
         person = self._named(said)
         holders = [self._holder((kind, previous)) for kind in PREVIOUS]
         other = next((holder for holder in holders if holder is not None), None)
-        if other is None:
+        if other is None:  # What comes under that name later is theirs.
             self._give((IdentityKind.ANONYMOUS_ID, previous), person, said.trusted)
+            if said.trusted:
+                self._give((IdentityKind.USER_ID, previous), person, said.trusted)
         elif other is not person:
             if said.trusted or not other.known:
                 return self._merge(other, person)

@@ -1,13 +1,16 @@
 """The pump, on real rows of the inbox."""
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import event, text
 from temporalio.testing import ActivityEnvironment
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.queries import segments, taken
 from tests.arrivals import a_pump, arrival, pump, put
 from tests.support import GivenClock
 
@@ -116,3 +119,151 @@ async def test_poison_is_put_aside_and_its_neighbours_are_worked_in(
     [(id_, reason)] = await rows(sessions, "select id, reason from quarantine")
     assert id_ == poison["id"]
     assert "index row" in reason
+
+
+def everything() -> list[dict[str, Any]]:
+    """A batch in which everything happens that a batch can do."""
+    order = {"key": "o1", "total": "10.00", "currency": "USD", "quantity": 1}
+    return [
+        arrival(
+            "identify", user_id="u1", email="ada@example.com", properties={"plan": "pro"}, message_id="m1"
+        ),
+        arrival(anonymous_id="a1", trusted=False),
+        arrival("identify", user_id="u1", anonymous_id="a1", consents={"email": "granted"}),
+        arrival("order", user_id="u1", properties=order),
+        arrival("order change", properties={"key": "o1", "refunded": "4.00"}),
+        arrival("page", name="page viewed", user_id="u2", message_id="m2"),
+        arrival("page", name="page viewed", user_id="u2", message_id="m2"),
+        arrival("alias", user_id="u2", properties={"previous_id": "u3"}),
+        arrival(user_id="u3", historical=True),
+    ]
+
+
+async def outcome(sessions: Sessions) -> list[tuple[Any, ...]]:
+    return await rows(
+        sessions,
+        """
+        select (select count(*) from profiles where merged_into is null), (select count(*) from identities),
+            (select count(*) from events where kind <> 'system'), (select count(*) from orders),
+            (select sum(total) from order_rollups), (select sum(volume) from event_names),
+            (select count(*) from consents), (select count(*) from seen),
+            (select count(*) from segment_members), (select count(*) from events where kind = 'system')
+        """,
+    )
+
+
+async def a_segment_of_pros(sessions: Sessions, clock: GivenClock) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        rule = {"kind": "attribute", "name": "plan", "op": "is", "value": "pro"}
+        await segments.create(db, DEFAULT_WORKSPACE, "Pros", rule)
+    await pump(sessions, clock)
+
+
+class Killed(Exception):
+    pass
+
+
+async def test_a_pump_that_dies_between_any_two_statements_loses_and_doubles_nothing(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    await a_segment_of_pros(sessions, clock)
+    await put(sessions, *everything())
+    executed = 0
+    fatal = 1
+
+    def kill(*_: object) -> None:
+        nonlocal executed
+        executed += 1
+        if executed == fatal:
+            raise Killed
+
+    engine = sessions._pumps.sync_engine
+    event.listen(engine, "after_cursor_execute", kill)
+    survived = False
+    while not survived:
+        executed = 0
+        try:
+            done = await pump(sessions, clock)
+            survived = True
+        except Killed:
+            fatal += 1
+    event.remove(engine, "after_cursor_execute", kill)
+    again = await pump(sessions, clock)
+
+    assert fatal > 25
+    assert (done.arrivals, again.arrivals) == (9, 0)
+    assert await outcome(sessions) == [(2, 6, 3, 1, Decimal(6), Decimal(3), 1, 2, 1, 1)]
+
+
+async def test_the_same_comes_out_however_the_inbox_is_cut(sessions: Sessions, clock: GivenClock) -> None:
+    await a_segment_of_pros(sessions, clock)
+    await put(sessions, *everything())
+
+    while (await pump(sessions, clock, batch=2)).arrivals:
+        pass
+
+    assert await outcome(sessions) == [(2, 6, 3, 1, Decimal(6), Decimal(3), 1, 2, 1, 1)]
+
+
+async def test_a_second_pump_leaves_a_workspace_to_the_first(sessions: Sessions, clock: GivenClock) -> None:
+    await put(sessions, arrival(user_id="u1"))
+    async with sessions.pump(DEFAULT_WORKSPACE) as first:
+        assert await taken.lock(first, DEFAULT_WORKSPACE)
+        assert (await pump(sessions, clock)).arrivals == 0
+    assert (await pump(sessions, clock)).arrivals == 1
+
+
+async def test_an_old_identify_fills_in_what_is_missing_and_changes_nothing(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    new = {"plan": "pro", "gone": None}
+    await put(
+        sessions,
+        arrival("identify", user_id="u1", properties=new, occurred_at=clock.now()),
+        arrival(
+            "identify",
+            user_id="u1",
+            properties={"plan": "free", "city": "Oslo"},
+            occurred_at=clock.now() - timedelta(days=1),
+        ),
+    )
+    await pump(sessions, clock, batch=1)
+    await pump(sessions, clock, batch=1)
+
+    assert await rows(sessions, "select attributes from profiles") == [({"plan": "pro", "city": "Oslo"},)]
+
+
+async def test_a_secret_key_may_grant_and_the_visitors_own_no_outlives_it(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    async def current() -> list[tuple[Any, ...]]:
+        return await rows(sessions, "select purpose, state, source from consents where ended_at is null")
+
+    await put(sessions, arrival("identify", user_id="u1", consents={"email": "granted"}))
+    await pump(sessions, clock)
+    granted = await current()
+    await put(sessions, arrival("identify", user_id="u1", consents={"email": "denied"}, trusted=False))
+    await pump(sessions, clock)
+    await put(sessions, arrival("identify", user_id="u1", consents={"email": "granted"}))
+    await pump(sessions, clock)
+
+    assert granted == [("email", "granted", "api")]
+    assert await current() == [("email", "denied", "person")]
+
+
+async def test_time_zone_locale_and_country_are_known_by_their_names(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    good = {"timezone": "Europe/Oslo", "locale": "nb_NO", "country": "no"}
+    bad = {"timezone": "Mars/Olympus", "locale": "???", "country": "Norway"}
+    await put(
+        sessions,
+        arrival("identify", user_id="u1", properties=good),
+        arrival("identify", user_id="u2", properties=bad),
+    )
+    await pump(sessions, clock)
+
+    assert await rows(sessions, "select time_zone, locale, country from profiles order by time_zone") == [
+        ("Europe/Oslo", "nb-NO", "NO"),
+        (None, None, None),
+    ]
