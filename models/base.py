@@ -293,6 +293,7 @@ _FOR_PUMPS = " ".join(
         "idle_in_transaction_session_timeout=60s",
         "enable_seqscan=off",
         "enable_mergejoin=off",
+        "enable_memoize=off",
         "plan_cache_mode=force_generic_plan",
     )
 )

@@ -1,5 +1,6 @@
 """Events as they are kept: written from the pump's `taken`, catalogued, and dropped month by month."""
 
+import random
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +11,10 @@ from domain.events import ORDER_PLACED, EventKind
 from models.base import Db, changed
 
 MOST_NAMES = 5_000  # In a workspace's catalogue. Events of other names are kept all the same.
-SAMPLED = 10  # Of the events of one name in a batch, so many are looked at for their properties.
+# Of one batch in ten, and of each with an event never seen before, so many of each name are looked at for
+# their properties: to look at all costs as much as to look up their people.
+SAMPLED = 10
+SAMPLES = 0.1
 MONTHS_AHEAD = 3
 
 # An event is what somebody did; identifies and orders show on the profile by what they led to.
@@ -46,17 +50,21 @@ _HAPPEN_ORDERS = text(
 _COUNT = text(
     f"""
     insert into event_names as e (workspace_id, name, kind, volume, first_seen_at, last_seen_at)
-    select :workspace, t.name, min(t.kind), count(*), min(t.received_at), max(t.received_at)
-    from taken t where {_IS_EVENT}
-    group by t.name
-    having (select count(*) from (
+    select :workspace, c.*
+    from (
+        select t.name, min(t.kind), count(*), min(t.received_at), max(t.received_at)
+        from taken t where {_IS_EVENT}
+        group by t.name
+    ) c
+    where (select count(*) from (
             select from event_names k where k.workspace_id = :workspace limit {MOST_NAMES}
         ) known) < {MOST_NAMES}
-        or exists (select from event_names k where k.workspace_id = :workspace and k.name = t.name)
-    order by t.name
+        or exists (select from event_names k where k.workspace_id = :workspace and k.name = c.name)
+    order by c.name
     on conflict (workspace_id, name) do update
         set volume = e.volume + excluded.volume,
             last_seen_at = greatest(e.last_seen_at, excluded.last_seen_at)
+    returning old.name is null
     """
 )
 
@@ -109,8 +117,9 @@ async def keep(db: Db, workspace_id: UUID) -> int:
     kept = await changed(db, _KEEP, here)
     if kept:
         await db.execute(_HAPPEN)
-        await db.execute(_COUNT, here)
-        await db.execute(_DESCRIBE, here)
+        any_new = any([*(await db.execute(_COUNT, here)).scalars()])
+        if any_new or random.random() < SAMPLES:
+            await db.execute(_DESCRIBE, here)
     return kept
 
 
