@@ -95,16 +95,16 @@ def worker() -> None:
 
 @app.command()
 def api() -> None:
-    """Serve the API, with the tracking paths, until told to stop."""
+    """Serve the API, with both kinds of tracking, until told to stop."""
     settings = started("api")
     serve("api.app:create_app", settings, settings.port)
 
 
 @app.command()
 def tracking() -> None:
-    """Serve the tracking paths alone, for a machine or an address of their own."""
+    """Serve the tracking paths and the tracking API alone, for a machine or an address of their own."""
     settings = started("tracking")
-    serve("api.tracking:create_app", settings, settings.tracking_port)
+    serve("api.outside:create_app", settings, settings.tracking_port)
 
 
 secrets = Typer(help="Secrets at rest.", no_args_is_help=True)

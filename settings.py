@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     requests_a_minute: PositiveInt = Field(
         default=6000, description="Requests that one key or session may make"
     )
+    events_a_minute: PositiveInt = Field(
+        default=1_200_000, description="Events that one key may send to the tracking API"
+    )
 
     smtp_url: str = Field(
         default="smtp://127.0.0.1:1025",

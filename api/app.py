@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
-from api import tracking
+from api import ingest, tracking
 from api.deps import known_parameters
 from api.docs import PROBLEMS, document
 from api.errors import handle
@@ -68,10 +68,10 @@ FEATURES = (
 
 
 def create_app() -> ASGIApp:
-    """The server of one process, from its settings: the API, and the tracking paths beside it."""
+    """The server of one process, from its settings: the API, and both kinds of tracking beside it."""
     settings = read_settings()
     configure_logging(settings.log_level, "api")
-    return Front(build(settings), tracking.build(settings))
+    return Front(build(settings), tracking.build(settings), ingest.build(settings))
 
 
 def build(settings: Settings) -> FastAPI:

@@ -1,6 +1,7 @@
-"""The server's front door, around FastAPI and the tracking paths.
+"""The server's front door, around FastAPI, the tracking paths, and the tracking API.
 
-Tracking passes straight through: it answers readers' mail programs by the thousand, and sees to itself.
+Both of these pass straight through: they answer mail programs and sites by the thousand, and see to
+themselves.
 Everything else gets a request id, a line in the log, headers that keep browsers careful, a limit to what
 is read, and a problem instead of a traceback whatever happens within. Browsers that ask beforehand whether
 a page may use the API are told so here, since they can't show its key yet.
@@ -21,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, of_error
+from api.ingest.routes import serves
 
 log = structlog.get_logger("api")
 
@@ -57,28 +59,35 @@ def tell(request: Request, headers: Mapping[str, str]) -> None:
 
 
 class Front:
-    """One ASGI application of two: `tracking` has the paths of `TRACKING`, `app` all others."""
+    """One ASGI application of three: `tracking` has the paths of `TRACKING`, `ingest` those that it serves,
+    and `app` all others. Without `app`, `tracking` says that there is nothing there."""
 
-    def __init__(self, app: ASGIApp, tracking: ASGIApp | None = None) -> None:
-        self._app, self._tracking = app, tracking
+    def __init__(
+        self, app: ASGIApp | None, tracking: ASGIApp | None = None, ingest: ASGIApp | None = None
+    ) -> None:
+        self._app, self._tracking, self._ingest = app, tracking, ingest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif self._tracking is not None and scope["path"].startswith(TRACKING):
+        elif self._ingest is not None and serves(scope["path"]):
+            await self._ingest(scope, receive, send)
+        elif self._tracking is not None and (self._app is None or scope["path"].startswith(TRACKING)):
             await self._tracking(scope, receive, send)
+        elif self._app is None:
+            raise RuntimeError("There is nothing to serve.")
         elif scope["type"] == "http":
             await _Exchange(scope, receive, send).run(self._app)
         else:
             await self._app(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Start both before the server takes requests; stop both when it took its last."""
+        """Start all before the server takes requests; stop all when it took its last."""
         await receive()
         try:
-            async with AsyncExitStack() as both:
-                for app in filter(None, (self._app, self._tracking)):
-                    await both.enter_async_context(living(app))
+            async with AsyncExitStack() as all_of_them:
+                for app in filter(None, (self._app, self._tracking, self._ingest)):
+                    await all_of_them.enter_async_context(living(app))
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
         except RuntimeError as error:

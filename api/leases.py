@@ -45,32 +45,43 @@ class Leases:
         self._sessions, self._size = sessions, size
         self._kept: OrderedDict[str, Lease] = OrderedDict()
 
-    async def take(self, name: str, now: datetime) -> Standing:
-        """Take one of this allowance."""
+    async def take(self, name: str, now: datetime, n: int = 1) -> Standing:
+        """Take `n` of this allowance, or none if so many are not left."""
         lease = self._lease(name)
-        if not lease.mine or lease.ends_at <= now:
+        if lease.mine < n or lease.ends_at <= now:
             async with lease.taking:
-                await self._renew(name, lease, now)
-        granted = lease.mine > 0
-        lease.mine -= granted
+                await self._renew(name, lease, now, n)
+        granted = lease.mine >= n
+        lease.mine -= n if granted else 0
         return Standing(granted, lease.mine + lease.others, seconds_until(lease.ends_at, now))
 
+    def spend(self, name: str, now: datetime, n: int = 1) -> bool:
+        """Take `n` of what this process has left, asking nobody. Where it says no, `take` may still say yes."""
+        lease = self._kept.get(name)
+        if lease is None or lease.mine < n or lease.ends_at <= now:
+            return False
+        lease.mine -= n
+        return True
+
     def _lease(self, name: str) -> Lease:
-        lease = self._kept.setdefault(name, Lease())
+        lease = self._kept.get(name) or self._kept.setdefault(name, Lease())
         self._kept.move_to_end(name)
         if len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return lease
 
-    async def _renew(self, name: str, lease: Lease, now: datetime) -> None:
+    async def _renew(self, name: str, lease: Lease, now: datetime, n: int) -> None:
         """Unless another request did so meanwhile, or nothing is left in this window."""
-        if lease.ends_at > now and (lease.mine or not lease.others):
+        goes_on = lease.ends_at > now
+        if goes_on and (lease.mine >= n or not lease.others):
             return
         most = max(1, self.limit // PARTS)
-        wanted = min(2 * lease.size or 1, most) if lease.ends_at > now else 1
+        wanted = max(min(2 * lease.size or 1, most) if goes_on else 1, n - (lease.mine if goes_on else 0))
         async with self._sessions.engine_batch() as db:
             taken = await rate_limits.take(db, name, wanted, self.limit, self.period, now)
-        lease.mine, lease.others, lease.ends_at = taken
+        same = taken.ends_at == lease.ends_at
+        lease.mine = taken.granted + (lease.mine if same else 0)
+        lease.others, lease.ends_at = taken.left, taken.ends_at
         lease.size = wanted
 
 

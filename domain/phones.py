@@ -1,5 +1,7 @@
 """Phone numbers: what is one, and the one form in which it is kept (E.164: `+4917012345678`)."""
 
+from functools import lru_cache
+
 from phonenumbers import (
     NumberParseException,
     PhoneNumberFormat,
@@ -8,11 +10,10 @@ from phonenumbers import (
     parse,
 )
 
-_LONGEST = (
-    64  # Characters that are looked at: nobody writes a number longer, whatever stands between its digits.
-)
+_LONGEST = 64  # Characters that are looked at, whatever stands between the digits.
 
 
+@lru_cache(maxsize=10_000)
 def normal_phone(text: str) -> str:
     """The number in the one form that we keep and compare. It must be written with its country's code.
 

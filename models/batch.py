@@ -101,6 +101,15 @@ class Batch:
             await cursor.fetchall(), tuple(column.name for column in cursor.description), cursor.rowcount
         )
 
+    async def copy(self, statement: str, data: bytes) -> None:
+        """Send what a COPY … FROM STDIN reads. Raises psycopg.Error."""
+        try:
+            async with self._connection.cursor() as cursor, cursor.copy(statement.encode()) as copying:
+                await copying.write(data)
+        except psycopg.Error as error:
+            leave_out_the_row(error)
+            raise
+
 
 def leave_out_the_row(error: psycopg.Error) -> None:
     """Errors are logged, and kept in Temporal's history, and PostgreSQL's DETAIL quotes the row at fault."""

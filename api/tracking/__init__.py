@@ -19,6 +19,6 @@ messages. Opens and clicks are written down only while the profile's consent to 
 the statement that writes them asks; the reader gets the same answer either way.
 """
 
-from api.tracking.app import Tracking, build, create_app
+from api.tracking.app import Tracking, build
 
-__all__ = ["Tracking", "build", "create_app"]
+__all__ = ["Tracking", "build"]

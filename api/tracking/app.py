@@ -1,13 +1,12 @@
 """The ASGI application of the tracking paths, mounted beside the API or alone in its own process."""
 
-import gc
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from api.tracking import pages
@@ -18,11 +17,10 @@ from domain.errors import NotFound
 from domain.messages import Interaction
 from domain.profiles import ConsentSource
 from domain.tokens import LENGTH, Tokens
-from logs import configure_logging
 from models.base import Sessions
 from models.queries import profiles, tracking
 from models.queries.tracking import Arrival
-from settings import Settings, read_settings
+from settings import Settings
 
 POOL = 4  # Connections a role: one that writes, one that looks links up, and some for unsubscribes.
 LARGEST_BODY = 65_536  # Bytes of a POST that are looked at.
@@ -67,19 +65,6 @@ PIXEL = _answer(
 )
 UNKNOWN = _page(404, pages.unknown())
 TRY_AGAIN = _page(503, pages.unavailable(), (b"retry-after", b"30"))
-
-
-def create_app() -> ASGIApp:
-    """The server of a process of its own: `granian --interface asgi --factory api.tracking:create_app`."""
-    settings = read_settings()
-    configure_logging(settings.log_level, "tracking")
-    app = build(settings)
-    # What was loaded stays, and hundreds of waiting readers are no garbage: left at its defaults, the
-    # collector took half of the time looking at both again and again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    return app
 
 
 def build(settings: Settings) -> "Tracking":

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import psycopg
+from psycopg.errors import ProgramLimitExceeded
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -11,6 +13,7 @@ Result = TypeVar("Result")
 
 # Deadlocks are among PostgreSQL's operational errors, and are over when tried again.
 _AWAY = (OperationalError, InterfaceError, PoolTimeout, OSError, TimeoutError)
+_AWAY_BARE = (psycopg.OperationalError, psycopg.InterfaceError)  # The same by the bare driver.
 
 
 class Away(Exception):
@@ -34,8 +37,8 @@ class Storage:
             try:
                 async with asyncio.timeout(self._patience):
                     result = await work()
-            except (*_AWAY, DBAPIError) as error:
-                if not isinstance(error, _AWAY) and not error.connection_invalidated:
+            except (*_AWAY, *_AWAY_BARE, DBAPIError) as error:
+                if not _is_away(error):
                     raise
                 if now() + pause >= end:
                     self._away = True
@@ -45,3 +48,9 @@ class Storage:
             else:
                 self._away = False
                 return result
+
+
+def _is_away(error: Exception) -> bool:
+    if isinstance(error, DBAPIError):
+        return isinstance(error, _AWAY) or error.connection_invalidated
+    return not isinstance(error, ProgramLimitExceeded)  # It is the row's fault, however often we try.

@@ -1,0 +1,77 @@
+"""What a client sends, read to its end and no further than we take."""
+
+import zlib
+from collections.abc import Mapping
+
+from starlette.types import Receive
+
+LARGEST_CALL = 65_536  # Bytes of a body with one call, after it was unpacked.
+LARGEST_BATCH = 2_000_000
+MOST_EVENTS = 1_000  # In a batch.
+
+
+class TooLarge(Exception):
+    """More was sent than we read."""
+
+
+class Garbled(Exception):
+    """It can't be unpacked."""
+
+
+class Unknown(Exception):
+    """It is packed in a way that we don't know."""
+
+
+class HungUp(Exception):
+    """The client left in the middle of it: nobody waits for an answer."""
+
+
+async def body_of(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
+    """The body, unpacked, of at most so many bytes. Raises what is above."""
+    announced = headers.get(b"content-length", b"")
+    if announced.isdigit() and int(announced[:20]) > most:
+        raise TooLarge
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body", False) or message["type"] == "http.disconnect":
+        body = await _rest(message["type"], body, receive, most)
+    if len(body) > most:
+        raise TooLarge
+    packed = headers.get(b"content-encoding")
+    return body if packed is None else _unpacked(body, packed, most)
+
+
+async def _rest(kind: str, body: bytes, receive: Receive, most: int) -> bytes:
+    parts, size, more = [body], len(body), True
+    while more:
+        if kind == "http.disconnect":
+            raise HungUp
+        message = await receive()
+        kind = message["type"]
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise TooLarge
+        more = message.get("more_body", False) or kind == "http.disconnect"
+    return b"".join(parts)
+
+
+def _unpacked(body: bytes, packed: bytes, most: int) -> bytes:
+    """Never more than `most` bytes are in memory, however well it was packed."""
+    match packed.strip().lower():
+        case b"identity" | b"":
+            return body
+        case b"gzip" | b"x-gzip":
+            pass
+        case _:
+            raise Unknown
+    unpacker = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        plain = unpacker.decompress(body, most + 1)
+    except zlib.error as error:
+        raise Garbled(str(error)) from None
+    if len(plain) > most:
+        raise TooLarge
+    if not unpacker.eof or unpacker.unused_data:
+        raise Garbled("it does not end where it should")
+    return plain

@@ -1,0 +1,197 @@
+"""The wire of the tracking API: how JSON becomes calls, and what is said when it does not. Pure.
+
+Both spellings of a field are read, Segment's (`userId`) and ours (`user_id`). Null is as if it was not there,
+and what nobody knows is passed over: Segment's libraries send much that is meant for others.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+Id: TypeAlias = str | int | float | None  # Shops count their customers, so numbers are taken as text.
+Object: TypeAlias = dict[str, Any] | None
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]").search
+_PATH = re.compile(r"\[([0-9]+)\]|\.([^.\[]+)").finditer
+_WORDS = {
+    "str": "a text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "object": "an object",
+    "array": "a list",
+}
+
+
+class Call(Struct, gc=False):
+    """One call, or one event of a batch, as it was sent."""
+
+    type: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    user_id: Id = field(default=None, name="userId")
+    our_user_id: Id = field(default=None, name="user_id")
+    anonymous_id: Id = field(default=None, name="anonymousId")
+    our_anonymous_id: Id = field(default=None, name="anonymous_id")
+    message_id: Id = field(default=None, name="messageId")
+    our_message_id: Id = field(default=None, name="message_id")
+    timestamp: str | None = None
+    sent_at: str | None = field(default=None, name="sentAt")
+    our_sent_at: str | None = field(default=None, name="sent_at")
+    historical: bool | None = None
+    event: str | None = None
+    name: str | None = None
+    category: str | None = None
+    properties: Object = None
+    traits: Object = None
+    context: Object = None
+    consent: Object = None
+    consents: Object = None
+    previous_id: Id = field(default=None, name="previousId")
+    our_previous_id: Id = field(default=None, name="previous_id")
+    group_id: Id = field(default=None, name="groupId")
+    our_group_id: Id = field(default=None, name="group_id")
+    key: str | None = None
+    write_key: str | None = field(default=None, name="writeKey")
+
+
+class Batch(Struct, gc=False):
+    """Several: `events` as we call them, `batch` as Segment does."""
+
+    events: list[Call] | None = None
+    batch: list[Call] | None = None
+    sent_at: str | None = field(default=None, name="sentAt")
+    our_sent_at: str | None = field(default=None, name="sent_at")
+    historical: bool | None = None
+    context: Object = None
+    key: str | None = None
+    write_key: str | None = field(default=None, name="writeKey")
+
+
+class _Loose(Struct, gc=False):
+    """A batch of which some event can't be read."""
+
+    events: list[Raw] | None = None
+    batch: list[Raw] | None = None
+    sent_at: str | None = field(default=None, name="sentAt")
+    our_sent_at: str | None = field(default=None, name="sent_at")
+    historical: bool | None = None
+    context: Object = None
+    key: str | None = None
+    write_key: str | None = field(default=None, name="writeKey")
+
+
+class Fault(NamedTuple):
+    """What is wrong with something that was sent."""
+
+    pointer: str  # RFC 6901, into the event or the body.
+    detail: str  # A sentence.
+
+
+class Unreadable(Exception):
+    """The body holds no calls at all. `malformed` says that it is not even JSON."""
+
+    def __init__(self, fault: Fault, malformed: bool) -> None:
+        super().__init__(fault.detail)
+        self.fault, self.malformed = fault, malformed
+
+
+class Sent(Struct, gc=False):
+    """What a body holds."""
+
+    calls: Sequence[Call | Fault]  # A fault stands for an event that can't be read.
+    place: str = ""  # A pointer to the list of events; empty when the body is the only one.
+    sent_at: str | None = None
+    historical: bool = False
+    context: Object = None
+    key: str | None = None
+
+
+_call = msgspec.json.Decoder(Call).decode
+_batch = msgspec.json.Decoder(Batch).decode
+_loose = msgspec.json.Decoder(_Loose).decode
+# UnicodeDecodeError is a ValueError, and so is what a number with too many digits raises.
+_FLAWS = (msgspec.DecodeError, ValueError, RecursionError)
+
+
+def single(body: bytes) -> Sent:
+    """The call that a body is. Raises `Unreadable`."""
+    try:
+        call = _call(body)
+    except _FLAWS as error:
+        raise _unreadable(error, body) from None
+    return Sent([call], "", None, False, None, call.key or call.write_key)
+
+
+def batch(body: bytes) -> Sent:
+    """The calls that a body holds. One that can't be read is a fault in its place. Raises `Unreadable`."""
+    found: Batch | _Loose
+    sent: Sequence[Call | Fault] | None
+    try:
+        found = _batch(body)
+        sent = found.batch if found.events is None else found.events
+    except _FLAWS:
+        try:
+            found = _loose(body)
+        except _FLAWS as error:
+            raise _unreadable(error, body) from None
+        raw = found.batch if found.events is None else found.events
+        sent = None if raw is None else [_read(bytes(each)) for each in raw]
+    if sent is None:
+        raise Unreadable(Fault("/events", "Send the events as a list in `events` (or `batch`)."), False)
+    return Sent(
+        sent,
+        "/batch" if found.events is None else "/events",
+        found.sent_at or found.our_sent_at,
+        bool(found.historical),
+        found.context,
+        found.key or found.write_key,
+    )
+
+
+def _read(raw: bytes) -> Call | Fault:
+    try:
+        return _call(raw)
+    except _FLAWS as error:
+        return in_words(error, raw)
+
+
+def _unreadable(error: Exception, body: bytes) -> Unreadable:
+    shape = isinstance(error, msgspec.ValidationError | RecursionError) or _HALF(body) is not None
+    return Unreadable(in_words(error, body), not shape)
+
+
+def in_words(error: Exception, raw: bytes) -> Fault:
+    """What a decoder says, for whoever wrote the JSON."""
+    match error:
+        case RecursionError():
+            return Fault("", "This is nested too deeply: at most 20 levels are kept.")
+        case UnicodeDecodeError():
+            return Fault("", "This is not UTF-8, as JSON has to be.")
+        case msgspec.ValidationError():
+            said, _, path = str(error).partition(" - at `")
+            return Fault(_pointer(path.rstrip("`")), _expected(said))
+        case _ if _HALF(raw):
+            return Fault("", "A text in this holds half a character (a lone surrogate); send whole ones.")
+    return Fault("", f"This is no valid JSON: {str(error).removeprefix('JSON is malformed: ')}.")
+
+
+def _pointer(path: str) -> str:
+    """`$.events[3].properties[...]` as /events/3/properties."""
+    return "".join(f"/{found[1] or found[2]}" for found in _PATH(path.removeprefix("$")))
+
+
+def _expected(said: str) -> str:
+    if "out of range" in said:
+        return "A number in this is larger than a double holds, which is 1.8e308."
+    named = re.findall("`([^`]*)`", said)
+    if not said.startswith("Expected") or len(named) != 2:
+        return f"{said.rstrip('.')}."
+    wanted, got = (
+        [_WORDS.get(each, each) for each in words.split(" | ") if each != "null"] for words in named
+    )
+    unlike = " or ".join(got) if got else "null"
+    return f"Send {' or '.join(dict.fromkeys(reversed(wanted)))} here, not {unlike}."
