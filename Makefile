@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test check record format clean bench-send bench-flow bench-import bench-api lock
+.PHONY: help setup demo dev test check record format clean bench-send bench-flow bench-import bench-api bench-ingest lock
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
@@ -38,7 +38,7 @@ format: setup ## Put the code in shape
 clean: ## Stop the stack and remove its state
 	@$(PYTHON) -m dev.clean
 
-bench-send bench-flow bench-import bench-api: bench-%: setup ## Measure what we claim
+bench-send bench-flow bench-import bench-api bench-ingest: bench-%: setup ## Measure what we claim
 	$(BIN)/python -m bench.$*
 
 lock: setup ## Pin the newest versions, with hashes

@@ -132,8 +132,14 @@ def cpu_seconds(pid: int) -> float:
 
 
 def peak_memory(process: Process) -> float:
-    """The most that the process has had in memory (VmHWM of proc_pid_status(5)), in MB of 10^6 bytes."""
-    for line in Path(f"/proc/{pid(process)}/status").read_text().splitlines():
+    """The most that it and each of its children have had in memory, in MB of 10^6 bytes."""
+    family = psutil.Process(pid(process))
+    return sum(_peak(each.pid) for each in (family, *family.children(recursive=True)))
+
+
+def _peak(number: int) -> float:
+    """VmHWM of proc_pid_status(5)."""
+    for line in Path(f"/proc/{number}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise StackError("this kernel does not tell how much memory a process has had")
