@@ -28,6 +28,13 @@ class FlowState(StrEnum):
     ARCHIVED = "archived"
 
 
+class WaitingFor(StrEnum):
+    """What a member waits for who does not wait for a time alone."""
+
+    MESSAGE = "message"  # Until it is closed.
+    EVENT = "event"  # Until it comes, or its time is over.
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -27,7 +27,7 @@ class Move(NamedTuple):
     why: str
 
     def due_on_arrival(self, now: datetime) -> datetime | None:
-        """When those who arrive are due again, at the latest; None while they wait for a message, and at the end."""
+        """When those who arrive are due, at the latest; None if they wait for a message, and at the end."""
         match self.step:
             case Wait(duration=time) | WaitForEvent(at_most=time):
                 return now + time
