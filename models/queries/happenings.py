@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from domain.messages import Work
+from models import working
 from models.base import Db, bulk_prefix
 from models.queries import enrollments, pokes
 from models.queries.listening import Listening, look
@@ -20,22 +21,7 @@ from models.queries.listening import Listening, look
 # Whoever enters has to be at the first step before what comes next is looked at, however many there are.
 _MOST_AT_ONCE = 20_000
 
-_TABLES = [
-    text(statement)
-    for statement in (
-        """
-        create temporary table if not exists happened (
-            n bigint, event_id uuid, profile_id uuid, name text, properties jsonb, occurred_at timestamptz,
-            hops int
-        ) on commit delete rows
-        """,
-        """
-        create temporary table if not exists newcomers (
-            enrollment_id uuid primary key, n bigint
-        ) on commit delete rows
-        """,
-    )
-]
+_TABLES = [text(statement) for statement in working.create(("happened", "newcomers"))]
 
 
 class Happened(NamedTuple):
@@ -54,7 +40,7 @@ class _Heard(NamedTuple):
 
 
 async def prepare(db: Db) -> None:
-    """Make the tables on this connection, unless they are there."""
+    """Make the tables on a connection that is not the pump's, unless they are there."""
     for statement in _TABLES:
         await db.execute(statement)
 
