@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(statement: Statement | TextualSelect) -> Prepared:
-    """Its parameters go to the driver as they are: it takes no typed JSON."""
+    """Its parameters go to the driver as they are: it takes no typed JSON, and no `in_`."""
     compiled = statement.compile(dialect=_DIALECT)
     constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     return Prepared(str(compiled).encode(), tuple(compiled.positiontup or ()), constants)

@@ -53,13 +53,16 @@ class _Found:
     @property
     def boolean(self) -> ColumnElement[str]:
         """The word, in small letters. Any other text is there too, and is neither word."""
-        return case((self.kind.in_(("boolean", "string")), func.lower(self._written)))
+        return case((or_(self.kind == "boolean", self.kind == "string"), func.lower(self._written)))
 
     @property
     def text(self) -> ColumnElement[str]:
         """Ordered by code points, as Python does."""
         plain = cast(func.trim_scale(cast(self._written, Numeric)), Text)
-        read = case((self.kind.in_(("string", "boolean")), self._written), (self.kind == "number", plain))
+        read = case(
+            (or_(self.kind == "string", self.kind == "boolean"), self._written),
+            (self.kind == "number", plain),
+        )
         return read.collate("C")
 
 
