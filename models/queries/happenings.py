@@ -100,9 +100,16 @@ async def _hear(db: Db, workspace_id: UUID) -> _Heard:
 async def _enter(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> int:
     entered = 0
     for piece in heard.listening.entering if heard.flows else ():
-        if not any(trigger.asked.event in heard.names for trigger in piece.triggers):
+        names = {trigger.asked.event for trigger in piece.triggers} & heard.names
+        if not names:
             continue
-        values = {"workspace": workspace_id, "flows": heard.flows, "now": now, "ids": bulk_prefix()}
+        values = {
+            "workspace": workspace_id,
+            "names": [*names],
+            "flows": heard.flows,
+            "now": now,
+            "ids": bulk_prefix(),
+        }
         for flow_id, newcomers in await piece.statement.execute(db, values):
             await enrollments.let_in(db, workspace_id, flow_id, newcomers, now, _MOST_AT_ONCE)
             entered += newcomers
@@ -136,7 +143,8 @@ async def _wake(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> int
         places = [*await db.execute(_WAITED, _columns(workspace_id, places))] if places else []
         if not places:
             continue
-        values = {**_columns(workspace_id, places), "flows": heard.flows, "now": now}
+        names = {piece.waits[arm].asked.event for arm, *_ in places}
+        values = _columns(workspace_id, places) | {"names": [*names], "flows": heard.flows, "now": now}
         for flow_id, members in await piece.statement.execute(db, values):
             pokes.poke(db, flow_id, Work.ADVANCE)
             woken += members

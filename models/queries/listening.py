@@ -13,6 +13,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 from sqlalchemy import (
+    ARRAY,
     CTE,
     BigInteger,
     ColumnElement,
@@ -21,6 +22,8 @@ from sqlalchemy import (
     Text,
     TextualSelect,
     Uuid,
+    any_,
+    bindparam,
     cast,
     column,
     func,
@@ -203,19 +206,28 @@ _EVENTS = table(
 )
 
 
+# Those that one of the triggers or waits may mean: read once, however many ask.
+_HEARD = (
+    select(_EVENTS)
+    .where(_EVENTS.c.name == any_(bindparam("names", type_=ARRAY(Text))))
+    .cte("heard")
+    .prefix_with("materialized")
+)
+
+
 def _matching(asked: Asked, *columns: ColumnElement[Any]) -> Select[Any]:
-    conditions = (holding(condition, _EVENTS.c.properties) for condition in asked.where)
-    return select(*columns).where(_EVENTS.c.name == literal(asked.event, Text), *conditions)
+    conditions = (holding(condition, _HEARD.c.properties) for condition in asked.where)
+    return select(*columns).where(_HEARD.c.name == literal(asked.event, Text), *conditions)
 
 
 def _entry(trigger: Trigger) -> ColumnElement[str]:
     """What tells this journey of a person from others: an order is the same however often we hear of it."""
     if not trigger.always:
         return literal(ONCE, Text)
-    event = cast(_EVENTS.c.event_id, Text)
+    event = cast(_HEARD.c.event_id, Text)
     if trigger.asked.event != ORDER_PLACED:
         return event
-    return func.coalesce(_EVENTS.c.properties.op("->>")(literal("order", Text)), event)
+    return func.coalesce(_HEARD.c.properties.op("->>")(literal("order", Text)), event)
 
 
 def _cte(name: str, sql: str, *columns: str) -> CTE:
@@ -223,7 +235,8 @@ def _cte(name: str, sql: str, *columns: str) -> CTE:
 
 
 def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
-    """Who enters which flow, with parameters `workspace`, `flows` (which may be entered), `ids` and `now`.
+    """Who enters which flow, with parameters `workspace`, `names` (of events), `flows` (which may be
+    entered), `ids` and `now`.
 
     Each look-up is a subquery with a limit: the planner, who knows nothing of the batch and maybe believes
     that nobody is in a flow yet, has no other way than to look up each by its key. `matched` is materialized,
@@ -236,10 +249,10 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
                 literal(trigger.asked.flow_id, Uuid).label("flow_id"),
                 literal(trigger.version_id, Uuid).label("version_id"),
                 _entry(trigger).label("entry"),
-                _EVENTS.c.n,
-                _EVENTS.c.profile_id,
-                _EVENTS.c.properties,
-            ).where(_EVENTS.c.hops <= MOST_HOPS)
+                _HEARD.c.n,
+                _HEARD.c.profile_id,
+                _HEARD.c.properties,
+            ).where(_HEARD.c.hops <= MOST_HOPS)
             for trigger in triggers
         )
     ).cte("matched")
@@ -300,8 +313,8 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
 
 
 def _waking(waits: Sequence[Awaited]) -> TextualSelect:
-    """Whose wait is over, with parameters `workspace`, `flows` (those under way), `now`, and the places where
-    somebody waits as `arms` (which of `waits`), `versions` and `steps`.
+    """Whose wait is over, with parameters `workspace`, `names` (of events), `flows` (those under way), `now`,
+    and the places where somebody waits as `arms` (which of `waits`), `versions` and `steps`.
 
     The members are held, in the order of their ids, before anything is written, and asked again when they
     are: whoever was moved meanwhile is left alone.
@@ -312,9 +325,9 @@ def _waking(waits: Sequence[Awaited]) -> TextualSelect:
                 wait.asked,
                 literal(arm, Integer).label("arm"),
                 literal(wait.asked.flow_id, Uuid).label("flow_id"),
-                _EVENTS.c.n,
-                _EVENTS.c.profile_id,
-                _EVENTS.c.occurred_at,
+                _HEARD.c.n,
+                _HEARD.c.profile_id,
+                _HEARD.c.occurred_at,
             )
             for arm, wait in enumerate(waits)
         )
