@@ -20,10 +20,11 @@ from models.base import Db, Sessions
 from models.flows import Flow
 from models.queries import enrollments_moved, flows, happenings, profiles_erased, profiles_merged, ways
 from models.queries.happenings import Happened
+from tests.arrivals import arrival, pump, put
 from tests.people import rows
 from tests.rules import attribute, json
 from tests.sending import NOW, a_flow, a_graph, a_template, as_json, at, people, send, some, wait
-from tests.support import eventually
+from tests.support import Database, GivenClock, eventually
 
 HOUR = timedelta(hours=1)
 Did = tuple[UUID, str, dict[str, Any]]  # Who did what, with which properties.
@@ -355,6 +356,93 @@ async def test_by_a_batch_it_is_the_same_and_the_flow_is_poked(sessions: Session
         async with sessions.engine() as db:
             poked = await rows(db, "delete from pokes returning queue_id, work")
             assert poked == ([] if event == "nothing" else [(flow.id, "advance")])
+
+
+async def test_the_pump_in_one_batch_hears_what_came_in_its_order(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    steps = {"order?": wait_for("order placed", then="nap"), "nap": wait(60)}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await published(db, begins_with("cart filled"), steps)
+    order = {"total": "12.50", "currency": "USD", "quantity": 1, "status": "placed", "source": "api"}
+    await put(
+        sessions,
+        arrival(name="cart filled", email="ada@shop.example"),
+        arrival("order", email="bob@shop.example", properties=order | {"key": "o1"}),
+        arrival(name="cart filled", email="bob@shop.example"),
+        arrival("order", email="ada@shop.example", properties=order | {"key": "o2"}),
+    )
+
+    done = await pump(sessions, clock)
+
+    assert (done.entered, done.woken) == (2, 1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        found = await rows(
+            db,
+            """
+            select i.value, e.waiting_for from enrollments e join identities i using (profile_id) order by 1
+        """,
+        )
+        assert found == [("ada@shop.example", None), ("bob@shop.example", "event")]
+
+
+CROWD = 4_000
+
+
+async def crowd_does(db: Db, event: str) -> Happened:
+    await happenings.prepare(db)
+    did = """
+        insert into happened
+        select row_number() over (order by p.id), gen_random_uuid(), p.id, :event, '{}', :now, 0
+        from profiles p where p.workspace_id = :here
+    """
+    await db.execute(text(did), {"event": event, "now": NOW, "here": DEFAULT_WORKSPACE})
+    return await happenings.work_in(db, DEFAULT_WORKSPACE, NOW)
+
+
+@pytest.mark.parametrize("kind", ["batch", "pump"])
+async def test_plans_made_while_nobody_is_in_a_flow_serve_a_crowd(database: Database, kind: str) -> None:
+    sessions = Sessions(database.url, database.engine_url, pool_size=1)  # All by one connection.
+    open_ = getattr(sessions, kind)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        steps = {"order?": wait_for("order placed", then="nap"), "nap": wait(60)}
+        for name in ("once", "always"):
+            await published(db, begins_with("cart filled"), steps, reentry=name)
+    for _ in range(2):
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await db.execute(
+                text("insert into profiles (workspace_id) values (:here)"), {"here": DEFAULT_WORKSPACE}
+            )
+        for event in ("cart filled", "order placed"):
+            async with open_(DEFAULT_WORKSPACE) as db:
+                await crowd_does(db, event)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(
+            text("insert into profiles (workspace_id) select :here from generate_series(1, :n)"),
+            {"here": DEFAULT_WORKSPACE, "n": CROWD},
+        )
+
+    for event in ("cart filled", "order placed", "cart filled"):
+        async with open_(DEFAULT_WORKSPACE) as db:
+            before = await reads(db)
+            done = await crowd_does(db, event)
+            read = {table: n - before[table] for table, n in (await reads(db)).items()}
+        assert sum(done) >= CROWD
+        # A look-up or two for each of two flows; had they been read whole for each, it were millions.
+        assert max(read.values()) < 20 * CROWD, (event, read)
+    await sessions.close()
+
+
+async def reads(db: Db) -> dict[str, int]:
+    """How many rows this transaction has read of each table so far, by whatever way."""
+    asked = """
+        select c.relname, pg_stat_get_xact_tuples_returned(c.oid) + (
+            select sum(pg_stat_get_xact_tuples_returned(i.indexrelid)) from pg_index i
+            where i.indrelid = c.oid
+        )
+        from pg_class c where c.relname in ('enrollments', 'agenda', 'profiles')
+    """
+    return {table: int(n) for table, n in (await db.execute(text(asked))).all()}
 
 
 async def it_waits(sessions: Sessions) -> None:
