@@ -16,7 +16,7 @@ import models.flows
 from activities.bell import Bell
 from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
 from domain.clock import Clock
-from domain.flows import START, Branch, FlowState, Send, Wait, next_step
+from domain.flows import START, Branch, FlowState, Send, Wait, WaitForEvent, next_step
 from domain.messages import SourceKind, Work
 from domain.segments import parse
 from models.base import Db, Sessions
@@ -59,10 +59,11 @@ class Published:
 
 
 class Way(NamedTuple):
-    """One way on from a step, and for whom (None: for everyone)."""
+    """One way on from a step, and for whom: everyone, if nothing else is said."""
 
     move: Move
-    condition: ColumnElement[bool] | None
+    condition: ColumnElement[bool] | None = None
+    came: bool | None = None  # Of a wait for an event: those to whom it came, or the others.
 
 
 class Round:
@@ -179,7 +180,7 @@ class FlowActivities:
             round_.add(way.move, await self._move_all(way, done, glass), now)
         for item in agenda:
             # Where time makes members due, the next ones may be so any moment: look again.
-            waits = isinstance(known[item.version_id].flow.steps.get(item.step), Wait)
+            waits = isinstance(known[item.version_id].flow.steps.get(item.step), Wait | WaitForEvent)
             if not item.due or waits or round_.moved[item.version_id, item.step] < item.due:
                 round_.soonest(item.next_due_at)
         return round_
@@ -202,7 +203,8 @@ class FlowActivities:
 
     async def _move(self, db: Db, way: Way, done: Slice) -> int:
         """Move one group at most. Returns how many moved."""
-        moved = await enrollments_moved.advance(db, way.move, self.clock.now(), GROUP, way.condition)
+        now = self.clock.now()
+        moved = await enrollments_moved.advance(db, way.move, now, GROUP, way.condition, way.came)
         done.moved += moved
         if moved and way.move.template_version_id:
             done.queued += moved
@@ -212,13 +214,18 @@ class FlowActivities:
     async def _ways(self, item: Item, graph: Graph, now: datetime) -> list[Way]:
         """The ways on from a step that members are due at."""
         if item.step == START:
-            return [Way(graph.entrance, None)]
+            return [Way(graph.entrance)]
         step = graph.flow.steps[item.step]
         match step:
             case Send():
-                return [Way(graph.way(item.step, next_step(step), "the message was closed"), None)]
+                return [Way(graph.way(item.step, next_step(step), "the message was closed"))]
             case Wait():
-                return [Way(graph.way(item.step, next_step(step), "waited"), None)]
+                return [Way(graph.way(item.step, next_step(step), "waited"))]
+            case WaitForEvent():
+                return [
+                    Way(graph.way(item.step, next_step(step, True), "the event came"), came=True),
+                    Way(graph.way(item.step, next_step(step, False), "the event did not come"), came=False),
+                ]
             case Branch():
                 return await self._parted(graph, item.step, step, now)
 

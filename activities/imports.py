@@ -28,7 +28,7 @@ from domain.imports import (
 )
 from models.base import Sessions
 from models.imports import Import
-from models.queries import enrollments, imported, imported_customers, imports, workspaces
+from models.queries import happenings, imported, imported_customers, imports, workspaces
 from models.workspaces import Workspace
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
@@ -258,7 +258,7 @@ class ImportActivities:
             denials = [refusal.denial for refusal in batch.refusals if refusal.denial]
             await imported_customers.deny(db, row, denials, now)
             if stored.order_ids:
-                await enrollments.enter_by_orders(db, run.workspace_id, stored.order_ids, now)
+                await happenings.of_orders(db, run.workspace_id, stored.order_ids, now)
             after = replace(
                 ImportSlice.of(row),
                 state=ImportState.COMPLETED if done else ImportState.RUNNING,

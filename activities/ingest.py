@@ -26,6 +26,7 @@ from domain.identities import Resolved, resolve
 from models.base import Sessions
 from models.queries import (
     attributes,
+    happenings,
     kept_events,
     memberships,
     orders,
@@ -59,6 +60,8 @@ class Pumped:
     repeated: int = 0  # Came in before, by their message ids.
     merged: int = 0  # People who turned out to be somebody else.
     crossed: int = 0  # Borders of segments.
+    entered: int = 0  # Journeys that began.
+    woken: int = 0  # Waits that ended.
     quarantined: int = 0
     lag: float = 0  # Seconds that the last batch's first arrival had waited.
 
@@ -68,6 +71,8 @@ class Pumped:
         self.repeated += other.repeated
         self.merged += other.merged
         self.crossed += other.crossed
+        self.entered += other.entered
+        self.woken += other.woken
         self.quarantined += other.quarantined
         self.lag = other.lag
 
@@ -156,6 +161,7 @@ class IngestActivities:
             if news.any:
                 await attributes.keep_values(db, workspace_id, await taken.all_changed(db))
                 done.crossed = await memberships.follow(db, workspace, news, now)
+            done.entered, done.woken = await happenings.work_in(db, workspace_id, now)
         return done
 
     async def _told(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> Sequence[str]:

@@ -1,6 +1,6 @@
 """A flow is a graph of steps. This module says which step comes next, and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -8,12 +8,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from domain.comparisons import Name, Property
 from domain.errors import Invalid
-from domain.segments import Message, Name, Rule, conditions
+from domain.segments import Message, Rule, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
 LONGEST_WAIT = timedelta(days=3660)  # Beyond the year 9999 there is no date to wait for.
+MOST_PROPERTIES = 20
+MOST_HOPS = 10  # Events that a flow leads to may start flows again, but not round and round.
 
 
 class FlowState(StrEnum):
@@ -23,6 +26,13 @@ class FlowState(StrEnum):
     LIVE = "live"
     PAUSED = "paused"
     ARCHIVED = "archived"
+
+
+class WaitingFor(StrEnum):
+    """What a member waits for who does not wait for a time alone."""
+
+    MESSAGE = "message"  # Until it is closed.
+    EVENT = "event"  # Until it comes, or its time is over.
 
 
 class _Part(BaseModel):
@@ -36,11 +46,32 @@ class SegmentTrigger(_Part):
     segment_id: UUID
 
 
+def _of_the_event(value: Any) -> Any:
+    """Says what stands here, to somebody who asks about the profile."""
+    if isinstance(value, dict) and value.get("kind", "property") != "property":
+        raise ValueError(
+            'Only the event\'s own properties can be asked about here: {"kind": "property", "name": …, '
+            '"op": …, "value": …}. A branch asks about the profile.'
+        )
+    return value
+
+
+Where = Annotated[
+    tuple[Annotated[Property, BeforeValidator(_of_the_event)], ...], Field(max_length=MOST_PROPERTIES)
+]
+
+
 class EventTrigger(_Part):
-    """Whoever does this enters."""
+    """Whoever does this enters, if all of `where` holds of the event."""
 
     kind: Literal["event"] = "event"
-    event: Literal["order placed"]
+    event: Name
+    where: Where = ()
+
+
+def holds(where: Iterable[Property], properties: Mapping[str, Any]) -> bool:
+    """Whether all of the conditions are true of an event with these properties."""
+    return all(condition.holds(properties.get(condition.name)) for condition in where)
 
 
 class ApiTrigger(_Part):
@@ -65,6 +96,21 @@ class Wait(_Part):
     then: str | None = None
 
 
+class WaitForEvent(_Part):
+    """Wait until the profile does this, but not for ever.
+
+    Who does it in time, so that all of `where` holds, goes on to `then`, the others to `otherwise`.
+    `at_most` is seconds, or an ISO 8601 duration. What was done before the wait began does not count.
+    """
+
+    kind: Literal["wait_for_event"] = "wait_for_event"
+    event: Name
+    where: Where = ()
+    at_most: timedelta = Field(gt=timedelta(0), le=LONGEST_WAIT)
+    then: str | None = None
+    otherwise: str | None = None
+
+
 class Branch(_Part):
     """Go one way or the other, by any segment condition."""
 
@@ -87,7 +133,7 @@ def _kinds(what: str, union: Any) -> BeforeValidator:
 
 
 _Trigger: TypeAlias = SegmentTrigger | EventTrigger | ApiTrigger
-_Step: TypeAlias = Send | Wait | Branch
+_Step: TypeAlias = Send | Wait | WaitForEvent | Branch
 Trigger = Annotated[_Trigger, Field(discriminator="kind"), _kinds("trigger", _Trigger)]
 Step = Annotated[_Step, Field(discriminator="kind"), _kinds("step", _Step)]
 
@@ -102,11 +148,14 @@ class Flow(_Part):
 
 
 def next_step(step: Step, passed: bool = True) -> str | None:
-    """The id of the step that follows, or None at the end of the flow."""
+    """The id of the step that follows, or None at the end of the flow.
+
+    `passed` says of a branch whether its condition was met, and of a wait for an event whether it came.
+    """
     match step:
         case Send(then=then) | Wait(then=then):
             return then
-        case Branch():
+        case WaitForEvent() | Branch():
             return step.then if passed else step.otherwise
 
 
@@ -150,7 +199,7 @@ def _loop_without_wait(flow: Flow) -> str | None:
     """A step from which one comes back to it without waiting, or None."""
     following: dict[str, list[str]] = {}
     for origin, _, to in edges(flow):
-        if not isinstance(flow.steps[to], Wait):
+        if not isinstance(flow.steps[to], Wait | WaitForEvent):
             following.setdefault(origin, []).append(to)
     for name in flow.steps:
         seen, ahead = set(), list(following.get(name, ()))

@@ -11,7 +11,6 @@ new kind of condition is a class in `Condition` and `Rule`, a case in `holds`, a
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +20,7 @@ from typing import Annotated, Any, Literal, TypeAlias, assert_never
 from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -34,31 +30,17 @@ from pydantic import (
     field_validator,
 )
 
+from domain.comparisons import Comparison, Name, Node, scalar
 from domain.errors import Invalid
 from domain.money import Code
-from domain.values import COMPARE, Scalar, Value, as_number, compares
+from domain.values import COMPARE, as_number
 
 DEEPEST = 20  # Levels of a tree.
 MOST_CONDITIONS = 200
-LONGEST_LIST = 1_000
 MOST_ORDERS = 1_000_000_000
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _INSTANT = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}.*(Z|[+-][0-9]{2}:?[0-9]{2})")
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL keeps neither a NUL nor half of a character."""
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("Take out what is no character: a NUL, or half of a surrogate pair.")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
-
-
-class Node(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True)
 
 
 class All(Node):
@@ -73,59 +55,10 @@ class Not(Node):
     not_: Part = Field(alias="not")
 
 
-class Attribute(Node):
-    """What the profile's attribute says. The kind of the value says how the attribute is read.
-
-    - A text: as text; numbers are plain decimals without trailing zeros (12.50 is "12.5"), booleans
-      "true" and "false". Case matters. Text is ordered by code points, and so are dates written as
-      1998-01-31.
-    - A number: as a number, exactly; a text counts if it is written like one (12, -3.50).
-    - A boolean: as a boolean; a text counts if it is "true" or "false" in any case.
-
-    What can't be read so, lists and objects too, is as if it were missing; `exists` alone asks for
-    anything but null. `is not` is the same as not `is`, and so true where the attribute is missing.
-    """
+class Attribute(Comparison):
+    """What the profile's attribute says, read as `Comparison` has it."""
 
     kind: Literal["attribute"] = "attribute"
-    name: Name
-    op: Literal["is", "is not", ">", ">=", "<", "<=", "contains", "starts with", "in", "exists"]
-    value: Value = Field(default=None, validate_default=True)
-
-    @field_validator("value", mode="before")
-    @classmethod
-    def _fits(cls, value: Any, info: ValidationInfo) -> Value:
-        match info.data.get("op"):
-            case None:
-                return None  # The op is wrong, and said to be.
-            case "exists":
-                if value is not None:
-                    raise ValueError('"exists" asks only whether there is a value; leave the value out.')
-                return None
-            case "in":
-                if not isinstance(value, list | tuple) or not 1 <= len(value) <= LONGEST_LIST:
-                    raise ValueError(f'"in" wants a list of 1 to {LONGEST_LIST:,} values.')
-                return tuple(_scalar(each) for each in value)
-            case "contains" | "starts with" as op:
-                if not isinstance(value, str):
-                    raise ValueError(f'"{op}" wants a text.')
-                return _storable(value)
-            case "is" | "is not":
-                return _scalar(value)
-            case op:
-                if isinstance(value, bool):
-                    raise ValueError(f'"{op}" wants a text or a number: true and false have no order.')
-                return _scalar(value)
-
-
-def _scalar(value: Any) -> Scalar:
-    match value:
-        case str():
-            return _storable(value)
-        case bool() | int():
-            return value
-        case float() if math.isfinite(value):
-            return value
-    raise ValueError("Give it a value to compare with: a text, a number, true or false.")
 
 
 class Orders(Node):
@@ -161,7 +94,7 @@ class Orders(Node):
                     raise ValueError("Write an amount as 100 or 100.50, without a currency.")
                 if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
                     raise ValueError("Give an amount of money to compare with, such as 100.50.")
-                return str(value) if isinstance(value, Decimal) else _scalar(value)
+                return str(value) if isinstance(value, Decimal) else scalar(value)
             case "count":
                 if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_ORDERS:
                     raise ValueError(f"Give a whole number between 0 and {MOST_ORDERS:,}.")
@@ -231,6 +164,17 @@ _GROUPS = ("all", "any", "not")
 
 Condition: TypeAlias = Attribute | Orders | Message
 
+
+def _about_the_profile(value: Any) -> Any:
+    """Says where conditions on an event belong, to somebody who puts one among those on a profile."""
+    if isinstance(value, dict) and value.get("kind") == "property":
+        raise ValueError(
+            'A condition on a property of an event stands in the "where" of an event trigger or of a '
+            "wait_for_event step; a segment or a branch can't ask about it yet."
+        )
+    return value
+
+
 Part = Annotated[
     Annotated[All, Tag("all")]
     | Annotated[Any_, Tag("any")]
@@ -244,6 +188,7 @@ Part = Annotated[
         custom_error_message='Write {"all": […]}, {"any": […]}, {"not": …}, or a condition whose "kind" is '
         "attribute, orders or message.",
     ),
+    BeforeValidator(_about_the_profile),
 ]
 
 
@@ -368,7 +313,7 @@ def holds(rule: Part, person: Person, *, now: datetime, time_zone: str, currency
             case Not(not_=negated):
                 return not met(negated)
             case Attribute():
-                return _attribute_holds(part, person.attributes.get(part.name))
+                return part.holds(person.attributes.get(part.name))
             case Orders():
                 found = _measured(part, person.orders.get(part.currency or currency))
                 return found is not None and bool(COMPARE[part.op](found, part.operand(time_zone)))
@@ -378,18 +323,6 @@ def holds(rule: Part, person: Person, *, now: datetime, time_zone: str, currency
                 assert_never(part)
 
     return met(rule)
-
-
-def _attribute_holds(condition: Attribute, found: Any) -> bool:
-    match condition.op, condition.value:
-        case "exists", _:
-            return found is not None
-        case "in", tuple(values):
-            return any(compares("is", found, value) for value in values)
-        case "is not", value:
-            return not compares("is", found, value)
-        case op, value:
-            return compares(op, found, value)
 
 
 def _measured(condition: Orders, rollup: Rollup | None) -> Decimal | int | datetime | None:

@@ -16,7 +16,7 @@ import orjson
 import psycopg
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import TextClause, UpdateBase
+from sqlalchemy import TextClause, TextualSelect, UpdateBase
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 WAIT = 300.0  # Seconds for a connection to become free, or the server to be back.
@@ -36,16 +36,15 @@ class Prepared(NamedTuple):
     constants: Mapping[str, Any]  # The values that the statement brings.
 
 
-@cache
-def prepared(statement: Statement) -> Prepared:
-    """Kept for ever, so a statement must be a module's own, and not one that is built for each call.
-
-    Its parameters go to the driver as they are: it takes no typed JSON.
-    """
+def prepare(statement: Statement | TextualSelect) -> Prepared:
+    """Its parameters go to the driver as they are: it takes no typed JSON, and no `in_`."""
     compiled = statement.compile(dialect=_DIALECT)
     constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     return Prepared(str(compiled).encode(), tuple(compiled.positiontup or ()), constants)
 
+
+# Kept for ever, so a statement must be a module's own, and not one that is built for each call.
+prepared = cache(prepare)
 
 _DIALECT = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call] # It has no types.
 
@@ -86,9 +85,12 @@ class Batch:
     def in_transaction(self) -> bool:
         return self._connection.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
 
-    async def execute(self, statement: Statement, values: Mapping[str, Any] | None = None) -> Answer:
+    async def execute(
+        self, statement: Statement | Prepared, values: Mapping[str, Any] | None = None
+    ) -> Answer:
         """Raises psycopg.Error."""
-        sql, names, constants = prepared(statement)
+        ready = statement if isinstance(statement, Prepared) else prepared(statement)
+        sql, names, constants = ready
         given = {**constants, **(values or {})}
         try:
             cursor = await self._connection.execute(sql, [given[name] for name in names] or None)

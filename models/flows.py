@@ -73,7 +73,7 @@ class Enrollment(Base):
     step: Mapped[str]
     due_at: Mapped[datetime | None]  # None while it waits for something other than time, and at the end.
     ended_at: Mapped[datetime | None]
-    waiting_for: Mapped[str | None]
+    waiting_for: Mapped[str | None]  # domain.flows.WaitingFor.
     outcome: Mapped[str | None]
     properties: Mapped[Json] = mapped_column(server_default="{}")  # Of the event that let them in.
     history: Mapped[list[Any]] = mapped_column(server_default="[]")  # Of each move: when, from, to, and why.

@@ -1,5 +1,7 @@
 """Temporary tables in which the pump's batches wait. They live with its connection; commits empty them."""
 
+from collections.abc import Iterable
+
 TABLES = {
     # The batch, `n` counting it in the order of the inbox, with whose it is, and who has which of its names.
     "taken": """
@@ -13,6 +15,8 @@ TABLES = {
         n bigint, event_id uuid, profile_id uuid, name text, properties jsonb, occurred_at timestamptz,
         hops int
     """,
+    # By which of it somebody entered a flow.
+    "newcomers": "enrollment_id uuid primary key, n bigint",
     # Of whom something is known that was not known before, and whether something live said so.
     "changed": "profile_id uuid primary key, live boolean",
     # What identifies said of each attribute at last.
@@ -24,9 +28,9 @@ TABLES = {
 }
 
 
-def create() -> list[str]:
-    """The statements that make them on a new connection."""
+def create(names: Iterable[str] = TABLES) -> list[str]:
+    """The statements that make them on a connection, unless they are there."""
     return [
-        f"create temporary table if not exists {name} ({columns}) on commit delete rows"
-        for name, columns in TABLES.items()
+        f"create temporary table if not exists {name} ({TABLES[name]}) on commit delete rows"
+        for name in names
     ]

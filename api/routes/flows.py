@@ -34,12 +34,24 @@ router = APIRouter(prefix="/flows", tags=["flows"], route_class=Mannered)
 LARGEST_PROPERTIES = 10_000  # Bytes, of each of up to 10,000 who enter at once.
 
 _EXAMPLE = {
-    "name": "Welcome",
+    "name": "Left in the cart",
     "definition": {
-        "trigger": {"kind": "segment", "segment_id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"},
-        "first": "welcome",
+        "trigger": {
+            "kind": "event",
+            "event": "cart filled",
+            "where": [{"kind": "property", "name": "total", "op": ">=", "value": 50}],
+        },
+        "first": "an order?",
         "steps": {
-            "welcome": {
+            "an order?": {
+                "kind": "wait_for_event",
+                "event": "order placed",
+                "where": [],
+                "at_most": "PT4H",
+                "then": None,
+                "otherwise": "reminder",
+            },
+            "reminder": {
                 "kind": "send",
                 "template_id": "0199f1c2-a4b1-7d00-9a3b-1c2d3e4f5a6b",
                 "then": "a day",
@@ -47,11 +59,11 @@ _EXAMPLE = {
             "a day": {"kind": "wait", "duration": "P1D", "then": "clicked?"},
             "clicked?": {
                 "kind": "branch",
-                "condition": {"kind": "message", "did": "clicked", "step": "welcome"},
-                "then": "thanks",
-                "otherwise": None,
+                "condition": {"kind": "message", "did": "clicked", "step": "reminder"},
+                "then": None,
+                "otherwise": "last call",
             },
-            "thanks": {
+            "last call": {
                 "kind": "send",
                 "template_id": "0199f1c2-a4b2-7e11-8c4d-5e6f7a8b9c0d",
                 "then": None,
@@ -75,7 +87,7 @@ class FlowChange(In):
     name: Name = Field(default_factory=absent)
     definition: Graph = Field(default_factory=absent)
 
-    model_config = example({"name": "Welcome, warmer"})
+    model_config = example({"name": "Left in the cart, warmer"})
 
 
 class FlowOut(Out):
@@ -133,6 +145,9 @@ class StepStats(Out):
     waiting: int = Field(description="Members who are there now.")
     next_due_at: datetime | None = Field(description="When the first of them goes on.")
     passed: int = Field(description="How often somebody went on from it.")
+    reasons: dict[str, int] = Field(
+        description="The same by why they went on: for a wait for an event, whether it came."
+    )
     messages: dict[str, int] | None = Field(description="A send step's messages by state.")
 
 
@@ -155,18 +170,20 @@ class FlowStats(Out):
             "ended_early": 0,
             "steps": [
                 {
-                    "step": "welcome",
-                    "waiting": 0,
-                    "next_due_at": None,
-                    "passed": 213,
-                    "messages": {"accepted": 210, "skipped": 3},
-                },
-                {
-                    "step": "a day",
+                    "step": "an order?",
                     "waiting": 30,
                     "next_due_at": "2026-11-22T08:00:00Z",
                     "passed": 183,
+                    "reasons": {"the event did not come": 130, "the event came": 53},
                     "messages": None,
+                },
+                {
+                    "step": "reminder",
+                    "waiting": 0,
+                    "next_due_at": None,
+                    "passed": 130,
+                    "reasons": {"the message was closed": 130},
+                    "messages": {"accepted": 127, "skipped": 3},
                 },
             ],
         }
@@ -310,7 +327,8 @@ async def flow_stats(flow_id: UUID, workspace_id: WorkspaceId, db: Db) -> FlowSt
                 step=step,
                 waiting=places[step].members if step in places else 0,
                 next_due_at=places[step].next_due_at if step in places else None,
-                passed=passed.get(step, 0),
+                passed=sum(passed.get(step, {}).values()),
+                reasons=passed.get(step, {}),
                 messages={state.value: n for state, n in sent[step].items()} if step in sent else None,
             )
             for step in steps

@@ -24,7 +24,7 @@ from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ways import entrance
 
 _AT_ONCE = 2_000  # So many who enter together go to the first step at once; the rest are moved as others are.
-_ONCE = "once"  # The entry of those who may come only once.
+ONCE = "once"  # The entry of those who may come only once.
 
 # Who a profile is by now. Not coalesce(), which is not leakproof: the wall would keep it from the indexes.
 _PERSON = "case when p.merged_into is null then p.id else p.merged_into end"
@@ -58,50 +58,13 @@ _ENROLL = text(
         join profiles p on p.workspace_id = :workspace and p.id = who.profile_id and p.erased_at is null
         cross join lateral (
             select {_PERSON} as person_id,
-                case v.definition ->> 'reentry' when 'always' then who.entry else '{_ONCE}' end as entry
+                case v.definition ->> 'reentry' when 'always' then who.entry else '{ONCE}' end as entry
         ) one
         where {_NEW}
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning workspace_id, version_id, step, due_at, id
     )
     insert into agenda (workspace_id, version_id, step, due_at, enrollment_id) select * from entered
-    """
-)
-
-_ENTER_BY_ORDERS = text(
-    f"""
-    with flow as materialized (
-        select f.*, v.definition ->> 'reentry' as reentry
-        from flows f
-        join flow_versions v on v.workspace_id = :workspace and v.id = f.version_id
-            and v.definition -> 'trigger' ->> 'event' = 'order placed'
-        where f.workspace_id = :workspace and f.state in ('live', 'paused')
-        order by f.id for share of f
-    ),
-    entered as (
-        insert into enrollments
-            (workspace_id, flow_id, version_id, profile_id, entry, properties, step, due_at, entered_at)
-        select distinct on (f.id, one.person_id, one.entry)
-            f.workspace_id, f.id, f.version_id, one.person_id, one.entry,
-            jsonb_build_object('order', o.key, 'total', o.total::text, 'currency', o.currency),
-            '{START}', cast(:now as timestamptz), cast(:now as timestamptz)
-        from orders o
-        join profiles p on p.workspace_id = :workspace and p.id = o.profile_id and p.erased_at is null
-        cross join flow f
-        cross join lateral (
-            select {_PERSON} as person_id,
-                case f.reentry when 'always' then o.key else '{_ONCE}' end as entry
-        ) one
-        where o.workspace_id = :workspace and o.id = any(cast(:orders as uuid[])) and {_NEW}
-        order by f.id, one.person_id, one.entry, o.ordered_at, o.id
-        on conflict (workspace_id, flow_id, profile_id, entry) do nothing
-        returning workspace_id, flow_id, version_id, step, due_at, id
-    ),
-    due as (
-        insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
-        select workspace_id, version_id, step, due_at, id from entered
-    )
-    select flow_id, count(*) as entered from entered group by flow_id order by flow_id
     """
 )
 
@@ -125,28 +88,20 @@ async def enroll(
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     entered = await changed(db, _ENROLL, values)
     if entered:
-        await _let_in(db, workspace_id, flow_id, entered, now)
+        await let_in(db, workspace_id, flow_id, entered, now, _AT_ONCE)
     return entered
 
 
-async def _let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime) -> None:
-    """Those who entered go to the first step; if they are due there, or could not go, the flow is poked."""
+async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime, most: int) -> None:
+    """Up to `most` of those who entered go to the first step; if they are due there, or could not go, the
+    flow is poked."""
     way = await entrance(db, workspace_id, flow_id)
     simple = not isinstance(way.step, Branch)
-    moved = await enrollments_moved.advance(db, way, now, _AT_ONCE) if simple else 0
+    moved = await enrollments_moved.advance(db, way, now, most) if simple else 0
     if moved and isinstance(way.step, Send):
         pokes.poke(db, flow_id, Work.SEND)
     if moved < entered or not isinstance(way.step, Send):
         pokes.poke(db, flow_id, Work.ADVANCE)
-
-
-async def enter_by_orders(
-    db: AsyncSession, workspace_id: UUID, order_ids: Sequence[UUID], now: datetime
-) -> None:
-    """Let the buyers of these orders enter every flow that begins with an order, and poke the flows."""
-    values = {"workspace": workspace_id, "orders": list(order_ids), "now": now}
-    for row in (await db.execute(_ENTER_BY_ORDERS, values)).all():
-        await _let_in(db, workspace_id, row.flow_id, row.entered, now)
 
 
 async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:
@@ -155,7 +110,7 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
     been_here = (
         select(Profile.merged_into)
         .join(Enrollment, and_(Enrollment.profile_id == Profile.id, Enrollment.flow_id == flow.id))
-        .where(Profile.merged_into.is_not(None), Enrollment.entry == _ONCE)
+        .where(Profile.merged_into.is_not(None), Enrollment.entry == ONCE)
     )
     entries = select(
         bulk_id(),
@@ -163,7 +118,7 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
         literal(flow.id),
         literal(flow.version_id),
         members.c[0],
-        literal(_ONCE),
+        literal(ONCE),
         literal(START),
         literal(now),
         literal(now),

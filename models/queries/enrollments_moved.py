@@ -1,8 +1,9 @@
 """How a whole group of members moves one step on.
 
 A member who is due at a step has done with it: a wait is over, the start is past. A member who waits for a
-message goes on in the transaction that closes it. Moving on means arriving at the next step, which says
-when the member is due again.
+message goes on in the transaction that closes it. Whoever waits for an event is due when it comes, and then
+waits for nothing any more, or when its time is over (`models.queries.happenings`). Moving on means arriving
+at the next step, which says when the member is due again.
 """
 
 from collections.abc import Sequence
@@ -23,20 +24,20 @@ from sqlalchemy import (
     exists,
     literal,
     literal_column,
+    not_,
     select,
     text,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from domain.flows import END, Branch, FlowState, Send, Step, Wait
+from domain.flows import END, Branch, FlowState, Send, Step, Wait, WaitForEvent, WaitingFor
 from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed
 from models.flows import Agenda, Enrollment, Flow
 from models.queries.queued import queue_up
 from models.queries.ways import Move
 
-_WAITS_FOR_MESSAGE = "message"
 _FINISHED = "finished"
 
 
@@ -46,9 +47,11 @@ async def advance(
     now: datetime,
     limit: int,
     condition: ColumnElement[bool] | None = None,
+    came: bool | None = None,
 ) -> int:
     """Move up to `limit` members who are due at `origin`, and meet `condition`, on to the next step.
 
+    `came` says of a wait for an event to move only those to whom it came, or only the others.
     Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
     Nobody moves unless the flow is live. Returns how many moved.
     """
@@ -67,11 +70,15 @@ async def advance(
     }
     arrival, again = type(move.step) if move.step else None, due_again is not None
     build = _usual if condition is None else _advance
-    return await changed(db, build(arrival, again, limit, condition), values)
+    return await changed(db, build(arrival, again, limit, condition, came), values)
 
 
 def _advance(
-    arrival: type[Step] | None, again: bool, limit: int, condition: ColumnElement[bool] | None
+    arrival: type[Step] | None,
+    again: bool,
+    limit: int,
+    condition: ColumnElement[bool] | None,
+    came: bool | None,
 ) -> UpdateBase:
     """The statement that moves a group to a step of this kind, its parameters named as in `advance`.
 
@@ -94,6 +101,7 @@ def _advance(
             Enrollment.ended_at.is_(None),
             exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
             *([] if condition is None else [condition]),
+            *([] if came is None else [_EVENT_CAME if came else not_(_EVENT_CAME)]),
         )
         .order_by(Agenda.due_at)
         .limit(literal_column(str(int(limit))))
@@ -143,6 +151,8 @@ def _advance(
 # are due for each of the group, whenever it was last told that hardly anybody is.
 _PLACE: ColumnElement[Any] = literal_column("agenda.ctid")
 
+_EVENT_CAME = Enrollment.waiting_for.is_(None)
+
 # Kept, because to build it anew for each group of one or two costs more than to move them.
 _usual = cache(_advance)
 
@@ -152,10 +162,15 @@ def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
     if arrival is None:
         return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": _FINISHED}
     if issubclass(arrival, Send):
-        return {"waiting_for": _WAITS_FOR_MESSAGE, "visit": Enrollment.visit + 1}
-    if issubclass(arrival, Wait | Branch):
-        return {}
+        return {"waiting_for": WaitingFor.MESSAGE, "visit": Enrollment.visit + 1}
+    if issubclass(arrival, Wait | WaitForEvent | Branch):
+        return {"waiting_for": _waiting_for(arrival)}
     assert_never(arrival)
+
+
+def _waiting_for(arrival: type[Step] | None) -> str | None:
+    """What those wait for who arrive at a step that sends nothing, apart from their time."""
+    return WaitingFor.EVENT if arrival is WaitForEvent else None
 
 
 def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:
@@ -166,29 +181,29 @@ def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:
 _GO_ON = text(
     f"""
     with waiting as materialized (
-        select e.id, e.step, e.visit, o."to", o.due_at, o."to" = '{END}' as ends, o.note
+        select e.id, e.step, e.visit, o."to", o.due_at, o.waiting_for, o."to" = '{END}' as ends, o.note
         from messages m
         join enrollments e on e.workspace_id = :workspace and e.id = m.occasion
         left join jsonb_to_recordset(cast(:onward as jsonb))
-            as o(version_id uuid, origin text, "to" text, due_at timestamptz, note jsonb)
+            as o(version_id uuid, origin text, "to" text, due_at timestamptz, waiting_for text, note jsonb)
             on o.version_id = e.version_id and o.origin = e.step
             and exists (select from flows f where f.workspace_id = :workspace and f.id = :flow
                 and f.state = '{FlowState.LIVE}')
         where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[]))
             and m.closed_at is not null and m.source_kind = '{SourceKind.FLOW}'
-            and e.step = m.step and e.visit = m.visit and e.waiting_for = '{_WAITS_FOR_MESSAGE}'
+            and e.step = m.step and e.visit = m.visit and e.waiting_for = '{WaitingFor.MESSAGE}'
     ),
     gone as (
         update enrollments e set
             step = case when w."to" is null then e.step else w."to" end,
             due_at = case when w."to" is null then cast(:now as timestamptz) else w.due_at end,
-            waiting_for = null,
+            waiting_for = w.waiting_for,
             ended_at = case when w.ends then cast(:now as timestamptz) end,
             outcome = case when w.ends then '{_FINISHED}' end,
             history = case when w."to" is null then e.history else e.history || w.note end
         from waiting w
         where e.workspace_id = :workspace and e.id = w.id and e.step = w.step and e.visit = w.visit
-            and e.waiting_for = '{_WAITS_FOR_MESSAGE}'
+            and e.waiting_for = '{WaitingFor.MESSAGE}'
         returning e.workspace_id, e.version_id, e.step, e.due_at, e.id
     ),
     due as (
@@ -224,6 +239,7 @@ async def go_on(
             "origin": move.origin,
             "to": move.to or END,
             "due_at": move.due_on_arrival(now),
+            "waiting_for": _waiting_for(type(move.step) if move.step else None),
             "note": [_note(move, now)],
         }
         for move in onward

@@ -78,17 +78,20 @@ async def outcomes(db: AsyncSession, flow_id: UUID) -> dict[str | None, int]:
 
 _PASSED = text(
     """
-    select note ->> 1 as step, count(*) as times
+    select note ->> 1 as step, note ->> 3 as why, count(*) as times
     from enrollments e, jsonb_array_elements(e.history) note
     where e.flow_id = :flow
-    group by 1
+    group by 1, 2 order by 1, 3 desc, 2
     """
 )
 
 
-async def passed(db: AsyncSession, flow_id: UUID) -> dict[str, int]:
-    """How often each step was passed."""
-    return {row.step: row.times for row in await db.execute(_PASSED, {"flow": flow_id})}
+async def passed(db: AsyncSession, flow_id: UUID) -> dict[str, dict[str, int]]:
+    """How often each step was passed, by why."""
+    found: dict[str, dict[str, int]] = {}
+    for step, why, times in await db.execute(_PASSED, {"flow": flow_id}):
+        found.setdefault(step, {})[why] = times
+    return found
 
 
 async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, Graph]:

@@ -5,28 +5,21 @@ asked, and into index look-ups where few are. None of them is ever null, and eve
 workspace comes from the wall, so all this works only in a transaction of `sessions(workspace_id)`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
-    Numeric,
     Select,
-    Text,
     and_,
-    any_,
     case,
-    cast,
     exists,
     false,
     func,
-    literal,
     not_,
     or_,
     select,
@@ -41,7 +34,7 @@ from sqlalchemy.orm import InstrumentedAttribute, aliased
 from domain.errors import Conflict, Invalid
 from domain.messages import MessageState
 from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
-from domain.values import COMPARE, NUMBER, Scalar, Value, as_number
+from domain.values import COMPARE
 from models.base import Json
 from models.campaigns import Campaign
 from models.flows import Flow
@@ -49,6 +42,7 @@ from models.messages import Message as Line
 from models.orders import OrderRollup
 from models.profiles import Profile
 from models.queries import rows
+from models.queries.comparisons import holding
 from models.segments import Segment
 from models.workspaces import Workspace
 
@@ -120,7 +114,7 @@ def where(
             case Not(not_=negated):
                 return not_(met(negated))
             case Attribute():
-                return _attribute(part, attributes) if attributes is not None else _of_person(part, whose)
+                return holding(part, attributes) if attributes is not None else _of_person(part, whose)
             case Orders():
                 never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
                 return _orders(part, whose, time_zone, part.currency or currency, never)
@@ -227,79 +221,7 @@ class _Profile:
 
 def _of_person(condition: Attribute, whose: _Profile) -> ColumnElement[bool]:
     person = aliased(Profile)
-    return whose.has(person, person.id, _attribute(condition, person.attributes))
-
-
-def _attribute(condition: Attribute, attributes: Any) -> ColumnElement[bool]:
-    found = _Found(attributes, condition.name)
-    match condition.op, condition.value:
-        case "exists", _:
-            return _known(found.kind != "null")
-        case "in", tuple(values):
-            return or_(*_is_one_of(found, values))
-        case "is not", value:
-            return not_(_compares("is", found, value))
-        case op, value:
-            return _compares(op, found, value)
-
-
-class _Found:
-    """An attribute in its JSON, and the readings of `domain.values`: null for what can't be read so."""
-
-    def __init__(self, attributes: Any, name: str) -> None:
-        self.kind = func.jsonb_typeof(attributes.op("->")(literal(name, Text)))
-        self._written = attributes.op("->>")(literal(name, Text))
-
-    @property
-    def number(self) -> ColumnElement[Decimal]:
-        like_one = and_(self.kind == "string", self._written.op("~")(literal(NUMBER, Text)))
-        return case((or_(self.kind == "number", like_one), cast(self._written, Numeric)))
-
-    @property
-    def boolean(self) -> ColumnElement[str]:
-        """The word, in small letters. Any other text is there too, and is neither word."""
-        return case((self.kind.in_(("boolean", "string")), func.lower(self._written)))
-
-    @property
-    def text(self) -> ColumnElement[str]:
-        """Ordered by code points, as Python does."""
-        plain = cast(func.trim_scale(cast(self._written, Numeric)), Text)
-        read = case((self.kind.in_(("string", "boolean")), self._written), (self.kind == "number", plain))
-        return read.collate("C")
-
-
-def _compares(op: str, found: _Found, value: Value) -> ColumnElement[bool]:
-    match value:
-        case bool():
-            return _known(found.boolean == _word(value))
-        case str():
-            match op:
-                case "contains":
-                    return _known(func.strpos(found.text, literal(value, Text)) > 0)
-                case "starts with":
-                    return _known(func.starts_with(found.text, literal(value, Text)))
-            return _known(COMPARE[op](found.text, literal(value, Text)))
-        case _:
-            return _known(COMPARE[op](found.number, literal(as_number(value), Numeric)))
-
-
-def _is_one_of(found: _Found, values: Sequence[Scalar]) -> Iterator[ColumnElement[bool]]:
-    """One comparison for each kind of value among them."""
-    if words := [_word(value) for value in values if isinstance(value, bool)]:
-        yield _known(found.boolean == any_(literal(words, ARRAY(Text))))
-    if texts := [value for value in values if isinstance(value, str)]:
-        yield _known(found.text == any_(literal(texts, ARRAY(Text))))
-    if numbers := [as_number(value) for value in values if not isinstance(value, str | bool)]:
-        yield _known(found.number == any_(literal(numbers, ARRAY(Numeric))))
-
-
-def _word(value: bool) -> str:
-    return "true" if value else "false"
-
-
-def _known(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """False where there was nothing to compare."""
-    return func.coalesce(condition, false())
+    return whose.has(person, person.id, holding(condition, person.attributes))
 
 
 def _orders(

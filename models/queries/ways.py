@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.flows import START, Branch, Flow, Send, Step, Wait, next_step
+from domain.flows import START, Branch, Flow, Send, Step, Wait, WaitForEvent, next_step
 from models.base import Db
 from models.queries import flows
 
@@ -27,10 +27,10 @@ class Move(NamedTuple):
     why: str
 
     def due_on_arrival(self, now: datetime) -> datetime | None:
-        """When those who arrive are due again; None while they wait for something else, and at the end."""
+        """When those who arrive are due, at the latest; None if they wait for a message, and at the end."""
         match self.step:
-            case Wait(duration=duration):
-                return now + duration
+            case Wait(duration=time) | WaitForEvent(at_most=time):
+                return now + time
             case Branch():
                 return now
             case Send() | None:

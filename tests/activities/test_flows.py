@@ -21,7 +21,7 @@ from domain.messages import Skip, SourceKind
 from domain.profiles import ConsentState, Purpose, SuppressionReason
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import enrollments, profiles, profiles_erased, profiles_merged
+from models.queries import enrollments, flows, happenings, profiles, profiles_erased, profiles_merged
 from models.queries.ledger import Queue
 from tests.sending import (
     PATIENT,
@@ -316,6 +316,115 @@ async def test_a_pause_holds_everyone_and_keeps_entries_and_resume_goes_on(site:
     assert await ran(site.acts.resume, site.flow)
     assert (await site.advance()).moved == 1
     assert (await site.send()).accepted == 3
+
+
+async def did(site: Site, member: UUID, event: str, **properties: Any) -> None:
+    """The pump works in an event of theirs."""
+    async with site.sessions.batch(DEFAULT_WORKSPACE) as db:
+        await happenings.prepare(db)
+        happened = """
+            insert into happened
+            values (1, gen_random_uuid(), :who, :event, cast(:properties as jsonb), :now, 0)
+        """
+        now = site.clock.now()
+        values = {"who": member, "event": event, "properties": as_json(properties), "now": now}
+        await db.execute(text(happened), values)
+        await happenings.work_in(db, DEFAULT_WORKSPACE, now)
+
+
+def cart(mail: UUID) -> dict[str, Any]:
+    """An hour for an order of more than 10, thanks for it, and a reminder for who placed none."""
+    dear = [{"kind": "property", "name": "total", "op": ">", "value": 10}]
+    order = {"kind": "wait_for_event", "event": "order placed", "where": dear, "at_most": 3600}
+    return {
+        "order?": order | {"then": "thanks", "otherwise": "reminder"},
+        "thanks": send(mail, "nap"),
+        "reminder": send(mail, "order?"),
+        "nap": wait(60),
+    }
+
+
+CART = {"kind": "event", "event": "cart filled"}
+
+
+async def test_who_does_it_in_time_goes_one_way_and_the_others_another(site: Site) -> None:
+    buyer, other = await site.begin(cart, "order?", 2, trigger=CART)
+
+    assert (await site.advance(1800)).moved == 0
+    await did(site, buyer, "order placed", total=9)
+    assert (await site.advance()).moved == 0
+    await did(site, buyer, "order placed", total=11)
+    done = await site.advance()
+    assert (done.moved, done.queued) == (1, 1)
+    assert done.next_due_at == site.clock.now() + timedelta(seconds=1800)
+    assert "| order? | 1 | Mon 2026-03-02 13:00:00 UTC |" in done.places
+    await site.advance(1800)
+    assert await site.places() == {"thanks": 1, "reminder": 1}
+    await site.send()
+
+    # From a message one comes to the wait in the transaction that closes it.
+    assert await site.places() == {"nap": 1, "order?": 1}
+    await did(site, other, "order placed", total=11)
+    await site.advance()
+    await site.send()
+    assert await site.sent() == {"thanks accepted": 2, "reminder accepted": 1}
+    await site.advance(60)
+    assert await site.places() == {"finished": 2}
+
+
+async def test_history_says_whether_the_event_came(site: Site) -> None:
+    buyer, _ = await site.begin(cart, "order?", 2)
+    await did(site, buyer, "order placed", total=11)
+    await site.advance(3600)
+
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        passed = await flows.passed(db, site.flow.flow_id)
+    assert passed == {
+        "start": {"entered": 2},
+        "order?": {"the event came": 1, "the event did not come": 1},
+    }
+
+
+async def test_a_pause_holds_who_waits_for_an_event_and_what_came_counts(site: Site) -> None:
+    buyer, _ = await site.begin(cart, "order?", 2)
+    await ran(site.acts.pause, site.flow)
+    await did(site, buyer, "order placed", total=11)
+
+    assert (await site.advance(3600)).idle
+    assert await site.places() == {"order?": 2}
+    await ran(site.acts.resume, site.flow)
+    await site.advance()
+    assert await site.places() == {"thanks": 1, "reminder": 1}
+
+
+async def test_a_crowd_whose_wait_ends_at_once_moves_in_groups(site: Site) -> None:
+    members = await site.begin(cart, "order?", 0, trigger=CART)
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        members = await people(db, 5000)
+    for event in ("cart filled", "order placed"):
+        async with site.sessions.batch(DEFAULT_WORKSPACE) as db:
+            await happenings.prepare(db)
+            happened = """
+                insert into happened
+                select n, gen_random_uuid(), who, :event, '{"total": 11}', cast(:now as timestamptz), 0
+                from unnest(cast(:crowd as uuid[])) with ordinality as c(who, n)
+            """
+            values = {"event": event, "now": site.clock.now(), "crowd": members}
+            await db.execute(text(happened), values)
+            done = await happenings.work_in(db, DEFAULT_WORKSPACE, site.clock.now())
+        assert done == ((5000, 0) if event == "cart filled" else (0, 5000))
+
+    assert (await site.advance()).queued == 5000
+    assert await site.places() == {"thanks": 5000}
+
+
+async def test_archiving_ends_who_waits_for_an_event(site: Site) -> None:
+    [member] = await site.begin(cart, "order?")
+    await ran(site.acts.archive, site.flow)
+    await ran(site.acts.end_journeys, site.flow)
+    await did(site, member, "order placed", total=11)
+
+    assert await site.places() == {"archived": 1}
 
 
 async def test_members_go_on_in_the_version_that_they_entered(site: Site) -> None:

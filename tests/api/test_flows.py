@@ -54,10 +54,44 @@ async def test_a_flow_is_kept_as_it_was_sent(api: AsyncClient) -> None:
     assert again.json()["definition"] == made["definition"]
 
 
+async def test_what_a_flow_listens_to_is_kept_as_it_was_sent(api: AsyncClient) -> None:
+    where = [{"kind": "property", "name": "total", "op": ">=", "value": 50}]
+    waits = {"kind": "wait_for_event", "event": "order placed", "where": where, "at_most": "PT4H"}
+    ways = {"then": None, "otherwise": None}
+    definition = {
+        "trigger": {"kind": "event", "event": "cart filled", "where": where},
+        "first": "order?",
+        "steps": {"order?": waits | ways},
+    }
+
+    made = await created(await api.post(AT, json={"name": "Cart", "definition": definition}))
+
+    assert made["definition"] == definition | {"reentry": "once"}
+
+
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
         ({"first": "nowhere"}, "/definition/first"),
+        (
+            {"trigger": {"kind": "event", "event": "x", "where": [{"kind": "attribute", "name": "plan"}]}},
+            "/definition/trigger/where/0",
+        ),
+        (
+            {"steps": {"hello": {"kind": "wait_for_event", "event": "x", "at_most": 0}}},
+            "/definition/steps/hello/at_most",
+        ),
+        (
+            {
+                "steps": {
+                    "hello": {
+                        "kind": "branch",
+                        "condition": {"kind": "property", "name": "x", "op": "exists"},
+                    }
+                }
+            },
+            "/definition/steps/hello/condition",
+        ),
         ({"trigger": {"kind": "moon"}}, "/definition/trigger"),
         ({"steps": {}}, "/definition/steps"),
         ({"steps": {"hello": {"kind": "wait", "duration": "PT0S"}}}, "/definition/steps/hello/duration"),
@@ -190,5 +224,6 @@ async def test_stats_say_where_everyone_is(api: AsyncClient, sessions: Sessions)
         "waiting": 0,
         "next_due_at": None,
         "passed": 0,
+        "reasons": {},
         "messages": None,
     }

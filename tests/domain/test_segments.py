@@ -210,3 +210,12 @@ def test_a_rule_that_was_stored_means_what_it_meant(data: Any) -> None:
 @given(branches, people, some.sampled_from(ZONES))
 def test_a_rule_or_its_not_holds_for_anyone(data: Any, person: Person, zone: str) -> None:
     assert picks(data, person, zone) != picks({"not": data}, person, zone)
+
+
+def test_who_asks_about_an_event_in_a_segment_is_told_where_that_belongs() -> None:
+    of_an_event = {"kind": "property", "name": "total", "op": ">", "value": 1}
+
+    message, pointer = refusal({"all": [NOT_YET, {"not": of_an_event}]})
+
+    assert "wait_for_event" in message
+    assert pointer == "/rule/all/1/not"

@@ -88,6 +88,7 @@ class Filled:
     letters: Flow  # Begins with a message, which Ada waits for.
     onward: list[Move]
     closed: UUID  # That message.
+    waiting: Flow  # In which Ada waits for an order.
     unpublished: UUID
     order: UUID
     customers: Import
@@ -196,6 +197,7 @@ async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, An
     graphs = {
         "flow": a_graph({"a": wait(60, "b"), "b": send(template)}, "a", trigger=bought),
         "letters": a_graph({"b": send(template, "a"), "a": wait(60)}, "b"),
+        "waiting": a_graph({"w": {"kind": "wait_for_event", "event": "order placed", "at_most": 60}}, "w"),
     }
     made: dict[str, Any] = {"unpublished": await a_flow(db, graphs["letters"], "Draft")}
     for name, graph in graphs.items():
@@ -204,9 +206,10 @@ async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, An
         made[name] = flow
         await enrollments.enroll(db, DEFAULT_WORKSPACE, flow.id, [(ada, "once", {})], NOW)
         known = await ways.graphs(db, flow.id)
-        made["move" if name == "flow" else "onward"] = (
-            known[version.id].way("a", "b", "waited") if name == "flow" else [*ways.after_messages(known)]
-        )
+        if name == "flow":
+            made["move"] = known[version.id].way("a", "b", "waited")
+        elif name == "letters":
+            made["onward"] = [*ways.after_messages(known)]
     await queued.cancel(db, Queue(DEFAULT_WORKSPACE, made["letters"].id, SourceKind.FLOW), NOW)
     found = await some(db, "select id from messages where queue_id = :flow", flow=made["letters"].id)
     return made | {"closed": found[0]}

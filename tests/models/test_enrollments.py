@@ -15,7 +15,7 @@ from models.base import Sessions
 from models.flows import Flow
 from models.orders import Order
 from models.profiles import Profile
-from models.queries import enrollments, enrollments_moved, flows, profiles_erased, profiles_merged
+from models.queries import enrollments, enrollments_moved, flows, happenings, profiles_erased, profiles_merged
 from models.queries.ways import Move
 from tests.people import HERE, write_the_agenda
 from tests.sending import NOW, a_flow, a_graph, a_template, at, people, send, some, wait
@@ -47,6 +47,13 @@ async def an_order(db: AsyncSession, person: UUID, key: str) -> UUID:
     db.add(order)
     await db.flush()
     return order.id
+
+
+async def by_orders(db: AsyncSession, *orders: UUID) -> None:
+    """What a batch of these leads to, as if it had a transaction of its own."""
+    await happenings.of_orders(db, DEFAULT_WORKSPACE, orders, NOW)
+    await db.execute(text("delete from happened"))
+    await db.execute(text("delete from newcomers"))
 
 
 async def set_state(db: AsyncSession, flow: Flow, state: str) -> None:
@@ -149,7 +156,7 @@ async def test_buyers_enter_the_flows_that_begin_with_an_order(db: AsyncSession)
     orders = [await an_order(db, person, key) for person, key in ((ada, "1"), (ada, "2"), (bob, "3"))]
 
     for _ in range(2):
-        await enrollments.enter_by_orders(db, DEFAULT_WORKSPACE, orders, NOW)
+        await by_orders(db, *orders)
 
     asked = "select entry from enrollments where flow_id = :flow order by entry"
     assert await some(db, asked, flow=once.id) == ["once", "once"]
@@ -164,7 +171,7 @@ async def test_a_buyer_who_entered_before_a_merge_does_not_enter_again_after_it(
     alias, survivor = await people(db, 2)
     await enrolled(db, flow, (alias, "x"))
     await profiles_merged.merge(db, alias, survivor, NOW)
-    await enrollments.enter_by_orders(db, DEFAULT_WORKSPACE, [await an_order(db, survivor, "1")], NOW)
+    await by_orders(db, await an_order(db, survivor, "1"))
 
     assert await some(db, "select profile_id from enrollments") == [alias]
 

@@ -8,10 +8,10 @@ import inspect
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, true
+from sqlalchemy import select, text, true
 from sqlalchemy.exc import IntegrityError, NoResultFound, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -39,6 +39,7 @@ from models.queries import (
     enrollments,
     enrollments_moved,
     flows,
+    happenings,
     idempotency,
     imported,
     imported_customers,
@@ -48,6 +49,7 @@ from models.queries import (
     issuers,
     keys,
     ledger,
+    listening,
     members,
     messages,
     orders,
@@ -64,6 +66,7 @@ from models.queries import (
 )
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
+from tests.people import write_the_agenda
 from tests.sending import NOW
 from tests.walls import contents, contents_of
 
@@ -98,6 +101,7 @@ LEFT_OUT = {
     "pokes": "theirs is no table of a workspace; test_wall.py has who may poke whom",
     "reconcile.decide": ENGINE,
     "copying.copy": NO_ROWS,
+    "happenings.prepare": NO_ROWS,
     "imported.fill": NO_ROWS,
     "imported.lock": NO_ROWS,
     "imported_customers.fill": NO_ROWS,
@@ -153,6 +157,28 @@ async def orders_stored(db: AsyncSession, w: Filled) -> None:
     await imported_orders.store(db, w.orders, ready.rows, NOW, own_ids=True)
 
 
+async def let_in(db: AsyncSession, w: Filled) -> None:
+    """Those who are at the start, where nobody stays for long."""
+    at_the_start = "update enrollments set step = 'start', due_at = :now where flow_id = :flow"
+    await db.execute(text(at_the_start), {"now": NOW, "flow": w.flow.id})
+    await write_the_agenda(db)
+    await enrollments.let_in(db, w.id, w.flow.id, 1, NOW, 9)
+
+
+async def ordered(db: AsyncSession, w: Filled, who: UUID, what: Callable[..., Awaitable[Any]]) -> None:
+    await happenings.prepare(db)
+    event = """
+        insert into happened values (1, gen_random_uuid(), :who, 'order placed', '{"order": "o8"}', :now, 0)
+    """
+    await db.execute(text(event), {"who": who, "now": NOW})
+    await what(db, w.id, NOW)
+
+
+async def listened(db: AsyncSession, w: Filled) -> bool:
+    await happenings.prepare(db)
+    return bool((await listening.look(db, w.id))[0].versions)
+
+
 async def lettered(db: AsyncSession, w: Filled) -> None:
     await messages.queue_letters(
         db,
@@ -186,7 +212,7 @@ async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
     await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
-    for flow in (w.flow, w.letters):
+    for flow in (w.flow, w.letters, w.waiting):
         await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
     await workspaces.delete(db, w.id, NOW)
 
@@ -218,6 +244,7 @@ READS: dict[str, Call] = {
     "keys.get": lambda db, w: keys.get(db, w.key),
     "keys.page": lambda db, w: keys.page(db, None, 9),
     "members.get": lambda db, w: members.get(db, w.owner),
+    "listening.look": listened,
     "messages.by_step": lambda db, w: messages.by_step(db, w.running.id),
     "messages.counts": how_many,
     "messages.page": lambda db, w: messages.page(db, messages.of_profile(w.bob), None, 9),
@@ -271,7 +298,7 @@ WRITES: dict[str, Call] = {
     "enrollments.end_all": lambda db, w: enrollments.end_all(db, w.id, w.flow.id, enrollments.FIRST, NOW),
     "enrollments.enroll": lambda db, w: enrollments.enroll(db, w.id, w.flow.id, [(w.bob, "once", {})], NOW),
     "enrollments.enter_all": lambda db, w: enrollments.enter_all(db, w.flow, select(Profile.id), NOW),
-    "enrollments.enter_by_orders": lambda db, w: enrollments.enter_by_orders(db, w.id, [w.order], NOW),
+    "enrollments.let_in": let_in,
     "enrollments_moved.advance": lambda db, w: enrollments_moved.advance(db, w.move, SOON, 9),
     "enrollments_moved.go_on": lambda db, w: enrollments_moved.go_on(
         db, w.id, w.letters.id, [w.closed], w.onward, NOW
@@ -281,6 +308,10 @@ WRITES: dict[str, Call] = {
     "flows.delete": lambda db, w: flows.delete(db, w.unpublished),
     "flows.move": lambda db, w: flows.move(db, w.flow.id, [FlowState.LIVE], FlowState.PAUSED),
     "flows.publish": lambda db, w: flows.publish(db, w.flow.id),
+    "happenings.enter": lambda db, w: ordered(db, w, w.bob, happenings.enter),
+    "happenings.of_orders": lambda db, w: happenings.of_orders(db, w.id, [w.order], NOW),
+    "happenings.wake": lambda db, w: ordered(db, w, w.ada, happenings.wake),
+    "happenings.work_in": lambda db, w: ordered(db, w, w.ada, happenings.work_in),
     "idempotency.begin": lambda db, w: idempotency.begin(db, w.once._replace(key="new"), b"x", NOW),
     "idempotency.keep": lambda db, w: idempotency.keep(db, w.once, 200, [], b"{}"),
     "imported.store": stored,

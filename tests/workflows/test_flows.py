@@ -16,6 +16,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
 from models.queries import pokes, rows
+from tests.arrivals import arrival, pump, put
 from tests.people import write_the_agenda
 from tests.relay import Relay
 from tests.sending import a_bare_message, a_graph, a_sender, a_template, as_json, clicked, people, send, wait
@@ -84,6 +85,47 @@ async def test_people_trickle_in_and_everyone_goes_their_way_to_the_end(site: Si
 
     await site.becomes(PLACES, ["finished 3"])
     assert await site.ask(SENT) == ["bye accepted 2", "hello accepted 3", "thanks accepted 1"]
+
+
+async def test_what_comes_in_lets_people_into_a_flow_and_ends_their_waits(site: Site) -> None:
+    template = await a_template_of(site)
+    order = {"kind": "wait_for_event", "event": "order placed", "at_most": 3600}
+    steps = {
+        "order?": order | {"then": "thanks", "otherwise": "reminder"},
+        "thanks": send(template),
+        "reminder": send(template),
+    }
+    dear = [{"kind": "property", "name": "total", "op": ">=", "value": 50}]
+    trigger = {"kind": "event", "event": "cart filled", "where": dear}
+    flow = await site.a_flow(a_graph(steps, "order?", trigger=trigger))
+    await site.publish(flow)
+    await some_people(site, 3)
+    ada, bob, eve = ({"email": f"p{n}@shop.example", "at": site.clock.now()} for n in (1, 2, 3))
+
+    await put(
+        site.sessions,
+        arrival(name="cart filled", properties={"total": 60}, **ada),
+        arrival(name="cart filled", properties={"total": "60"}, **bob),
+        arrival(name="cart filled", properties={"total": 40}, **eve),
+        arrival(name="cart filled", properties={"total": 60}, historical=True, **eve),
+    )
+    assert (await pump(site.sessions, site.clock)).entered == 2
+    await site.becomes(PLACES, ["order? 2"])
+    bought = {
+        "key": "o1",
+        "total": "60",
+        "currency": "USD",
+        "quantity": 1,
+        "status": "placed",
+        "source": "api",
+    }
+    await put(site.sessions, arrival("order", properties=bought, **ada))
+    assert (await pump(site.sessions, site.clock)).woken == 1
+
+    await site.becomes(SENT, ["thanks accepted 1"])
+    await an_hour_later(site, flow)
+    await site.becomes(SENT, ["reminder accepted 1", "thanks accepted 1"])
+    await site.becomes(PLACES, ["finished 2"])
 
 
 async def test_a_flow_tells_name_state_and_counts_in_words(site: Site) -> None:
