@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response, status
 from pydantic import Field, ValidationError, WithJsonSchema
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.callers import WorkspaceId, needs
+from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db
 from api.errors import at_fault
 from api.etags import Unchanged
@@ -18,9 +18,11 @@ from api.shapes import In, Out, example
 from api.stack import Opened
 from domain.errors import Invalid
 from domain.roles import Permission
+from models.base import enter
 from models.profiles import Profile
 from models.queries import (
     attributes,
+    audit,
     members,
     people_lock,
     profiles,
@@ -202,9 +204,12 @@ async def merge_profile(
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[needs(Permission.PROFILES_ERASE)],
 )
-async def erase_profile(profile_id: UUID, opened: Opened, workspace_id: WorkspaceId, db: Db) -> None:
+async def erase_profile(profile_id: UUID, opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> None:
     """Erase a person: all that says who they were and what they did, wherever it stands.
 
     What is left are counts, and the hash of their addresses, to which nothing is ever sent again.
     """
-    await profiles_erased.erase(db, profile_id, opened.clock.now())
+    async with opened.sessions.engine() as db:  # What waits in the inbox, the application can't reach.
+        await enter(db, workspace_id, asker.actor)
+        await profiles_erased.erase(db, profile_id, opened.clock.now())
+        await audit.note(db, workspace_id, "erase", "profile", profile_id)
