@@ -26,6 +26,7 @@ from api.routes import (
     oidc,
     orders,
     previews,
+    profile_changes,
     profiles,
     second_factor,
     segments,
@@ -46,6 +47,7 @@ PREFIX = "/api/v1"
 FEATURES = (
     profiles,
     orders,
+    profile_changes,
     users,
     whoami,
     messages,

@@ -21,6 +21,8 @@ from models.queries import audit
 
 # A route's `openapi_extra`: others send browsers there, with whatever they add.
 ANY_PARAMETER = {"x-any-parameter": True}
+# A route's `openapi_extra`: it reads parameters whose names begin with this word, and checks them itself.
+PREFIX = "x-parameters-that-begin-with"
 
 
 async def known_parameters(request: Request) -> None:
@@ -28,8 +30,9 @@ async def known_parameters(request: Request) -> None:
     if not request.query_params or (request.scope["route"].openapi_extra or {}).get("x-any-parameter"):
         return
     asked = _asked_for(request.scope["route"])
+    prefix = (request.scope["route"].openapi_extra or {}).get(PREFIX)
     for name in request.query_params:
-        if name not in asked:
+        if name not in asked and not (prefix and name.startswith(prefix)):
             raise Invalid(f"There is no parameter {name} here; take it out.", f"?{name}")
 
 

@@ -229,6 +229,11 @@ def _http(error: HTTPException) -> JSONResponse:
             return problem(status, phrase.lower().replace(" ", "-"), phrase, detail)
 
 
+def at_fault(error: ValidationError, body: Any) -> list[FieldError]:
+    """What is wrong with a part of a body that was validated by itself, in the words of all our refusals."""
+    return [_in_words({**each, "loc": ("body", *each["loc"])}, body) for each in error.errors()]
+
+
 def _validation(error: RequestValidationError) -> JSONResponse:
     errors = [_in_words(each, error.body) for each in error.errors()]
     status, kind, title = STATUS[Invalid]

@@ -91,6 +91,12 @@ class TopicConsent(Base):
             unique=True,
             postgresql_where=text("ended_at is null"),
         ),
+        Index(
+            "ix_topic_consents_ended",
+            "workspace_id",
+            "profile_id",
+            postgresql_where=text("ended_at is not null"),
+        ),
     )
 
     workspace_id: Mapped[Tenant]

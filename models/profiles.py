@@ -94,6 +94,13 @@ class Consent(Base):
             unique=True,
             postgresql_where=text("ended_at is null"),
         ),
+        # What held before, for somebody's history.
+        Index(
+            "ix_consents_ended",
+            "workspace_id",
+            "profile_id",
+            postgresql_where=text("ended_at is not null"),
+        ),
     )
 
     workspace_id: Mapped[Tenant]

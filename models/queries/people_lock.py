@@ -14,6 +14,14 @@ _LOCK = text(
     """
 )
 
+_LOCK_HERE = text(
+    """
+    select pg_advisory_xact_lock(
+        hashtextextended('people of ' || nullif(current_setting('app.workspace', true), ''), 0)
+    )
+    """
+)
+
 
 async def take(db: Db, workspace_id: UUID) -> None:
     """Wait for whoever adds or moves names in this workspace, and keep others waiting until we commit.
@@ -21,3 +29,8 @@ async def take(db: Db, workspace_id: UUID) -> None:
     Take it before any profile's row is locked: those who hold it lock rows in whatever order they need.
     """
     await db.execute(_LOCK, {"workspace": workspace_id})
+
+
+async def take_here(db: Db) -> None:
+    """The same for the workspace that the transaction has entered."""
+    await db.execute(_LOCK_HERE)

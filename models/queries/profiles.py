@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.messages import Interaction
 from domain.profiles import (
     ADDRESS_KIND,
@@ -85,6 +85,25 @@ async def person(db: AsyncSession, profile_id: UUID) -> UUID:
         # While we waited for the lock, it may have been merged: then there is another to lock.
         if await db.scalar(_LOCK, {"profile": found}) is None:
             return found
+
+
+async def survivor(db: AsyncSession, profile_id: UUID) -> UUID:
+    """Who this profile is by now, to read about. Raises NotFound."""
+    found: UUID | None = await db.scalar(_RESOLVE, {"profile": profile_id})
+    if found is None:
+        raise NotFound(f"There is no profile {profile_id}.")
+    return found
+
+
+_ERASED = text(f"select erased_at is not null from profiles where workspace_id = {HERE} and id = :profile")
+
+
+async def alive(db: AsyncSession, profile_id: UUID) -> UUID:
+    """As `person`, to write about. Raises NotFound, and Conflict for who was erased."""
+    who = await person(db, profile_id)
+    if await db.scalar(_ERASED, {"profile": who}):
+        raise Conflict("This person was erased: nothing is written to what is left.")
+    return who
 
 
 _CONSENT = text(

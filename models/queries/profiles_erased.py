@@ -8,21 +8,21 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import MessageState
-from domain.profiles import IdentityKind, SuppressionReason
+from domain.profiles import ADDRESS_KIND, IdentityKind, SuppressionReason
+from models.queries import people_lock, traces
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ledger import DUE_AGAIN
-from models.queries.profiles import EMAIL, HERE, person, suppress
+from models.queries.profiles import HERE, person, suppress
 
 # The person, and everyone who was merged into them.
 _ALL_OF_THEM = (
     f"(select id from profiles where workspace_id = {HERE} and (id = :profile or merged_into = :profile))"
 )
 
-_ADDRESSES = text(
+_NAMES = text(
     f"""
-    select value from identities
-    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM} and kind = '{IdentityKind.EMAIL}'
-    order by value
+    select kind, value from identities
+    where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM} order by kind, value
     """
 )
 _FORGET_ADDRESSES = text(
@@ -31,8 +31,33 @@ _FORGET_ADDRESSES = text(
 _FORGET_NAMES = text(f"delete from identities where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
 _FORGET_PERSON = text(
     f"""
-    update profiles set attributes = '{{}}', time_zone = null, erased_at = :now, updated_at = :now
+    update profiles set attributes = '{{}}', attributes_at = null, time_zone = null, locale = null,
+        country = null, owner_id = null, erased_at = :now, updated_at = :now
     where workspace_id = {HERE} and (id = :profile or merged_into = :profile) and erased_at is null
+    """
+)
+# Rows that say nothing without the person. Their choices of topics and lists are theirs, other than consents,
+# which prove that we were allowed to write.
+_FORGET_ROWS = [
+    text(f"delete from {table} where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
+    for table in (
+        "events",
+        "profile_values",
+        "profile_tags",
+        "profile_notes",
+        "list_members",
+        "segment_members",
+        "topic_consents",
+    )
+]
+# What was bought stays, as a sum. An import's key begins with the customer's id.
+_FORGET_LINES = text(
+    f"""
+    update orders o set lines = null,
+        key = case when exists (
+            select from unnest(cast(:names as text[])) named (value) where position(named.value in o.key) > 0
+        ) then 'erased ' || o.id else o.key end
+    where o.workspace_id = {HERE} and o.profile_id in {_ALL_OF_THEM}
     """
 )
 _END_CONSENTS = text(
@@ -50,7 +75,8 @@ _HOLD_JOURNEYS = text(
 _END_JOURNEYS = text(
     f"""
     with ended as (
-        update enrollments e set properties = '{{}}', due_at = null, waiting_for = null,
+        update enrollments e set properties = '{{}}', history = '[]', entry = 'erased ' || e.id,
+            due_at = null, waiting_for = null,
             outcome = case when ended_at is null then 'erased' else outcome end,
             ended_at = coalesce(ended_at, :now)
         where e.workspace_id = {HERE} and e.id = any(cast(:journeys as uuid[]))
@@ -101,21 +127,26 @@ _FORGET_PROGRAMS = text(
 
 
 async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
-    """Forget a person: names, attributes, addresses, and what their messages said.
+    """Forget a person: names, attributes, addresses, what they did, and what their messages said.
 
     It takes the profiles that were merged into theirs along. What stays says nothing of who it was: orders
     and their sums, the ledger's lines with their states, the history of consent. Their addresses stay
     suppressed by their hash. Journeys end; a message not yet on its way is skipped at the claim, as `erased`.
+    What waits in the inbox goes as well where the transaction is the engine's, who alone can reach it.
     Erasing again changes nothing. Raises NotFound.
     """
+    await people_lock.take_here(db)
     who = await person(db, profile_id)
     values: dict[str, Any] = {"profile": who, "now": now}
-    addresses = list(await db.scalars(_ADDRESSES, values))
-    for address in addresses:
-        await suppress(db, EMAIL, address, SuppressionReason.ERASED, "erasure", now)
-    values["addresses"] = addresses
+    names = [(IdentityKind(row.kind), row.value) for row in await db.execute(_NAMES, values)]
+    for channel, kind in ADDRESS_KIND.items():
+        for address in (value for of, value in names if of is kind):
+            await suppress(db, channel, address, SuppressionReason.ERASED, "erasure", now)
+    values["addresses"] = [value for kind, value in names if kind in ADDRESS_KIND.values()]
+    values["names"] = [value for _, value in names]
     await db.execute(_FORGET_ADDRESSES, values)
-    for forget in (_FORGET_NAMES, _FORGET_PERSON, _END_CONSENTS):
+    await traces.forget(db, names)
+    for forget in (*_FORGET_ROWS, _FORGET_LINES, _FORGET_NAMES, _FORGET_PERSON, _END_CONSENTS):
         await db.execute(forget, values)
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
     for forget in (_END_JOURNEYS, _FORGET_MESSAGES, _FORGET_PROGRAMS):

@@ -149,7 +149,7 @@ class _Batch:
             if value is None:
                 for name in [each for each in person.names if each[0] == kind]:
                     del person.names[name]
-                    del self.holders[name]
+                    self.holders.pop(name, None)
                 continue
             for name in person.names:
                 if name[0] == kind:

@@ -11,11 +11,12 @@ from domain.errors import NotFound
 from models.base import Base
 from models.campaigns import Campaign
 from models.flows import Flow
+from models.lists import List, Topic
 from models.profiles import Profile
 from models.segments import Segment
 from models.templates import Template
 
-Row = TypeVar("Row", Campaign, Flow, Profile, Segment, Template)
+Row = TypeVar("Row", Campaign, Flow, List, Profile, Segment, Template, Topic)
 
 
 async def get(db: AsyncSession, kind: type[Row], row_id: UUID, *, lock: bool = False) -> Row:

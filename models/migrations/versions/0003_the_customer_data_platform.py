@@ -333,6 +333,15 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("ended_at is null"),
     )
+    # Beside the indexes of what holds now: of what held before, somebody's history is read.
+    for table in ("consents", "topic_consents"):
+        op.create_index(
+            f"ix_{table}_ended",
+            table,
+            ["workspace_id", "profile_id"],
+            unique=False,
+            postgresql_where=sa.text("ended_at is not null"),
+        )
     op.add_column("imports", sa.Column("format", sa.Text(), server_default="csv", nullable=False))
     op.add_column("imports", sa.Column("mapping", postgresql.JSONB(astext_type=sa.Text()), nullable=True))
     op.add_column("imports", sa.Column("dry_run", sa.Boolean(), server_default="false", nullable=False))
