@@ -119,6 +119,21 @@ def rotate(json: Json = False) -> None:
     raise typer.Exit(run(read_settings(), json=json))
 
 
+events = Typer(help="Events, as they come in.", no_args_is_help=True)
+app.add_typer(events, name="events")
+
+
+@events.command()
+def tail(
+    name: Annotated[str | None, typer.Option("--name", help="Only events of this name.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Follow what comes in, and what was refused or put aside and why, until Ctrl-C."""
+    from dev.tailing import run
+
+    raise typer.Exit(run(read_settings(), name, json=json))
+
+
 @app.command()
 def doctor(json: Json = False) -> None:
     """Check this machine and the stack, and say how to mend what is wrong."""

@@ -37,6 +37,7 @@ SUBJECTS = (
     "audit",
     "profiles",
     "orders",
+    "events",
     "segments",
     "templates",
     "campaigns",
