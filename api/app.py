@@ -17,6 +17,7 @@ from api.routes import (
     auth,
     campaigns,
     events,
+    exports,
     flows,
     health,
     imports,
@@ -68,6 +69,7 @@ FEATURES = (
     previews,
     flows,
     imports,
+    exports,
 )
 
 

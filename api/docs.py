@@ -44,6 +44,7 @@ SUBJECTS = (
     "flows",
     "messages",
     "imports",
+    "exports",
     "health",
 )
 

@@ -132,6 +132,9 @@ GET /events/lag                                 o a m v k - -
 GET /events/quarantine                          o a m v k - -
 POST /events/quarantine/replay                  o a m - k - -
 POST /events/quarantine/{quarantined_id}/replay o a m - k - -
+GET /exports/profiles                           o a m - k - -
+GET /exports/events                             o a m - k - -
+GET /exports/segments/{segment_id}              o a m - k - -
 POST /imports                                   o a m - k - -
 GET /imports                                    o a m v k - -
 GET /imports/{import_id}                        o a m v k - -
