@@ -30,6 +30,11 @@ Forget = Annotated[
 ]
 
 
+class FileFormat(StrEnum):
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 class Kind(StrEnum):
     CUSTOMERS = "customers"
     ORDERS = "orders"
@@ -85,6 +90,54 @@ def import_(
     raise typer.Exit(run(read_settings(), kind, file, live=live, json=json))
 
 
+export = Typer(help="People and events as files.", no_args_is_help=True)
+app.add_typer(export, name="export")
+
+Format = Annotated[FileFormat, typer.Option("--format", help="csv, or parquet with types.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The file; standard output where there is none.")
+]
+Attributes = Annotated[
+    list[str] | None, typer.Option("--attribute", help="One that gets a column of its own; repeat it.")
+]
+
+
+@export.command()
+def profiles(format_: Format = FileFormat.CSV, output: Output = None, attribute: Attributes = None) -> None:
+    """Export everybody."""
+    exported("profiles", format_, output, {"attribute": attribute or []})
+
+
+@export.command()
+def segment(
+    segment_id: Annotated[str, typer.Argument(help="Its id.")],
+    format_: Format = FileFormat.CSV,
+    output: Output = None,
+    attribute: Attributes = None,
+) -> None:
+    """Export whom a segment picks now."""
+    exported(f"segments/{segment_id}", format_, output, {"attribute": attribute or []})
+
+
+@export.command("events")
+def export_events(
+    format_: Format = FileFormat.CSV,
+    output: Output = None,
+    name: Annotated[str | None, typer.Option("--name", help="Only events of this name.")] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Received at this time or later.")] = None,
+    before: Annotated[str | None, typer.Option("--to", help="Received before this time.")] = None,
+) -> None:
+    """Export events."""
+    asked = {"name": name, "from": since, "to": before}
+    exported("events", format_, output, {each: value for each, value in asked.items() if value})
+
+
+def exported(what: str, format_: FileFormat, output: Path | None, asked: dict[str, str | list[str]]) -> None:
+    from dev.exporting import run
+
+    raise typer.Exit(run(read_settings(), what, output, {"format": format_.value, **asked}))
+
+
 @app.command()
 def worker() -> None:
     """Run a worker until it is told to stop."""
@@ -117,6 +170,21 @@ def rotate(json: Json = False) -> None:
     from dev.rotation import run
 
     raise typer.Exit(run(read_settings(), json=json))
+
+
+events = Typer(help="Events, as they come in.", no_args_is_help=True)
+app.add_typer(events, name="events")
+
+
+@events.command()
+def tail(
+    name: Annotated[str | None, typer.Option("--name", help="Only events of this name.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Follow what comes in, and what was refused or put aside and why, until Ctrl-C."""
+    from dev.tailing import run
+
+    raise typer.Exit(run(read_settings(), name, json=json))
 
 
 @app.command()

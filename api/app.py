@@ -16,6 +16,8 @@ from api.routes import (
     audit,
     auth,
     campaigns,
+    events,
+    exports,
     flows,
     health,
     imports,
@@ -28,6 +30,7 @@ from api.routes import (
     previews,
     profile_changes,
     profiles,
+    quarantine,
     second_factor,
     segments,
     templates,
@@ -48,6 +51,8 @@ FEATURES = (
     profiles,
     orders,
     profile_changes,
+    quarantine,
+    events,
     users,
     whoami,
     messages,
@@ -66,6 +71,7 @@ FEATURES = (
     previews,
     flows,
     imports,
+    exports,
 )
 
 

@@ -37,12 +37,14 @@ SUBJECTS = (
     "audit",
     "profiles",
     "orders",
+    "events",
     "segments",
     "templates",
     "campaigns",
     "flows",
     "messages",
     "imports",
+    "exports",
     "health",
 )
 

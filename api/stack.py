@@ -24,6 +24,7 @@ from models.queries.callers import KeyFound, Visitor
 from settings import Settings
 from workflows.temporal import connect
 
+EXPORTS = 3  # That one process writes at once.
 CONNECT_TIMEOUT = 5.0  # Seconds that a request waits for a Temporal that is away.
 
 
@@ -63,6 +64,8 @@ class Stack:
     hashing: Hashing = field(default_factory=Hashing)
     # Of each caller who holds a transaction; it is forgotten when nobody does.
     holders: WeakValueDictionary[UUID, asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+
+    exports: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS))
 
     def __post_init__(self) -> None:
         self.access = AccessTokens(self.settings.signing_key)

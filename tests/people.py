@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.events import Event, EventName, Quarantined, Refusal
 from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Lease, Message, Queued
 from models.orders import Order, OrderRollup
@@ -164,6 +166,35 @@ async def an_order(
         known.total, known.count = known.total + total, known.count + 1
         known.first_at, known.last_at = min(known.first_at, at), max(known.last_at, at)
     await db.flush()
+
+
+async def an_event(
+    db: AsyncSession, profile_id: UUID, name: str = "Product Viewed", at: datetime = NOON, **values: Any
+) -> UUID:
+    """An event, in the catalogue and on somebody's timeline."""
+    known = {"kind": "track", "properties": {"sku": "LP"}, "occurred_at": at, **values}
+    event = Event(**HERE, id=uuid7(), received_at=at, name=name, profile_id=profile_id, **known)
+    db.add(event)
+    seen = {"first_seen_at": at, "last_seen_at": at, "properties": {"sku": {"string": 1}}, "volume": 1}
+    if await db.get(EventName, (DEFAULT_WORKSPACE, name)) is None:
+        db.add(EventName(**HERE, name=name, kind=event.kind, **seen))
+    await db.flush()
+    return event.id
+
+
+async def put_aside(
+    db: AsyncSession, kind: str = "track", name: str | None = "Broken", **values: Any
+) -> UUID:
+    """An arrival in quarantine, and something that was refused."""
+    id_ = uuid7()
+    arrival = {"id": str(id_), "workspace_id": str(DEFAULT_WORKSPACE), "received_at": NOON.isoformat()}
+    arrival |= {"kind": kind, "name": name, "trusted": True, "historical": False, "email": "a@shop.example"}
+    arrival |= {"occurred_at": NOON.isoformat(), "message_id": f"m-{id_}", "properties": {}, **values}
+    db.add(Quarantined(**HERE, id=id_, at=NOON, reason="It broke.", arrival=arrival))
+    refused = {"kind": kind, "name": name, "message_id": "m-2", "pointer": "/email", "reason": "It is known."}
+    db.add(Refusal(**HERE, at=NOON, stage="name", **refused))
+    await db.flush()
+    return id_
 
 
 async def rows(db: AsyncSession, asked: str, **values: Any) -> list[Any]:

@@ -6,7 +6,6 @@ What is told is checked at once and kept in the inbox before we answer; the pump
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query, status
 from pydantic import Field, ValidationError
@@ -15,6 +14,7 @@ from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.errors import in_words
 from api.manners import Mannered
+from api.moments import aware
 from api.ordering import Amount, Currency, OrderIn, keep, read, refusals
 from api.shapes import In, Out, Page, absent, example, page_of
 from api.stack import Opened
@@ -24,7 +24,7 @@ from domain.events import EventKind
 from domain.orders import MOST_ORDERS, OrderStatus, Standing
 from domain.roles import Permission
 from models.orders import Order
-from models.queries import orders, profiles_found, workspaces
+from models.queries import orders, profiles_found
 from models.queries.arrivals import Coming
 
 router = APIRouter(prefix="/orders", tags=["orders"], route_class=Mannered)
@@ -196,9 +196,7 @@ async def list_orders(
     """Orders, the last stored first. Times without an offset are in the workspace's time zone."""
     if profile_id:
         profile_id = (await profiles_found.find(db, str(profile_id))).profile.id
-    if since or before:
-        zone = ZoneInfo((await workspaces.get(db, workspace_id)).time_zone)
-        since, before = (each and _in(each, zone) for each in (since, before))
+    since, before = await aware(db, workspace_id, since), await aware(db, workspace_id, before)
     asked = orders.Asked(profile_id, since, before, state, currency)
     found = await orders.page(db, asked, pages.after, pages.limit)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
@@ -228,8 +226,7 @@ async def change_order(
     now = opened.clock.now()
     async with opened.sessions(workspace_id) as db:
         stored = await orders.find(db, order)
-        zone = ZoneInfo((await workspaces.get(db, workspace_id)).time_zone)
-    at = _in(change.changed_at, zone) if "changed_at" in said else now
+        at = await aware(db, workspace_id, change.changed_at if "changed_at" in said else None) or now
     if at > now:
         raise Invalid("This lies in the future: leave it out if it is now.", "/changed_at")
     stands = Standing(stored.total, stored.refunded, OrderStatus(stored.status), stored.changed_at)
@@ -244,10 +241,6 @@ async def change_order(
 def shown(row: Order) -> OrderOut:
     amounts = {"total": money.written(row.total), "refunded": money.written(row.refunded)}
     return OrderOut.model_validate({**vars(row), **amounts})
-
-
-def _in(at: datetime, zone: ZoneInfo) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=zone)
 
 
 def _named(given: dict[str, Any]) -> str | None:

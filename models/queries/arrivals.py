@@ -52,7 +52,16 @@ class Told:
     body: str | None = None
 
 
-BODY = 500  # Characters of what was sent that a refusal keeps.
+@dataclass(frozen=True)
+class Lag:
+    """What waits in the inbox."""
+
+    waiting: int
+    exact: bool  # Otherwise there are more.
+    oldest_at: datetime | None  # When the first in line came in.
+
+
+COUNTED = 10_000  # Of the inbox, at most.
 _COLUMNS = (
     "workspace_id, id, received_at, kind, trusted, historical, message_id, occurred_at, name, email, phone, "
     "user_id, anonymous_id, properties, context, consents"
@@ -84,6 +93,21 @@ async def note(db: AsyncSession, workspace_id: UUID, told: Sequence[Told], now: 
     if told:
         values = {"workspace": workspace_id, "now": now, "rows": _json(asdict(each) for each in told)}
         await db.execute(_NOTE, values)
+
+
+_LAG = text(
+    """
+    select (select count(*) from (select from inbox where workspace_id = :workspace limit :most) waiting),
+        (select received_at from inbox where workspace_id = :workspace order by id limit 1)
+    """
+)
+
+
+async def lag(db: AsyncSession, workspace_id: UUID) -> Lag:
+    """How much waits for the pump, counted up to `COUNTED`, and since when."""
+    found = await db.execute(_LAG, {"workspace": workspace_id, "most": COUNTED + 1})
+    waiting, oldest_at = found.one()
+    return Lag(min(waiting, COUNTED), waiting <= COUNTED, oldest_at)
 
 
 def _json(rows: Iterable[dict[str, Any]]) -> str:

@@ -30,7 +30,7 @@ async def place(db: Db, workspace_id: UUID, now: datetime) -> list[UUID]:
     values = {"workspace": workspace_id, "now": now}
     await db.execute(_NOTE_CONTRADICTIONS, values)
     new = [row[0] for row in await db.execute(_PLACE, values)]
-    await _add_up(db, workspace_id)
+    await db.execute(_ADD_UP, values)
     return new
 
 
@@ -45,14 +45,8 @@ async def change(db: Db, workspace_id: UUID, now: datetime) -> list[UUID]:
     values = {"workspace": workspace_id, "now": now}
     unknown = [row[0] for row in await db.execute(_CHANGE, values)]
     await db.execute(_SAY_WHOSE, values)
-    await _add_up(db, workspace_id)
-    return unknown
-
-
-async def _add_up(db: Db, workspace_id: UUID) -> None:
-    values = {"workspace": workspace_id}
-    await db.execute(_FORGET_SUMS, values)
     await db.execute(_ADD_UP, values)
+    return unknown
 
 
 # What comes out of JSON is computed before it is compared: `->>` is not leakproof, so behind the wall an
@@ -100,7 +94,9 @@ _NOTE_CONTRADICTIONS = text(
             else '/quantity' end,
         'An order with this id is already there and says otherwise: it stays as it is. Change it by PATCH'
             || ' /api/v1/orders/{{order}}, or give this one an id of its own.'
-    from told t join orders o on o.workspace_id = :workspace and o.key = t.key
+    from told t cross join lateral (
+        select * from orders where workspace_id = :workspace and key = t.key limit 1
+    ) o
     where (t.total, t.currency, t.quantity) is distinct from (o.total, o.currency, o.quantity)
     """
 )
@@ -117,7 +113,9 @@ _CHANGE = text(
         select t.*, o.id as order_id, greatest(o.changed_at, max(t.occurred_at) over (
             partition by t.key order by t.id rows between unbounded preceding and 1 preceding
         )) as newest
-        from told t left join orders o on o.workspace_id = :workspace and o.key = t.key
+        from told t left join lateral (
+            select id, changed_at from orders where workspace_id = :workspace and key = t.key limit 1
+        ) o on true
     ), folded as materialized (
         select order_id, max(occurred_at) as at,
             (array_agg(status order by id desc) filter (where status is not null))[1] as status,
@@ -153,42 +151,48 @@ _SAY_WHOSE = text(
         select id, properties ->> 'key' as key from taken where kind = '{EventKind.ORDER_CHANGE}'
     )
     update taken set profile_id = o.profile_id
-    from told t join orders o on o.workspace_id = :workspace and o.key = t.key
+    from told t cross join lateral (
+        select profile_id from orders where workspace_id = :workspace and key = t.key limit 1
+    ) o
     where taken.id = t.id
     """
 )
 
+# A look-up is a lateral join with a limit, as in `models.queries.taken`.
 _TOUCHED = f"""
     keys as materialized (
         select distinct properties ->> 'key' as key from taken
         where kind in ('{EventKind.ORDER}', '{EventKind.ORDER_CHANGE}')
     ), touched as materialized (
         select distinct o.profile_id, o.currency
-        from keys k join orders o on o.workspace_id = :workspace and o.key = k.key
+        from keys k cross join lateral (
+            select profile_id, currency from orders where workspace_id = :workspace and key = k.key limit 1
+        ) o
+    ), sums as materialized (
+        select t.profile_id, t.currency, s.*
+        from touched t cross join lateral (
+            select sum(o.total - o.refunded) as total, count(*) as count, min(o.ordered_at) as first_at,
+                max(o.ordered_at) as last_at
+            from orders o
+            where o.workspace_id = :workspace and o.profile_id = t.profile_id and o.currency = t.currency
+                and o.status <> '{OrderStatus.CANCELLED}'
+        ) s
     )
     """
-_FORGET_SUMS = text(
-    f"""
-    with {_TOUCHED}
-    delete from order_rollups r using touched t
-    where r.workspace_id = :workspace and r.profile_id = t.profile_id and r.currency = t.currency
-        and not exists (
-            select from orders o where o.workspace_id = :workspace and o.profile_id = t.profile_id
-                and o.currency = t.currency and o.status <> '{OrderStatus.CANCELLED}'
-        )
-    """
-)
 _ADD_UP = text(
     f"""
-    with {_TOUCHED}
-    insert into order_rollups as r (workspace_id, profile_id, currency, total, count, first_at, last_at)
-    select :workspace, t.profile_id, t.currency, sum(o.total - o.refunded), count(*), min(o.ordered_at),
-        max(o.ordered_at)
-    from touched t
-    join orders o on o.workspace_id = :workspace and o.profile_id = t.profile_id and o.currency = t.currency
-    where o.status <> '{OrderStatus.CANCELLED}'
-    group by t.profile_id, t.currency
-    order by t.profile_id, t.currency
+    with {_TOUCHED}, forgotten as (
+        delete from order_rollups where ctid = any(array(
+            select r.ctid from sums s cross join lateral (
+                select ctid from order_rollups where workspace_id = :workspace
+                    and profile_id = s.profile_id and currency = s.currency limit 1
+            ) r
+            where s.count = 0
+        ))
+    )
+    insert into order_rollups (workspace_id, profile_id, currency, total, count, first_at, last_at)
+    select :workspace, profile_id, currency, total, count, first_at, last_at
+    from sums where count > 0 order by profile_id, currency
     on conflict (workspace_id, profile_id, currency) do update set
         total = excluded.total, count = excluded.count,
         first_at = excluded.first_at, last_at = excluded.last_at

@@ -17,7 +17,7 @@ from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
 from tests.api.test_flows import a_definition
-from tests.people import NOON, a_person, an_order
+from tests.people import NOON, a_person, an_event, an_order, put_aside
 from tests.support import OWNER_OF_ALL
 
 NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the one of all our examples.
@@ -106,6 +106,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         buyer = await a_person(db, "buyer@example.com")
         await an_order(db, buyer, 30, NOON)
         order = await db.scalar(text("select id from orders"))
+        await an_event(db, buyer)
+        aside = await put_aside(db)
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],
@@ -120,6 +122,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "profile_id": str(await a_profile(sessions, first_name="Ada")),
         "import_id": str(file.id),
         "order": str(order),
+        "event_name": "Product Viewed",
+        "quarantined_id": str(aside),
     }
 
 

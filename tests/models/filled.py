@@ -39,7 +39,7 @@ from models.queries import (
 from models.queries.idempotency import Asked
 from models.queries.ledger import Queue
 from models.queries.ways import Move
-from tests.people import HERE, a_message, a_person, an_order
+from tests.people import HERE, a_message, a_person, an_event, an_order, put_aside
 from tests.sending import (
     NOW,
     a_draft,
@@ -91,6 +91,7 @@ class Filled:
     waiting: Flow  # In which Ada waits for an order.
     unpublished: UUID
     order: UUID
+    aside: UUID  # In quarantine.
     customers: Import
     orders: Import
     invitation: UUID
@@ -133,6 +134,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
     await an_order(db, bob, 30, NOW)
     [order] = await some(db, "select id from orders")
+    await an_event(db, bob)
     template, version = await a_template(db)
     segment = await a_segment(db, {"kind": "attribute", "name": "name", "op": "exists"})
     unused_template, _ = await a_template(db)
@@ -186,6 +188,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         accepted=made["accepted"],
         lost=Queue(DEFAULT_WORKSPACE, lost.id, SourceKind.CAMPAIGN),
         order=order,
+        aside=await put_aside(db),
         **await _journeys(db, template, ada),
         **await _files(db),
         **await _people(db),
