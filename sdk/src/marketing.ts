@@ -26,14 +26,15 @@ export class Marketing {
     if (!apiKey?.startsWith("pk_")) throw new Error("apiKey has to be a public key, pk_…: every visitor can read it.");
     if (!/^https?:\/\//.test(apiUrl)) throw new Error("apiUrl has to begin with https:// or http://.");
     if (this.sender) throw new Error("init was called before. For another key, make a new Marketing().");
-    const store = new Store(`campanile:${apiKey}:`);
-    this.visitor = new Visitor(store);
+    const store = new Store("campanile:");
+    this.visitor = new Visitor(store); // Who outlives a change of the key.
     if (unwanted()) {
       for (const name of store.names("")) store.remove(name);
       return;
     }
     const log = (...what: unknown[]) => void (debug && console.log("[campanile]", ...what));
-    this.sender = new Sender(store, apiUrl.replace(/\/+$/, "") + "/track/batch", apiKey, log);
+    const queue = new Store(`campanile:${apiKey}:`);
+    this.sender = new Sender(queue, apiUrl.replace(/\/+$/, "") + "/track/batch", apiKey, log);
   }
 
   /** Say who this is. */

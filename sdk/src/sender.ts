@@ -130,7 +130,8 @@ export class Sender {
 
   /** Send the first of these that nobody is sending. Returns whether to go on at once. */
   private async sendSome(names: string[], leaving = false): Promise<boolean> {
-    if (this.askedUntil(Date.now())) return false;
+    const now = Date.now();
+    if (this.askedUntil(now) || (!leaving && this.pausedUntil > now)) return false;
     const batch = new Map<string, string>();
     let bytes = BYTES;
     for (const name of names) {
@@ -197,12 +198,11 @@ export class Sender {
   }
 
   private settle(name: string, reason: string): void {
-    if (reason && !this.waiting.has(name)) {
-      console.warn("[campanile]", reason);
-      this.store.set(name, REFUSED + reason); // So that its own tab hears why.
-    }
+    if (reason) this.store.set(name, REFUSED + reason); // So that the tab that waits for it hears why.
     this.store.remove(name);
     this.tell(name, reason);
+    const change = { key: this.store.prefix + name, newValue: reason ? REFUSED + reason : null };
+    dispatchEvent(new StorageEvent("storage", change)); // The browser tells only the other tabs.
   }
 
   private tell(name: string, reason: string): void {
