@@ -5,7 +5,8 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test check record format clean bench-send bench-flow bench-import bench-api bench-ingest lock
+.PHONY: help setup demo dev test test-browser check record format clean bench-send bench-flow bench-import \
+	bench-api bench-ingest lock
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
@@ -21,6 +22,9 @@ dev: setup ## Start the stack and stay
 
 test: setup ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-browser: setup ## Run what needs Chromium and Node.js; fail where they are missing
+	BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/sdk -m browser
 
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .

@@ -94,6 +94,17 @@ def clock() -> GivenClock:
     return GivenClock()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Nobody shall think that the browser's tests ran where they could not."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "browser" in report.keywords]
+    if skipped:
+        terminalreporter.section(f"{len(skipped)} TESTS IN A BROWSER DID NOT RUN", red=True, bold=True)
+        reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped}
+        for reason in sorted(reasons):
+            terminalreporter.write_line(f"They found {reason}.", red=True)
+        terminalreporter.write_line("BROWSER_REQUIRED=1 makes them fail instead.", red=True)
+
+
 EXIT = pytest.StashKey[int]()
 
 

@@ -1,0 +1,76 @@
+"""The API as a process that can be killed, and what its database keeps of a visit."""
+
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from dev.places import ROOT
+from dev.postgres import Postgres
+from dev.process import Process, free_port
+from dev.stack import is_up
+from tests.support import OWNER_OF_ALL, Database
+
+
+@dataclass
+class Site:
+    """`campanile api` on a database of its own."""
+
+    postgres: Postgres
+    database: Database
+    folder: Path
+    port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self.url = f"http://127.0.0.1:{self.port}"
+        environment = {
+            "DATABASE_URL": self.database.url,
+            "ENGINE_DATABASE_URL": self.database.engine_url,
+            "TEMPORAL_ADDRESS": "127.0.0.1:9",
+            "PORT": str(self.port),
+            "PUBLIC_URL": self.url,
+            "STATE_DIR": str(self.folder),
+        }
+        command = [sys.executable, "-m", "cli", "api"]
+        self.process = Process(
+            "API", command, log=self.folder / "api.log", environment=environment, folder=ROOT
+        )
+
+    def start(self) -> None:
+        self.process.start()
+        self.process.wait_until(partial(is_up, f"{self.url}/health"))
+
+    def kill(self) -> None:
+        """As the machine's crash would: with -9."""
+        self.process.kill()
+
+    def ask(self, method: str, path: str, **given: Any) -> Any:
+        """What the API answers to the owner's key."""
+        headers = {"Authorization": f"Bearer {OWNER_OF_ALL.key}"}
+        answer = httpx2.request(method, f"{self.url}/api/v1{path}", headers=headers, timeout=30, **given)
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def a_public_key(self, *origins: str) -> str:
+        """For pages of these origins."""
+        self.ask("PATCH", "/workspace", json={"origins": list(origins)})
+        return str(self.ask("POST", "/keys", json={"name": "The shop", "kind": "pk"})["key"])
+
+    def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        """What the database answers to its superuser, for whom there is no wall."""
+        with self.postgres.connect(self.database.name) as db:
+            cursor = db.execute(query, values)
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def arrived(self) -> list[dict[str, Any]]:
+        """What was made durable, in the order in which it came in."""
+        return self.rows("select * from inbox order by id")
+
+    def forget(self) -> None:
+        """So that the next test sees only what is its own."""
+        with self.postgres.connect(self.database.name) as db:
+            db.execute("truncate inbox, events, seen, refusals")
