@@ -6,7 +6,7 @@ It runs with that library's own folder on the path, and knows nothing of ours.
 import sys
 import time
 
-import segment.analytics as analytics  # type: ignore[import-not-found]
+from segment import analytics  # type: ignore[import-not-found]
 
 host, write_key, count = sys.argv[1:]
 failures: list[object] = []
