@@ -1,4 +1,4 @@
-"""Record a finished run of each workflow for `test_histories.py`: `python -m tests.workflows.record`.
+"""Record a finished run of each workflow for `test_histories.py`: `python -m tests.workflows.record [scene]`.
 
 Do so when a workflow has changed on purpose. Runs that are under way replay on the new code, so a change that
 the old recordings do not survive strands them: it belongs behind `workflow.patched`. A recording that no
@@ -8,15 +8,16 @@ scene is named after was made by earlier code, and stays as long as its runs may
 import asyncio
 import json
 import re
+import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from dev.places import ROOT
 from dev.temporal import Temporal
@@ -24,6 +25,7 @@ from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import pokes
+from tests.arrivals import arrival, put
 from tests.sending import (
     a_bare_message,
     a_graph,
@@ -39,6 +41,7 @@ from tests.support import a_clone, a_server, make_template
 from tests.workflows.site import Site, SlowChannel, at_work
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
+from workflows.ingest import IngestRun, IngestWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
@@ -47,8 +50,12 @@ Run = WorkflowHandle[Any, Any]
 
 
 async def keep(name: str, handle: Run) -> None:
-    """Write the history down once it has ended, without what tells of the machine that made it."""
-    await handle.result()
+    """Write the history down once it has ended, without what tells of the machine that made it.
+
+    What never ends was ended by its scene.
+    """
+    with suppress(WorkflowFailureError):
+        await handle.result()
     history = json.loads((await handle.fetch_history()).to_json())
     said = json.dumps(_nameless(history), indent=1).replace(str(ROOT), ".")
     (HISTORIES / f"{name}.json").write_text(said + "\n")
@@ -126,11 +133,24 @@ async def upkeep(site: Site) -> Run:
     return await site.client.start_workflow(UpkeepWorkflow.run, id="upkeep", task_queue=TASK_QUEUE)
 
 
+async def ingest(site: Site) -> Run:
+    handle = await site.client.start_workflow(
+        IngestWorkflow.run, IngestRun(pumps=2), id="ingest", task_queue=TASK_QUEUE
+    )
+    for n in range(3):
+        await put(site.sessions, arrival(user_id=f"u{n}"))
+        await site.becomes("select count(*) from events", [n + 1])
+        await asyncio.sleep(3)  # A pump's slice takes four of the site's seconds.
+    await handle.terminate("It would go on for ever.")
+    return handle
+
+
 SCENES = {
     "campaign": a_campaign_that_is_paused_and_completes,
     "campaign-cancelled": a_campaign_that_is_cancelled,
     "campaign-failed": a_campaign_that_fails,
     "flow": a_flow,
+    "ingest": ingest,
     "outbox": an_outbox,
     "upkeep": upkeep,
 }
@@ -151,9 +171,11 @@ async def a_site(client: Client) -> AsyncIterator[Site]:
         server.stop()
 
 
-async def record(address: str) -> None:
+async def record(address: str, names: Collection[str]) -> None:
     client = await connect(address)
     for name, scene in SCENES.items():
+        if names and name not in names:
+            continue
         async with a_site(client) as site:
             await keep(name, await scene(site))
 
@@ -163,7 +185,7 @@ def main() -> None:
         server = Temporal(folder=Path(folder) / "logs")
         server.start()
         try:
-            asyncio.run(record(server.address))
+            asyncio.run(record(server.address, sys.argv[1:]))
         finally:
             server.kill()
 
