@@ -23,6 +23,7 @@ from models.profiles import Profile
 from models.queries import (
     attributes,
     audit,
+    follow_ups,
     members,
     people_lock,
     profiles,
@@ -194,8 +195,10 @@ async def merge_profile(
     if not await rows.exists(db, Profile, body.into):
         raise Invalid(f"There is no profile {body.into}.", "/into")
     into = await profiles.person(db, body.into)
-    await profiles_merged.merge(db, who, into, opened.clock.now())
+    now = opened.clock.now()
+    await profiles_merged.merge(db, who, into, now)
     await attributes.keep_values(db, workspace_id, list({who, into}))
+    await follow_ups.note(db, [into], now)
     return shown(await profiles_found.find(db, str(into)))
 
 

@@ -13,6 +13,7 @@ from uuid_utils import uuid7
 from domain.imports import CustomerLine, Denial
 from domain.profiles import ConsentSource, ConsentState
 from models.imports import Import
+from models.queries import attributes
 from models.queries.copying import NULL, cell, copy
 from models.queries.imports import Stored
 
@@ -225,6 +226,18 @@ _ADD_NAMES_AND_CONSENTS = text(
     order by d.line
     """
 )
+# What they said goes to the catalogue; segments and hot values are for the pump to follow up.
+_TOLD = """
+    select e.key, e.value from decided_customers d cross join lateral jsonb_each(d.attributes) e
+    where not d.refused and (d.is_new or d.differs)
+"""
+_FOLLOW_UP = text(
+    """
+    select note_changes(
+        array(select profile_id from decided_customers where not refused and (is_new or differs)), :now, false
+    )
+    """
+)
 _GO_ON = text(
     """
     delete from incoming_customers c using decided_customers d
@@ -274,6 +287,8 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime) ->
             for statement in _CHANGE_KNOWN if round_.some_known_change else ():
                 await db.execute(statement, values)
             await db.execute(_ADD_NAMES_AND_CONSENTS, values)
+            await attributes.note(db, import_.workspace_id, _TOLD, now)
+            await db.execute(_FOLLOW_UP, values)
         imported, unchanged = imported + round_.imported, unchanged + round_.unchanged
         refused += round_.refused
         waiting = count - imported - unchanged - refused

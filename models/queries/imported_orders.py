@@ -77,7 +77,8 @@ _STORE_ORDERS = text(
             last_at = greatest(r.last_at, excluded.last_at)
     )
     select (select count(*) from made), (select count(*) from refused),
-        case when :live then (select array_agg(id) from made) end
+        case when :live then (select array_agg(id) from made) end,
+        note_changes(array(select distinct profile_id from made), :now, :live)
     """
 )
 
@@ -121,7 +122,7 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime, *,
         "now": now,
         "live": import_.live,
     }
-    made, refused, ids = (await db.execute(_STORE_ORDERS, values)).one()
+    made, refused, ids, _ = (await db.execute(_STORE_ORDERS, values)).one()
     if own_ids:
         refused += await changed(db, _REFUSE_CONTRADICTIONS, values)
     return Stored(made, count - made - refused, refused, ids or ())

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from domain import changes
 from domain.errors import CampanileError, Conflict, NotFound
 from domain.profiles import OWN_WORD, ConsentState, IdentityKind, Purpose, is_news
-from models.queries import attributes, people_lock, profiles
+from models.queries import attributes, follow_ups, people_lock, profiles
 
 Name = tuple[str, str]  # Kind and value.
 # Columns that are set by name.
@@ -82,6 +82,7 @@ async def write(db: AsyncSession, workspace_id: UUID, items: Sequence[Item], now
     rewritten = [each.id for each in batch.people.values() if each.rewritten]
     if rewritten:
         await attributes.keep_values(db, workspace_id, rewritten)
+        await follow_ups.note(db, rewritten, now)
     return answers
 
 

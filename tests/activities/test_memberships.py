@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import changes, segments
+from models.queries import follow_ups, segments
 from tests.arrivals import arrival, pump, put
 from tests.people import another_workspace
 from tests.support import GivenClock
@@ -101,7 +101,7 @@ async def test_what_somebody_else_changed_is_followed_up(sessions: Sessions, clo
         changed = await db.scalars(
             text("""update profiles set attributes = '{"plan": "pro"}' returning id""")
         )
-        await changes.note(db, [*changed], clock.now())
+        await follow_ups.note(db, [*changed], clock.now())
 
     await pump(sessions, clock)
 

@@ -487,7 +487,7 @@ def _changes() -> None:
             from unnest(people) person
             where exists (
                 select from segments s where s.workspace_id = {here} and s.materialized_at is not null
-            );
+            ) or exists (select from attributes a where a.workspace_id = {here} and a.hot);
         end
         """
     )
