@@ -56,7 +56,7 @@ class Leases:
         return Standing(granted, lease.mine + lease.others, seconds_until(lease.ends_at, now))
 
     def spend(self, name: str, now: datetime, n: int = 1) -> bool:
-        """Take `n` of what this process has left, asking nobody. Where it says no, `take` may still say yes."""
+        """Take `n` of what this process has left, asking nobody. Where this says no, ask `take`."""
         lease = self._kept.get(name)
         if lease is None or lease.mine < n or lease.ends_at <= now:
             return False
