@@ -76,7 +76,8 @@ class Leases:
         if goes_on and (lease.mine >= n or not lease.others):
             return
         most = max(1, self.limit // PARTS)
-        wanted = max(min(2 * lease.size or 1, most) if goes_on else 1, n - (lease.mine if goes_on else 0))
+        # All of `n`, whatever is left: others may spend that while we ask.
+        wanted = max(min(2 * lease.size or 1, most) if goes_on else 1, n)
         async with self._sessions.engine_batch() as db:
             taken = await rate_limits.take(db, name, wanted, self.limit, self.period, now)
         same = taken.ends_at == lease.ends_at
