@@ -56,7 +56,7 @@ class Leases:
         return Standing(granted, lease.mine + lease.others, seconds_until(lease.ends_at, now))
 
     def spend(self, name: str, now: datetime, n: int = 1) -> bool:
-        """Take `n` of what this process has left, asking nobody. Where it says no, `take` may still say yes."""
+        """Take `n` of what this process has left, asking nobody. Where this says no, ask `take`."""
         lease = self._kept.get(name)
         if lease is None or lease.mine < n or lease.ends_at <= now:
             return False
@@ -76,7 +76,8 @@ class Leases:
         if goes_on and (lease.mine >= n or not lease.others):
             return
         most = max(1, self.limit // PARTS)
-        wanted = max(min(2 * lease.size or 1, most) if goes_on else 1, n - (lease.mine if goes_on else 0))
+        # All of `n`, whatever is left: others may spend that while we ask.
+        wanted = max(min(2 * lease.size or 1, most) if goes_on else 1, n)
         async with self._sessions.engine_batch() as db:
             taken = await rate_limits.take(db, name, wanted, self.limit, self.period, now)
         same = taken.ends_at == lease.ends_at

@@ -4,6 +4,7 @@ Both spellings of a field are read, Segment's (`userId`) and ours (`user_id`). N
 and what nobody knows is passed over: Segment's libraries send much that is meant for others.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -135,7 +136,7 @@ def batch(body: bytes) -> Sent:
         sent = found.batch if found.events is None else found.events
     except _FLAWS:
         try:
-            found = _loose(body)
+            found = _loosely(body)
         except _FLAWS as error:
             raise _unreadable(error, body) from None
         raw = found.batch if found.events is None else found.events
@@ -150,6 +151,24 @@ def batch(body: bytes) -> Sent:
         found.context,
         found.key or found.write_key,
     )
+
+
+def _loosely(body: bytes) -> _Loose:
+    try:
+        return _loose(body)
+    except msgspec.DecodeError:
+        if not _HALF(body):
+            raise
+    # The decoder stops at half a character. The standard library's goes on, so that only its event is lost.
+    said = json.loads(body)
+    if not isinstance(said, dict):
+        raise ValueError("it is no object")
+    found = _loose(json.dumps({name: said.get(name) for name in ("sentAt", "key", "writeKey")}).encode())
+    found.historical, found.context = said.get("historical") is True, None
+    for name in ("events", "batch"):
+        if isinstance(said.get(name), list):
+            setattr(found, name, [Raw(json.dumps(each).encode()) for each in said[name]])
+    return found
 
 
 def _read(raw: bytes) -> Call | Fault:

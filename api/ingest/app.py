@@ -183,7 +183,7 @@ class Ingest:
                 refused.append((n, fault))
                 self._note(sender, route, call, fault, body)
             else:
-                rows.append(inbox.row(workspace, received, trusted, arrived))
+                rows.append(inbox.row(workspace, now, received, trusted, arrived))
                 places.append(n)
                 if arrived.doubts:
                     self._doubt(sender, call, arrived, body)

@@ -29,11 +29,13 @@ class HungUp(Exception):
 async def body_of(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
     """The body, unpacked, of at most so many bytes. Raises what is above."""
     announced = headers.get(b"content-length", b"")
-    if announced.isdigit() and int(announced[:20]) > most:
+    size = int(announced[:20]) if announced.isdigit() else -1
+    if size > most:
         raise TooLarge
     message = await receive()
     body: bytes = message.get("body", b"")
-    if message.get("more_body", False) or message["type"] == "http.disconnect":
+    # The last message is seldom said to be the last: to ask for one more would only wake us again.
+    if len(body) != size and (message.get("more_body", False) or message["type"] == "http.disconnect"):
         body = await _rest(message["type"], body, receive, most)
     if len(body) > most:
         raise TooLarge

@@ -23,24 +23,30 @@ _USED_EVERY = 60.0  # Seconds between two notes of a key's last use.
 class Sender:
     """One key, as the hot path asks for it."""
 
-    __slots__ = ("allowance", "expires_at", "may", "origins", "rights", "workspace", "workspace_id")
+    __slots__ = (
+        "allowance",
+        "expires_at",
+        "may",
+        "origins",
+        "rights",
+        "trusted",
+        "workspace",
+        "workspace_id",
+    )
 
     def __init__(self, found: SenderFound) -> None:
         self.workspace_id: UUID = found.workspace_id
         self.workspace = found.workspace_id.bytes
+        self.trusted = found.kind == KeyKind.SECRET
         self.rights = (
             Rights(trusted=True)
-            if found.kind == KeyKind.SECRET
+            if self.trusted
             else Rights(False, frozenset(found.closed_events), frozenset(found.closed_attributes))
         )
         self.may = Permission.EVENTS_WRITE in found.permissions
         self.origins = frozenset(found.origins)
         self.expires_at = found.expires_at
         self.allowance = f"events:{found.id}"
-
-    @property
-    def trusted(self) -> bool:
-        return self.rights.trusted
 
     def may_from(self, origin: bytes | None) -> bool:
         """Whether a page of this origin may use the key. A secret key is no page's, and knows no origins."""

@@ -6,6 +6,7 @@ commit was not answered can be repeated: the primary key tells what is there alr
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from struct import Struct
 from uuid import UUID
 
@@ -19,41 +20,39 @@ from models.batch import Batch
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)  # PostgreSQL's: its times are microseconds since then.
 _COPY = """
 copy inbox (workspace_id, id, received_at, occurred_at, trusted, historical,
-    kind, message_id, name, email, phone, user_id, anonymous_id, properties, context, consents)
+    kind, name, message_id, email, phone, user_id, anonymous_id, properties, context, consents)
 from stdin (format binary)
 """
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END = b"\xff\xff"
 _FIXED = Struct("!h i16s i16s iq iq i? i?").pack  # How many columns, and those of a fixed length.
 _LENGTH = Struct("!i").pack
+_JSON = Struct("!iB").pack  # With the version of jsonb's binary form, which is text after it.
 _NULL = _LENGTH(-1)
 _KINDS = {kind: _LENGTH(len(kind)) + kind.encode() for kind in EventKind}
 
 
-def row(workspace: bytes, received: int, trusted: bool, arrived: Arrived) -> bytes:
+def row(workspace: bytes, received_at: datetime, received: int, trusted: bool, arrived: Arrived) -> bytes:
     """A row for `write`, with a new id: they rise, so that what comes later stays later.
 
-    `workspace` is the id's 16 bytes, `received` is of `microseconds`.
+    `workspace` is the id's 16 bytes, and `received` is of `microseconds`: both are the same for many rows.
     """
-    message_id, name, context, consents = arrived.message_id, arrived.name, arrived.context, arrived.consents
+    message_id, context, consents = arrived.message_id, arrived.context, arrived.consents
     email, phone, user_id = arrived.email, arrived.phone, arrived.user_id
-    anonymous_id, properties = arrived.anonymous_id, arrived.properties
-    occurred = microseconds(arrived.occurred_at)
-    fixed = _FIXED(
-        16, 16, workspace, 16, uuid7().bytes, 8, received, 8, occurred, 1, trusted, 1, arrived.historical
-    )
+    anonymous_id, properties, occurred_at = arrived.anonymous_id, arrived.properties, arrived.occurred_at
+    occurred = received if occurred_at is received_at else microseconds(occurred_at)
+    historical = arrived.historical
     return b"".join(
         (
-            fixed,
+            _FIXED(16, 16, workspace, 16, uuid7().bytes, 8, received, 8, occurred, 1, trusted, 1, historical),
             _KINDS[arrived.kind],
+            _name(arrived.name),
             _NULL if message_id is None else _text(message_id),
-            _NULL if name is None else _text(name),
             _NULL if email is None else _text(email),
             _NULL if phone is None else _text(phone),
             _NULL if user_id is None else _text(user_id),
             _NULL if anonymous_id is None else _text(anonymous_id),
-            _LENGTH(len(properties) + 1),
-            b"\1",  # The version of jsonb's binary form, which is text after it.
+            _JSON(len(properties) + 1, 1),
             properties,
             _NULL if context is None else _json(context),
             _NULL if consents is None else _json(consents),
@@ -72,8 +71,14 @@ def _text(value: str) -> bytes:
     return _LENGTH(len(encoded)) + encoded
 
 
+@lru_cache(maxsize=5_000)
+def _name(value: str | None) -> bytes:
+    """Of an event: there are few."""
+    return _NULL if value is None else _text(value)
+
+
 def _json(value: bytes) -> bytes:
-    return _LENGTH(len(value) + 1) + b"\1" + value
+    return _JSON(len(value) + 1, 1) + value
 
 
 async def write(db: Batch, rows: Sequence[bytes]) -> None:

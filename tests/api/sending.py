@@ -61,6 +61,12 @@ def arrivals(database: Database, columns: str = "kind, name, email") -> list[Any
     return [row[0] for row in rows] if "," not in columns else rows
 
 
+def let_postgresql_refuse(database: Database, name: str) -> None:
+    """From now on an event of this name is one that only PostgreSQL knows to be bad."""
+    with psycopg.connect(database.admin_url.replace("+psycopg", "")) as db:
+        db.execute(f"alter table inbox add constraint never check (name <> '{name}')")  # type: ignore[arg-type]
+
+
 async def refusals(sessions: Sessions, columns: str = "stage, kind, pointer") -> list[Any]:
     async with sessions(DEFAULT_WORKSPACE) as db:
         return [tuple(row) for row in await db.execute(text(f"select {columns} from refusals order by id"))]
@@ -72,8 +78,8 @@ async def close(sessions: Sessions, name: str, table: str = "event_names") -> No
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(
             text(
-                f"insert into {table} (workspace_id, name, {kind[0]}, first_seen_at, last_seen_at, server_only) "
-                f"values (:workspace, :name, '{kind[1]}', :now, :now, true)"
+                f"insert into {table} (workspace_id, name, {kind[0]}, first_seen_at, last_seen_at, "
+                f"server_only) values (:workspace, :name, '{kind[1]}', :now, :now, true)"
             ),
             {"workspace": DEFAULT_WORKSPACE, "name": name, "now": NOON},
         )

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
+from sqlalchemy import text
 
 from domain.roles import KeyKind, Permission
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from tests.api.sending import ADA, a_key, arrivals, close, refusals, refused, served
+from tests.api.sending import ADA, a_key, arrivals, close, let_postgresql_refuse, refusals, refused, served
 from tests.people import NOON
 from tests.support import Database
 
@@ -261,8 +262,6 @@ async def test_a_key_that_may_not_send_events_is_told_so(sessions: Sessions) -> 
 
 
 async def test_a_revoked_key_works_no_more(sessions: Sessions) -> None:
-    from sqlalchemy import text
-
     key = await a_key(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("update keys set revoked_at = now() where name = 'Of a test'"))
@@ -271,8 +270,6 @@ async def test_a_revoked_key_works_no_more(sessions: Sessions) -> None:
 
 
 async def test_a_key_that_ended_is_not_remembered_beyond_its_end(sessions: Sessions) -> None:
-    from sqlalchemy import text
-
     key = await a_key(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
         end = NOON + timedelta(seconds=1)
@@ -284,8 +281,6 @@ async def test_a_key_that_ended_is_not_remembered_beyond_its_end(sessions: Sessi
 
 
 async def test_the_use_of_a_key_is_noted(site: AsyncClient, sessions: Sessions) -> None:
-    from sqlalchemy import text
-
     await site.post("/track", json={**ADA, "name": "x"})
     async with sessions(DEFAULT_WORKSPACE) as db:
         used = await db.scalar(text("select used_at from keys where name = 'Of a test'"))
@@ -436,15 +431,7 @@ async def test_what_was_refused_is_written_down_a_few_times_a_second(
 async def test_a_neighbour_of_poison_keeps_its_place_in_the_commit(
     sessions: Sessions, database: Database
 ) -> None:
-    """What PostgreSQL alone refuses is let through here by a row that breaks a rule of its own."""
-    from sqlalchemy import text
-
-    with_rule = database.admin_url.replace("+psycopg", "")
-    import psycopg
-
-    with psycopg.connect(with_rule) as db:
-        db.execute("alter table inbox add constraint never check (name <> 'poison')")
-    _ = text
+    let_postgresql_refuse(database, "poison")
     async with served(sessions, await a_key(sessions)) as (site, _, _):
         bodies = [{**ADA, "name": "poison" if n == 7 else f"n{n}"} for n in range(20)]
         batch = {"events": [{**ADA, "name": name} for name in ("first", "poison", "last")]}

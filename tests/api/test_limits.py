@@ -1,5 +1,6 @@
 """How much one may ask, whichever process answers."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ from activities.upkeep import UpkeepActivities
 from api.app import build
 from api.errors import TooMany
 from api.front import Front
+from api.leases import Leases
 from api.limits import strictly
 from api.stack import Stack, TemporalLink
 from models.base import Sessions
@@ -136,3 +138,25 @@ async def test_upkeep_forgets_windows_that_are_over(sessions: Sessions, clock: G
     await ActivityEnvironment().run(UpkeepActivities(sessions, clock).upkeep)
     async with sessions.engine() as db:
         assert await rate_limits.drop_ended(db, clock.now()) == 0
+
+
+async def test_several_at_once_are_taken_whole_or_not_at_all(sessions: Sessions, clock: GivenClock) -> None:
+    leases = Leases(sessions, 1_000, MINUTE)
+
+    async def takers(n: int, times: int) -> int:
+        taken = [leases.spend("x", clock.now(), n) for _ in range(3)]
+        for _ in range(times - 3):
+            taken.append(
+                leases.spend("x", clock.now(), n) or (await leases.take("x", clock.now(), n)).granted
+            )
+            await asyncio.sleep(0)
+        return n * sum(taken)
+
+    granted = await asyncio.gather(*(takers(n, 10) for n in 10 * [1, 5]))
+    assert sum(granted) >= 10 * 10 * 6 - 3 * 60  # Nobody was sent away who asked, for so much was left.
+    rest = 1_000 - sum(granted)
+    assert not (await leases.take("x", clock.now(), rest + 1)).granted
+    assert (await leases.take("x", clock.now(), rest)).granted
+    assert not leases.spend("x", clock.now())
+    clock.move(MINUTE)
+    assert (await leases.take("x", clock.now(), 1_000)).granted
