@@ -88,16 +88,15 @@ async def enroll(
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     entered = await changed(db, _ENROLL, values)
     if entered:
-        await let_in(db, workspace_id, flow_id, entered, now, _AT_ONCE)
+        await let_in(db, workspace_id, flow_id, entered, now)
     return entered
 
 
-async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime, most: int) -> None:
-    """Up to `most` of those who entered go to the first step; if they are due there, or could not go, the
-    flow is poked."""
+async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime) -> None:
+    """Those who entered go to the first step; if they are due there, or could not go, the flow is poked."""
     way = await entrance(db, workspace_id, flow_id)
     simple = not isinstance(way.step, Branch)
-    moved = await enrollments_moved.advance(db, way, now, most) if simple else 0
+    moved = await enrollments_moved.advance(db, way, now, _AT_ONCE) if simple else 0
     if moved and isinstance(way.step, Send):
         pokes.poke(db, flow_id, Work.SEND)
     if moved < entered or not isinstance(way.step, Send):

@@ -175,7 +175,12 @@ def _waiting_for(arrival: type[Step] | None) -> str | None:
 
 def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:
     """What history keeps of a move: when, from, to, and why. It is short, for each later move copies it."""
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), move.origin, move.to or END, move.why
+    return noted(now), move.origin, move.to or END, move.why
+
+
+def noted(now: datetime) -> str:
+    """A moment as history has it."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _GO_ON = text(

@@ -12,14 +12,13 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from domain.flows import FlowState
 from domain.messages import Work
 from models import working
 from models.base import Db, bulk_prefix
 from models.queries import enrollments, pokes
+from models.queries.enrollments_moved import noted
 from models.queries.listening import Listening, look
-
-# Whoever enters has to be at the first step before what comes next is looked at, however many there are.
-_MOST_AT_ONCE = 20_000
 
 _TABLES = [text(statement) for statement in working.create(("happened", "newcomers"))]
 
@@ -37,6 +36,7 @@ class _Heard(NamedTuple):
     listening: Listening
     names: frozenset[str]  # Of events that happened.
     flows: Sequence[UUID]  # Those that listen to one of them.
+    live: Sequence[UUID]  # The others are paused.
 
 
 async def prepare(db: Db) -> None:
@@ -76,7 +76,7 @@ async def wake(db: Db, workspace_id: UUID, now: datetime) -> int:
 # In the order of their ids, as everybody who holds several flows. Who has to wait reads what was committed.
 _HOLD = text(
     """
-    select f.id, f.version_id from flows f
+    select f.id, f.version_id, f.state from flows f
     where f.workspace_id = :workspace and f.id = any(cast(:flows as uuid[]))
         and f.state in ('live', 'paused')
     order by f.id for share
@@ -89,12 +89,12 @@ async def _hear(db: Db, workspace_id: UUID) -> _Heard:
         listening, names = await look(db, workspace_id)
         concerned = sorted(listening.concerned(names))
         if not concerned:
-            return _Heard(listening, frozenset(), ())
-        held = await db.execute(_HOLD, {"workspace": workspace_id, "flows": concerned})
-        versions: dict[UUID, UUID] = dict(held.all())
+            return _Heard(listening, frozenset(), (), ())
+        held = [*await db.execute(_HOLD, {"workspace": workspace_id, "flows": concerned})]
         # Otherwise one was published between the look and the hold.
-        if all(listening.versions.get(flow_id) == versions[flow_id] for flow_id in versions):
-            return _Heard(listening, frozenset(names), [*versions])
+        if all(listening.versions.get(flow_id) == version_id for flow_id, version_id, _ in held):
+            live = [flow_id for flow_id, _, state in held if state == FlowState.LIVE]
+            return _Heard(listening, frozenset(names), [flow_id for flow_id, *_ in held], live)
 
 
 async def _enter(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> int:
@@ -107,11 +107,16 @@ async def _enter(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> in
             "workspace": workspace_id,
             "names": [*names],
             "flows": heard.flows,
+            "live": heard.live,
             "now": now,
+            "at": noted(now),
             "ids": bulk_prefix(),
         }
-        for flow_id, newcomers in await piece.statement.execute(db, values):
-            await enrollments.let_in(db, workspace_id, flow_id, newcomers, now, _MOST_AT_ONCE)
+        for flow_id, newcomers, at_start in await piece.statement.execute(db, values):
+            if at_start:
+                await enrollments.let_in(db, workspace_id, flow_id, at_start, now)
+            else:
+                pokes.poke(db, flow_id, Work.ADVANCE)
             entered += newcomers
     return entered
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Integer,
+    Interval,
     Select,
     Text,
     TextualSelect,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     column,
     func,
     literal,
+    null,
     select,
     table,
     text,
@@ -37,7 +39,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 from domain.comparisons import Property
 from domain.events import ORDER_PLACED
-from domain.flows import MOST_HOPS, EventTrigger, FlowState, WaitForEvent, WaitingFor
+from domain.flows import MOST_HOPS, EventTrigger, FlowState, Step, Wait, WaitForEvent, WaitingFor
 from models.base import Db
 from models.batch import Batch, Prepared, prepare
 from models.queries.comparisons import holding
@@ -61,6 +63,8 @@ class Trigger(NamedTuple):
     asked: Asked
     version_id: UUID
     always: bool  # Each event is a journey of its own.
+    first: str
+    step: Step  # The one called `first`.
 
 
 class Awaited(NamedTuple):
@@ -141,7 +145,8 @@ _known: dict[UUID, Listening] = {}
 
 _READ = text(
     f"""
-    select f.id, v.id, v.id = f.version_id, v.definition ->> 'reentry',
+    select f.id, v.id, v.id = f.version_id, v.definition ->> 'reentry', v.definition ->> 'first',
+        cast(v.definition -> 'steps' -> (v.definition ->> 'first') as text),
         cast(v.definition -> 'trigger' as text),
         cast((
             select jsonb_object_agg(s.key, s.value) from jsonb_each(v.definition -> 'steps') s
@@ -153,6 +158,7 @@ _READ = text(
     order by f.id, v.number
     """
 )
+_STEP: TypeAdapter[Step] = TypeAdapter(Step)
 _WAITS: TypeAdapter[dict[str, WaitForEvent]] = TypeAdapter(dict[str, WaitForEvent])
 
 
@@ -163,17 +169,18 @@ async def _read(db: Db, workspace_id: UUID, token: str | None) -> Listening:
     waits: dict[tuple[UUID, str], tuple[Asked, list[Place]]] = {}
     versions: dict[UUID, UUID] = {}
     found = await db.execute(_READ, {"workspace": workspace_id})
-    for flow_id, version_id, entered, reentry, trigger, steps in found:
+    for flow_id, version_id, entered, reentry, first, step, trigger, steps in found:
         if entered:
             versions[flow_id] = version_id
         if entered and trigger and orjson.loads(trigger).get("kind") == "event":
             begins = EventTrigger.model_validate_json(trigger)
             asked = Asked(flow_id, begins.event, begins.where)
-            triggers.append(Trigger(asked, version_id, reentry == "always"))
-        for name, step in _WAITS.validate_json(steps).items() if steps else ():
+            always = reentry == "always"
+            triggers.append(Trigger(asked, version_id, always, first, _STEP.validate_json(step)))
+        for name, wait in _WAITS.validate_json(steps).items() if steps else ():
             # By what it says: in Python 1 is the same as true.
-            same = flow_id, step.model_dump_json(include={"event", "where"})
-            _, places = waits.setdefault(same, (Asked(flow_id, step.event, step.where), []))
+            same = flow_id, wait.model_dump_json(include={"event", "where"})
+            _, places = waits.setdefault(same, (Asked(flow_id, wait.event, wait.where), []))
             places.append((version_id, name))
     awaited = [Awaited(asked, tuple(places)) for asked, places in waits.values()]
     by_name = sorted((each.asked.event, each.asked.flow_id) for each in (*triggers, *awaited))
@@ -230,13 +237,35 @@ def _entry(trigger: Trigger) -> ColumnElement[str]:
     return func.coalesce(_HEARD.c.properties.op("->>")(literal("order", Text)), event)
 
 
+def _beginning(trigger: Trigger) -> list[ColumnElement[Any]]:
+    """Where the flow begins, if it begins with a wait: how long it takes, and for what."""
+    match trigger.step:
+        case Wait(duration=takes):
+            waiting_for = None
+        case WaitForEvent(at_most=takes):
+            waiting_for = WaitingFor.EVENT.value
+        case _:
+            return [
+                null().cast(Text).label("step"),
+                null().cast(Interval).label("takes"),
+                null().cast(Text).label("waiting_for"),
+            ]
+    return [
+        literal(trigger.first, Text).label("step"),
+        literal(takes, Interval).label("takes"),
+        literal(waiting_for, Text).label("waiting_for"),
+    ]
+
+
 def _cte(name: str, sql: str, *columns: str) -> CTE:
     return text(sql).columns(*map(column, columns)).cte(name)
 
 
 def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
     """Who enters which flow, with parameters `workspace`, `names` (of events), `flows` (which may be
-    entered), `ids` and `now`.
+    entered), `live` (which of them are), `ids`, `now` and `at` (the same as history has it).
+
+    Where a live flow begins with a wait, they are in it at once: it is the same for all of them.
 
     Each look-up is a subquery with a limit: the planner, who knows nothing of the batch and maybe believes
     that nobody is in a flow yet, has no other way than to look up each by its key. `matched` is materialized,
@@ -249,6 +278,7 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
                 literal(trigger.asked.flow_id, Uuid).label("flow_id"),
                 literal(trigger.version_id, Uuid).label("version_id"),
                 _entry(trigger).label("entry"),
+                *_beginning(trigger),
                 _HEARD.c.n,
                 _HEARD.c.profile_id,
                 _HEARD.c.properties,
@@ -260,6 +290,7 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
         "first",
         """
         select distinct on (m.flow_id, m.profile_id, m.entry) m.*,
+            m.step is not null and m.flow_id = any(cast(:live as uuid[])) as begun,
             cast(:ids || lpad(to_hex(row_number() over ()), 8, '0') as uuid) as id
         from matched m
         where m.flow_id = any(cast(:flows as uuid[])) and (
@@ -288,10 +319,15 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
     entered = _cte(
         "entered",
         """
-        insert into enrollments (workspace_id, id, flow_id, version_id, profile_id, entry, properties, step,
-            due_at, entered_at)
-        select :workspace, id, flow_id, version_id, profile_id, entry, properties, 'start',
-            cast(:now as timestamptz), cast(:now as timestamptz)
+        insert into enrollments (workspace_id, id, flow_id, version_id, profile_id, entry, properties,
+            entered_at, step, due_at, waiting_for, history)
+        select :workspace, id, flow_id, version_id, profile_id, entry, properties, cast(:now as timestamptz),
+            case when begun then step else 'start' end,
+            cast(:now as timestamptz) + case when begun then takes else '0' end,
+            case when begun then waiting_for end,
+            case when begun
+                then jsonb_build_array(jsonb_build_array(cast(:at as text), 'start', step, 'entered'))
+                else '[]' end
         from first
         on conflict (workspace_id, flow_id, profile_id, entry) do nothing
         returning workspace_id, flow_id, version_id, step, due_at, id
@@ -307,8 +343,14 @@ def _entering(triggers: Sequence[Trigger]) -> TextualSelect:
         "flow_id",
     )
     fresh = _cte("fresh", "insert into newcomers (enrollment_id, n) select id, n from first", "n")
-    counted = text("select flow_id, count(*) as entered from entered group by flow_id order by flow_id")
-    result = counted.columns(column("flow_id", Uuid), column("entered", BigInteger))
+    counted = text(
+        """
+        select flow_id, count(*) as entered, count(*) filter (where step = 'start') as at_start
+        from entered group by flow_id order by flow_id
+        """
+    )
+    columns = column("flow_id", Uuid), column("entered", BigInteger), column("at_start", BigInteger)
+    result = counted.columns(*columns)
     return result.add_cte(_materialized(matched), _materialized(first), entered, due, fresh)
 
 

@@ -168,7 +168,7 @@ async def let_in(db: AsyncSession, w: Filled) -> None:
     at_the_start = "update enrollments set step = 'start', due_at = :now where flow_id = :flow"
     await db.execute(text(at_the_start), {"now": NOW, "flow": w.flow.id})
     await write_the_agenda(db)
-    await enrollments.let_in(db, w.id, w.flow.id, 1, NOW, 9)
+    await enrollments.let_in(db, w.id, w.flow.id, 1, NOW)
 
 
 async def ordered(db: AsyncSession, w: Filled, who: UUID, what: Callable[..., Awaitable[Any]]) -> None:

@@ -83,6 +83,9 @@ async def test_whoever_does_what_a_flow_begins_with_enters_with_the_events_prope
     flow, [ada, bob] = await published(db, begins_with("cart filled")), await people(db, 2)
 
     assert await happen(db, (ada, "cart filled", {"total": 12}), (bob, "cart emptied", {})) == (1, 0)
+    assert await some(db, "select history from enrollments") == [
+        [["2026-03-02T12:00:00Z", "start", "nap", "entered"]]
+    ]
     asked = "select flow_id, profile_id, entry, properties, step, due_at from enrollments"
     assert await rows(db, asked) == [
         (flow.id, ada, "once", {"total": 12}, "nap", at(0) + timedelta(seconds=60))
