@@ -23,7 +23,7 @@ from dev.temporal import Temporal
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import pokes
+from models.queries import attributes, pokes
 from tests.sending import (
     a_bare_message,
     a_graph,
@@ -37,6 +37,7 @@ from tests.sending import (
 )
 from tests.support import a_clone, a_server, make_template
 from tests.workflows.site import Site, SlowChannel, at_work
+from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.temporal import TASK_QUEUE, connect
@@ -126,7 +127,18 @@ async def upkeep(site: Site) -> Run:
     return await site.client.start_workflow(UpkeepWorkflow.run, id="upkeep", task_queue=TASK_QUEUE)
 
 
+async def an_attribute(site: Site) -> Run:
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await people(db, 3)
+        given = {"names": ["name"], "values": ['"Ada"']}
+        await attributes.note(db, DEFAULT_WORKSPACE, attributes.GIVEN, site.clock.now(), given)
+        await attributes.change(db, DEFAULT_WORKSPACE, "name", hot=True)
+    await filling.start(site.client, DEFAULT_WORKSPACE, "name")
+    return site.client.get_workflow_handle(filling.id_of(DEFAULT_WORKSPACE, "name"))
+
+
 SCENES = {
+    "attribute": an_attribute,
     "campaign": a_campaign_that_is_paused_and_completes,
     "campaign-cancelled": a_campaign_that_is_cancelled,
     "campaign-failed": a_campaign_that_fails,
