@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.attributes import AttributeActivities
 from activities.bell import Bell
 from activities.campaigns import CampaignActivities
 from activities.flows import FlowActivities
@@ -29,6 +30,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
 from workflows import ingest, upkeep
+from workflows.attributes import AttributeWorkflow
 from workflows.campaigns import CampaignWorkflow
 from workflows.correlation import CorrelatedWorker
 from workflows.flows import FlowWorkflow
@@ -40,6 +42,7 @@ from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
 WORKFLOWS = [
+    AttributeWorkflow,
     CampaignWorkflow,
     FlowWorkflow,
     ImportWorkflow,
@@ -79,6 +82,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
+    catalogue = AttributeActivities(sessions, parts.timing.slice)
     chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
     return Worker(
         client,
@@ -102,6 +106,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
             flows.end_journeys,
             imports.load,
             pumps.pump,
+            catalogue.fill,
             chores.upkeep,
         ],
         workflow_runner=SandboxedWorkflowRunner(

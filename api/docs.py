@@ -36,6 +36,7 @@ SUBJECTS = (
     "issuers",
     "audit",
     "profiles",
+    "lists",
     "orders",
     "events",
     "segments",

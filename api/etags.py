@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from domain.errors import Invalid, Stale
@@ -32,6 +33,8 @@ def tagging(handler: Handler) -> Handler:
     async def tagged(request: Request) -> Response:
         response = await handler(request)
         if (request.method, response.status_code) not in _TAGGED or response.media_type != "application/json":
+            return response
+        if isinstance(response, StreamingResponse):  # It is not known before it is sent.
             return response
         response.headers["ETag"] = tag = tag_of(bytes(response.body))
         given = request.headers.get("if-none-match", "") if request.method == "GET" else ""

@@ -31,7 +31,13 @@ class Attribute(Base):
     last_seen_at: Mapped[datetime]
     server_only: Mapped[bool] = mapped_column(server_default="false")  # Public keys may not set it.
     hot: Mapped[bool] = mapped_column(server_default="false")  # Kept in `profile_values` as well.
-    filled_to: Mapped[UUID | None]  # How far the profiles were read for it; None before and after.
+    # How far the profiles were read since `hot` was changed; None: all of them were.
+    filled_to: Mapped[UUID | None]
+
+    @property
+    def ready(self) -> bool:
+        """Whether all values can be looked up in `profile_values`."""
+        return self.hot and self.filled_to is None
 
 
 class ProfileValue(Base):

@@ -16,9 +16,10 @@ from temporalio.service import RPCError
 from domain.clock import Clock
 from domain.messages import SourceKind
 from models.base import Sessions
-from models.queries import imports, pokes
+from models.queries import attributes, imports, pokes
 from models.queries.pokes import Poked
 from workflows import campaigns, flows, outbox
+from workflows.attributes import start as start_filling
 from workflows.imports import start as start_import
 
 LOCK = 0x9045  # The advisory lock's number.
@@ -52,6 +53,7 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             while await _signal_some(sessions, client):
                 pass
             await _start_imports(sessions, client, clock)
+            await _fill_attributes(sessions, client)
             async for _ in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
                 await asyncio.sleep(GRACE)
 
@@ -62,6 +64,14 @@ async def _start_imports(sessions: Sessions, client: Client, clock: Clock) -> No
         waiting = await imports.forgotten(db, clock.now() - FORGOTTEN)
     for row in waiting:
         await start_import(client, row)
+
+
+async def _fill_attributes(sessions: Sessions, client: Client) -> None:
+    """Start what the API could not. Starting what is under way does nothing."""
+    async with sessions.engine() as db:
+        waiting = await attributes.unfilled(db)
+    for row in waiting:
+        await start_filling(client, row.workspace_id, row.name)
 
 
 async def _signal_some(sessions: Sessions, client: Client) -> bool:

@@ -183,9 +183,7 @@ _FILL = text(
         "text" = excluded."text", "number" = excluded."number", "time" = excluded."time"
     """
 )
-_FILLED = text(
-    "update attributes set filled_to = :last where workspace_id = :workspace and name = :name and hot"
-)
+_FILLED = text("update attributes set filled_to = :last where workspace_id = :workspace and name = :name")
 _STATE = text(
     "select hot, filled_to from attributes where workspace_id = :workspace and name = :name for update"
 )
@@ -200,23 +198,29 @@ _CLEAR = text(
 )
 
 
-async def fill(
-    db: AsyncSession, workspace_id: UUID, name: str, after: UUID, limit: int = PAGE
-) -> UUID | None:
-    """Bring the values of the profiles beyond `after` in line with whether the attribute is hot.
+async def fill(db: AsyncSession, workspace_id: UUID, name: str, limit: int = PAGE) -> bool:
+    """Bring the next page of profiles in line with whether the attribute is hot, as `change` left to do.
 
-    Hot: theirs are kept. Not hot: what was kept is dropped. Returns how far that is, or None at the end.
+    Hot: their values are kept. Not hot: what was kept is dropped. Returns whether there are more.
     """
     await people_lock.take(db, workspace_id)
-    it: dict[str, Any] = {"workspace": workspace_id, "name": name, "after": after}
+    it: dict[str, Any] = {"workspace": workspace_id, "name": name}
     state = (await db.execute(_STATE, it)).one_or_none()
-    page = list(await db.scalars(_NEXT, it | {"limit": limit}))
-    it["last"] = page[-1] if page else after
-    if page:
-        await db.execute(_FILL if state is not None and state.hot else _CLEAR, it)
-    more = len(page) == limit
-    await db.execute(_FILLED, it if more else it | {"last": None})
-    return it["last"] if more else None
+    if state is None or state.filled_to is None:
+        return False
+    it["after"] = state.filled_to
+    found = list(await db.scalars(_NEXT, it | {"limit": limit}))
+    more = len(found) == limit
+    if found:
+        it["last"] = found[-1]
+        await db.execute(_FILL if state.hot else _CLEAR, it)
+    await db.execute(_FILLED, it | {"last": found[-1] if more else None})
+    return more
+
+
+async def unfilled(db: AsyncSession) -> list[Attribute]:
+    """Those of any workspace that `fill` has more to do for; as the engine."""
+    return list(await db.scalars(select(Attribute).where(Attribute.filled_to.is_not(None)).limit(100)))
 
 
 async def page(db: AsyncSession, after: str | None, limit: int) -> list[Attribute]:
@@ -243,8 +247,7 @@ _CHANGE = text(
         conflicts = case when cast(:type as text) is null then conflicts else 0 end,
         server_only = coalesce(cast(:server_only as boolean), server_only),
         hot = coalesce(cast(:hot as boolean), hot),
-        filled_to = case when cast(:hot as boolean) then cast(:start as uuid)
-            when not cast(:hot as boolean) then null else filled_to end
+        filled_to = case when cast(:hot as boolean) is null then filled_to else cast(:start as uuid) end
     where workspace_id = :workspace and name = :name
     """
 )
@@ -261,21 +264,10 @@ async def change(
 ) -> Attribute:
     """Set what is not None. A new type begins a new count of conflicts. Raises `NotFound`.
 
-    From the commit on every write keeps a hot attribute's values; those of before are for `fill`.
+    From the commit on every write keeps a hot attribute's values; what was there before is for `fill`.
     """
     values = {"workspace": workspace_id, "name": name, "type": type_, "server_only": server_only}
     if not await changed(db, _CHANGE, values | {"hot": hot, "start": FROM_THE_START}):
         raise NotFound(f'Nobody has an attribute "{name}" yet.')
     asked = select(Attribute).where(Attribute.name == name)
     return (await db.scalars(asked.execution_options(populate_existing=True))).one()
-
-
-_HOT = text(
-    "select filled_to is null from attributes where workspace_id = :workspace and name = :name and hot"
-)
-
-
-async def is_ready(db: Db, workspace_id: UUID, name: str) -> bool:
-    """Whether all values of an attribute can be looked up in `profile_values`."""
-    found = (await db.execute(_HOT, {"workspace": workspace_id, "name": name})).all()
-    return bool(found and found[0][0])

@@ -107,6 +107,6 @@ async def page(
     here: dict[str, Any] = {"workspace": workspace_id, "profile": profile_id}
     people = list(await db.scalars(_ALL_OF_THEM, here))
     branches = [branch for kind in Kind if kind in kinds for branch in _STATEMENTS[kind]]
-    asked = " union all ".join(branches) + " order by at desc, id desc limit :limit"
+    asked = f"select * from ({' union all '.join(branches)}) moments order by at desc, id desc limit :limit"
     values = here | {"people": people, "at": before[0], "id": before[1], "limit": limit}
     return [Moment(*row) for row in await db.execute(text(asked), values)]

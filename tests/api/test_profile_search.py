@@ -67,7 +67,7 @@ async def test_by_an_attribute_whether_it_is_hot_or_not(
             given = {"names": [name], "values": ['"x"']}
             await attributes.note(db, DEFAULT_WORKSPACE, attributes.GIVEN, _NOW, given)
             await attributes.change(db, DEFAULT_WORKSPACE, name, hot=True)
-            await attributes.fill(db, DEFAULT_WORKSPACE, name, attributes.FROM_THE_START)
+            await attributes.fill(db, DEFAULT_WORKSPACE, name)
     await check()
 
 

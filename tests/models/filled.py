@@ -24,6 +24,7 @@ from models.members import Membership
 from models.messages import CapCounter, MessageEvent
 from models.profiles import Identity
 from models.queries import (
+    attributes,
     enrollments,
     flows,
     idempotency,
@@ -129,8 +130,16 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     bob = await a_person(db, "bob@shop.example", name="Bob")
     db.add(Identity(**HERE, kind="user_id", value="c1", profile_id=ada))
     db.add(
-        Attribute(**HERE, name="name", type="string", first_seen_at=NOW, last_seen_at=NOW, hot=True)
-    )  # Hot, with values that are to be kept yet.
+        Attribute(
+            **HERE,
+            name="name",
+            type="string",
+            first_seen_at=NOW,
+            last_seen_at=NOW,
+            hot=True,
+            filled_to=attributes.FROM_THE_START,
+        )
+    )
     await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
     await an_order(db, bob, 30, NOW)
     [order] = await some(db, "select id from orders")

@@ -159,26 +159,24 @@ async def test_what_was_there_before_is_filled_in_page_by_page_and_taken_out_aga
         await a_person(db, plan=f"p{n}")
     await noted(db, ("plan", "x"))
     await attributes.change(db, DEFAULT_WORKSPACE, "plan", hot=True)
-    assert not await attributes.is_ready(db, DEFAULT_WORKSPACE, "plan")
+    assert not (await attributes.get(db, "plan")).ready
 
     pages = await walked(db)
 
     assert pages == 3
     assert [text_ for _, text_, _, _ in await values(db)] == ["p0", "p1", "p2", "p3", "p4"]
-    assert await attributes.is_ready(db, DEFAULT_WORKSPACE, "plan")
+    db.expire_all()
+    assert (await attributes.get(db, "plan")).ready
     await attributes.change(db, DEFAULT_WORKSPACE, "plan", hot=False)
     await walked(db)
     assert await values(db) == []
 
 
 async def walked(db: AsyncSession) -> int:
-    pages, after = 0, attributes.FROM_THE_START
-    while True:
+    pages = 1
+    while await attributes.fill(db, DEFAULT_WORKSPACE, "plan", limit=2):
         pages += 1
-        last = await attributes.fill(db, DEFAULT_WORKSPACE, "plan", after, limit=2)
-        if last is None:
-            return pages
-        after = last
+    return pages
 
 
 async def test_the_bare_driver_does_the_same(sessions: Sessions) -> None:

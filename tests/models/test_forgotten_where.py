@@ -90,6 +90,7 @@ LEFT_OUT = {
     "sign_ins": ACCOUNTS,
     "tracking": ENGINE,
     "idempotency.drop_old": ENGINE,
+    "attributes.unfilled": ENGINE,
     "imports.forgotten": ENGINE,
     "invitations.accept": ENGINE,
     "invitations.by_token": ENGINE,
@@ -226,7 +227,6 @@ async def closed(db: AsyncSession, w: Filled) -> None:
 # What each of them answers for who is in its workspace: something.
 READS: dict[str, Call] = {
     "attributes.get": lambda db, w: attributes.get(db, "name"),
-    "attributes.is_ready": lambda db, w: attributes.is_ready(db, w.id, "name"),
     "attributes.page": lambda db, w: attributes.page(db, None, 9),
     "audit.page": lambda db, w: audit.page(db, None, 9),
     "campaigns.anyone": lambda db, w: campaigns.anyone(db, true()),
@@ -296,7 +296,7 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
     "attributes.change": lambda db, w: attributes.change(db, w.id, "name", hot=False),
-    "attributes.fill": lambda db, w: attributes.fill(db, w.id, "name", attributes.FROM_THE_START),
+    "attributes.fill": lambda db, w: attributes.fill(db, w.id, "name"),
     "attributes.keep_values": lambda db, w: attributes.keep_values(db, w.id, [w.ada, w.bob]),
     "attributes.note": lambda db, w: attributes.note(
         db, w.id, attributes.GIVEN, NOW, {"names": ["new"], "values": ["1"]}

@@ -24,7 +24,7 @@ from dev.temporal import Temporal
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import pokes
+from models.queries import attributes, pokes
 from tests.arrivals import arrival, put
 from tests.sending import (
     a_bare_message,
@@ -39,6 +39,7 @@ from tests.sending import (
 )
 from tests.support import a_clone, a_server, make_template
 from tests.workflows.site import Site, SlowChannel, at_work
+from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.ingest import IngestRun, IngestWorkflow
@@ -145,7 +146,18 @@ async def ingest(site: Site) -> Run:
     return handle
 
 
+async def an_attribute(site: Site) -> Run:
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await people(db, 3)
+        given = {"names": ["name"], "values": ['"Ada"']}
+        await attributes.note(db, DEFAULT_WORKSPACE, attributes.GIVEN, site.clock.now(), given)
+        await attributes.change(db, DEFAULT_WORKSPACE, "name", hot=True)
+    await filling.start(site.client, DEFAULT_WORKSPACE, "name")
+    return site.client.get_workflow_handle(filling.id_of(DEFAULT_WORKSPACE, "name"))
+
+
 SCENES = {
+    "attribute": an_attribute,
     "campaign": a_campaign_that_is_paused_and_completes,
     "campaign-cancelled": a_campaign_that_is_cancelled,
     "campaign-failed": a_campaign_that_fails,
