@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
 from domain.imports import CustomerLine, Denial
+from domain.lists import MemberState
 from domain.profiles import ConsentSource, ConsentState
 from models.imports import Import
 from models.queries.copying import NULL, cell, copy
@@ -225,6 +226,18 @@ _ADD_NAMES_AND_CONSENTS = text(
     order by d.line
     """
 )
+# Who is on the list, or has left it, stays as they are: no file undoes an unsubscribe.
+_PUT_ON_LIST = text(
+    f"""
+    insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+    select distinct cast(:workspace as uuid), l.id, d.profile_id, '{MemberState.MEMBER}', :source,
+        cast(:now as timestamptz)
+    from decided_customers d
+    join lists l on l.workspace_id = :workspace and l.id = :list
+    where not d.refused
+    on conflict (workspace_id, list_id, profile_id) do nothing
+    """
+)
 _GO_ON = text(
     """
     delete from incoming_customers c using decided_customers d
@@ -274,6 +287,8 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime) ->
             for statement in _CHANGE_KNOWN if round_.some_known_change else ():
                 await db.execute(statement, values)
             await db.execute(_ADD_NAMES_AND_CONSENTS, values)
+        if import_.list_id is not None:
+            await db.execute(_PUT_ON_LIST, values | {"list": import_.list_id})
         imported, unchanged = imported + round_.imported, unchanged + round_.unchanged
         refused += round_.refused
         waiting = count - imported - unchanged - refused
