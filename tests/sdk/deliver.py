@@ -1,4 +1,4 @@
-"""Delivers every kind of call by the official library for Python: deliver.py <host> <write key> <how many of each>.
+"""Delivers every kind of call by Segment's library for Python: deliver.py <host> <write key> <how many>.
 
 It runs with that library's own folder on the path, and knows nothing of ours.
 """

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,10 @@ class Site:
 
     def start(self) -> None:
         self.process.start()
-        self.process.wait_until(partial(is_up, f"{self.url}/health"))
+        self.process.wait_until(self.answers)
+
+    def answers(self) -> bool:
+        return is_up(f"{self.url}/health")
 
     def kill(self) -> None:
         """As the machine's crash would: with -9."""

@@ -1,10 +1,10 @@
-"""The SDK's queue: nothing that was called is lost, and nothing is kept twice, whatever happens to page and server."""
+"""The SDK's queue: nothing is lost and nothing is kept twice, whatever happens to the page and the server."""
 
 import json
 from collections import Counter
 
 import pytest
-from playwright.async_api import BrowserContext, Request, Route
+from playwright.async_api import BrowserContext, Route
 
 from tests.sdk.shop import Shop
 from tests.sdk.site import Site
@@ -201,12 +201,11 @@ async def test_what_is_sent_is_one_simple_request_of_text(
 ) -> None:
     """So that a browser asks nothing beforehand, and a beacon could carry it."""
     page = await a_visit(visitor, shop, site)
-    asked: list[Request] = []
-    page.on("request", lambda request: asked.append(request))
 
-    await call(page, "Promise.all([marketing.track('One'), marketing.track('Two')])")
+    async with page.expect_request("**/track/batch") as asked:
+        await call(page, "Promise.all([marketing.track('One'), marketing.track('Two')])")
 
-    (request,) = asked
+    request = await asked.value
     assert (request.method, request.headers["content-type"]) == ("POST", "text/plain;charset=UTF-8")
     body = json.loads(request.post_data or "")
     assert body["key"].startswith("pk_")
