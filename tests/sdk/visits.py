@@ -46,9 +46,11 @@ async def start(page: Page, what: str) -> None:
     await page.evaluate(f"() => {{ const promise = {what}; {tell} }}")
 
 
-async def until(page: Page, holds: Callable[[], bool], within: float = 20, what: str = "it") -> None:
-    """Wait for what happens at the server, while the page goes on."""
+async def until(
+    page: Page, holds: Callable[[], bool], within: float = 20, what: str = "it", every: float = 50
+) -> None:
+    """Wait for what happens at the server, while the page goes on. Look `every` so many milliseconds."""
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"{what} did not come true within {within:g} s"
-        await page.wait_for_timeout(50)
+        await page.wait_for_timeout(every)
