@@ -1,4 +1,4 @@
-"""Delivers every kind of call by the official library for Python: deliver.py <host> <write key> <how many of each>.
+"""Delivers every kind of call by Segment's library for Python: deliver.py <host> <write key> <how many>.
 
 It runs with that library's own folder on the path, and knows nothing of ours.
 """
@@ -21,7 +21,7 @@ for n in range(int(count)):
     analytics.page(user, "Shop", "Home", {"n": n})
     analytics.screen(user, "Shop", "Home", {"n": n})
     analytics.group(user, f"group-{n % 10}", {"n": n})
-    analytics.alias(f"python-anonymous-{n}", user)
+    analytics.alias(f"was-python-{n}", user)
     if n % 50 == 49:
         print(n + 1, flush=True)  # noqa: T201 – how far it is.
         time.sleep(0.02)

@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,9 @@ from dev.places import ROOT
 from dev.postgres import Postgres
 from dev.process import Process, free_port
 from dev.stack import is_up
+from domain.clock import SystemClock
+from models.base import Sessions
+from tests.arrivals import pump
 from tests.support import OWNER_OF_ALL, Database
 
 
@@ -41,7 +43,10 @@ class Site:
 
     def start(self) -> None:
         self.process.start()
-        self.process.wait_until(partial(is_up, f"{self.url}/health"))
+        self.process.wait_until(self.answers)
+
+    def answers(self) -> bool:
+        return is_up(f"{self.url}/health")
 
     def kill(self) -> None:
         """As the machine's crash would: with -9."""
@@ -70,7 +75,20 @@ class Site:
         """What was made durable, in the order in which it came in."""
         return self.rows("select * from inbox order by id")
 
+    async def work_in(self) -> None:
+        """Let all that arrived take effect, as the worker's pump does."""
+        sessions = Sessions(self.database.url, self.database.engine_url, pool_size=2)
+        while (await pump(sessions, SystemClock())).arrivals:
+            pass
+        await sessions.close()
+        assert self.rows("select reason from quarantine") == []
+
+    async def kept(self) -> list[str]:
+        """The names of the events that are kept for good, in the order in which they came in."""
+        await self.work_in()
+        return [str(row["name"]) for row in self.rows("select name from events order by id")]
+
     def forget(self) -> None:
         """So that the next test sees only what is its own."""
         with self.postgres.connect(self.database.name) as db:
-            db.execute("truncate inbox, events, seen, refusals")
+            db.execute("truncate inbox, events, seen, refusals, quarantine, profiles cascade")

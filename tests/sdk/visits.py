@@ -40,14 +40,17 @@ async def call(page: Page, what: str, given: Any = None) -> Any:
 
 async def start(page: Page, what: str) -> None:
     """Run `what`, and do not wait for its promise: it goes to `window.told` when it is kept."""
-    await page.evaluate(
-        f"() => {{ window.told = null; ({what}).then(() => window.told = 'kept', e => window.told = String(e)) }}"
+    tell = (
+        "window.told = null; promise.then(() => window.told = 'kept', error => window.told = String(error))"
     )
+    await page.evaluate(f"() => {{ const promise = {what}; {tell} }}")
 
 
-async def until(page: Page, holds: Callable[[], bool], within: float = 20, what: str = "it") -> None:
-    """Wait for what happens at the server, while the page goes on."""
+async def until(
+    page: Page, holds: Callable[[], bool], within: float = 20, what: str = "it", every: float = 50
+) -> None:
+    """Wait for what happens at the server, while the page goes on. Look `every` so many milliseconds."""
     deadline = time.monotonic() + within
     while not holds():
         assert time.monotonic() < deadline, f"{what} did not come true within {within:g} s"
-        await page.wait_for_timeout(50)
+        await page.wait_for_timeout(every)

@@ -15,7 +15,7 @@ for (let n = 0; n < Number(count); n++) {
   analytics.page({ userId, name: "Home", category: "Shop", properties: { n } });
   analytics.screen({ userId, name: "Home", properties: { n } });
   analytics.group({ userId, groupId: `group-${n % 10}`, traits: { n } });
-  analytics.alias({ userId, previousId: `node-anonymous-${n}` });
+  analytics.alias({ userId, previousId: `was-node-${n}` });
   if (n % 50 === 49) {
     console.log(n + 1);
     await new Promise((resolve) => setTimeout(resolve, 20));
