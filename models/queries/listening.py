@@ -183,7 +183,8 @@ async def _read(db: Db, workspace_id: UUID, token: str | None) -> Listening:
             _, places = waits.setdefault(same, (Asked(flow_id, wait.event, wait.where), []))
             places.append((version_id, name))
     awaited = [Awaited(asked, tuple(places)) for asked, places in waits.values()]
-    by_name = sorted((each.asked.event, each.asked.flow_id) for each in (*triggers, *awaited))
+    wanted = [trigger.asked for trigger in triggers] + [wait.asked for wait in awaited]
+    by_name = sorted((asked.event, asked.flow_id) for asked in wanted)
     return Listening(
         token,
         versions,
