@@ -72,8 +72,8 @@ async def test_what_the_framework_refuses_is_said_in_our_words(
 @pytest.mark.parametrize(
     ("steps", "pointer", "detail"),
     [
-        ({"kind": "sms"}, "/definition/steps/a", 'The "kind" of a step is send, wait or branch.'),
-        ({}, "/definition/steps/a", 'The "kind" of a step is send, wait or branch.'),
+        ({"kind": "sms"}, "/definition/steps/a", 'The "kind" of a step is send, wait, wait_for_event or branch.'),
+        ({}, "/definition/steps/a", 'The "kind" of a step is send, wait, wait_for_event or branch.'),
         ({"kind": "send", "template_id": "welcome"}, "/definition/steps/a/template_id", "This is no id; "),
     ],
 )

@@ -135,8 +135,8 @@ def test_a_flow_has_steps_of_a_kind_that_we_know(graph: dict[str, Any]) -> None:
         a_graph(hello=send("nap"), nap=wait("hello")),  # A loop, with a wait in it.
         a_graph(hello=send("fork"), fork=fork("nap", None), nap=wait("hello")),
         a_graph("nap", nap=wait("nap")),
-        a_graph("order?", **{"order?": wait_for(None, "order?")}),
-        a_graph(hello=send("order?"), **{"order?": wait_for("hello", None)}),
+        a_graph("bought", bought=wait_for(None, "bought")),
+        a_graph(hello=send("bought"), bought=wait_for("hello", None)),
     ],
 )
 def test_a_sound_graph_is_taken(graph: Flow) -> None:

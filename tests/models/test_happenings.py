@@ -263,7 +263,7 @@ async def test_an_event_of_which_the_conditions_do_not_hold_ends_no_wait(db: Asy
 async def test_a_wait_ends_once(db: AsyncSession) -> None:
     [ada] = await people(db, 1)
     await a_waiting(db, [ada])
-    order = (ada, "order placed", {})
+    order: Did = (ada, "order placed", {})
 
     assert (await happen(db, order, order)).woken == 1
     assert (await happen(db, order)).woken == 0

@@ -1,8 +1,9 @@
 """Flows through Temporal: people trickle in, loops side by side, pauses, new versions, the end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -101,13 +102,14 @@ async def test_what_comes_in_lets_people_into_a_flow_and_ends_their_waits(site: 
     await site.publish(flow)
     await some_people(site, 3)
     ada, bob, eve = ({"email": f"p{n}@shop.example", "at": site.clock.now()} for n in (1, 2, 3))
+    cart: Callable[..., dict[str, Any]] = partial(arrival, "track", "cart filled")
 
     await put(
         site.sessions,
-        arrival(name="cart filled", properties={"total": 60}, **ada),
-        arrival(name="cart filled", properties={"total": "60"}, **bob),
-        arrival(name="cart filled", properties={"total": 40}, **eve),
-        arrival(name="cart filled", properties={"total": 60}, historical=True, **eve),
+        cart(properties={"total": 60}, **ada),
+        cart(properties={"total": "60"}, **bob),
+        cart(properties={"total": 40}, **eve),
+        cart(properties={"total": 60}, historical=True, **eve),
     )
     assert (await pump(site.sessions, site.clock)).entered == 2
     await site.becomes(PLACES, ["order? 2"])
@@ -119,7 +121,7 @@ async def test_what_comes_in_lets_people_into_a_flow_and_ends_their_waits(site: 
         "status": "placed",
         "source": "api",
     }
-    await put(site.sessions, arrival("order", properties=bought, **ada))
+    await put(site.sessions, arrival("order", None, properties=bought, **ada))
     assert (await pump(site.sessions, site.clock)).woken == 1
 
     await site.becomes(SENT, ["thanks accepted 1"])
