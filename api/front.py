@@ -30,7 +30,7 @@ LARGEST_BODY = 2_000_000  # Bytes.
 LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
 API = "/api/v1/"
-TRACKING = ("/o/", "/c/", "/u/")
+TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from uuid import UUID
 
 from fastapi import Request
@@ -12,6 +11,7 @@ from api.errors import TooMany
 from api.front import tell
 from api.leases import seconds_until
 from api.stack import Stack
+from domain.networks import place_of
 from models.queries import rate_limits
 
 
@@ -62,17 +62,6 @@ async def was_right(opened: Stack, names: Sequence[str]) -> None:
     """Whoever knows the password may come as often as they like."""
     async with opened.sessions.engine_batch() as db:
         await rate_limits.give_back(db, names)
-
-
-def place_of(host: str) -> str:
-    """Where somebody is: of IPv6 the network of 64 bits, since one customer has all of its addresses."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if not isinstance(address, IPv6Address):
-        return host
-    return str(address.ipv4_mapped or IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 async def strictly(opened: Stack, name: str, limit: int, period: timedelta) -> None:

@@ -4,6 +4,9 @@
     GET  /c/<token>/<n>  on to link n of the mail, and nowhere else; it was clicked
     GET  /u/<token>      a page that asks; it unsubscribes nobody, because scanners follow every link
     POST /u/<token>      unsubscribes, by that page's button or a mail program's (RFC 8058)
+    /p/<token>           GET a page where one chooses what one hears of; POST what was chosen
+    /s/<token>           GET the form by which one comes on a list; POST what was filled in
+    /s/confirm/<token>   GET a page that asks whether that was them; POST their yes
 
 HEAD is answered like GET and never counts. Tokens are `domain/tokens.py`'s; who has one has read the mail.
 

@@ -1,8 +1,6 @@
 """The ASGI application of the tracking paths, mounted beside the API or alone in its own process."""
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -10,6 +8,8 @@ from starlette.types import Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from api.tracking import pages
+from api.tracking.answers import TRY_AGAIN, UNKNOWN, Answer, answer, header, page, read_body
+from api.tracking.people import People
 from api.tracking.reads import Click, Links, Reads
 from api.tracking.storage import Away, Storage
 from domain.clock import Clock, SystemClock
@@ -23,7 +23,6 @@ from models.queries.tracking import Arrival
 from settings import Settings
 
 POOL = 4  # Connections a role: one that writes, one that looks links up, and some for unsubscribes.
-LARGEST_BODY = 65_536  # Bytes of a POST that are looked at.
 LONGEST_AGENT = 300  # Characters.
 
 _TOKEN = f"[A-Za-z0-9_-]{{{LENGTH}}}"
@@ -34,37 +33,11 @@ _ONE_CLICK_PART = re.compile(
     rb'name="?List-Unsubscribe"?\s*\r?\n(?:[^\r\n]+\r?\n)*\r?\nOne-Click\s*(?:\r?\n--|\Z)', re.IGNORECASE
 )
 
-_Headers = tuple[tuple[bytes, bytes], ...]
-_CAREFUL: _Headers = (
-    (b"cache-control", b"no-store"),
-    (b"referrer-policy", b"no-referrer"),  # The token is in our address.
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-robots-tag", b"noindex"),
-)
-
-
-class Answer(NamedTuple):
-    status: int
-    headers: _Headers
-    body: bytes
-
-
-def _answer(status: int, body: bytes, *headers: tuple[bytes, bytes]) -> Answer:
-    return Answer(status, (*_CAREFUL, (b"content-length", str(len(body)).encode()), *headers), body)
-
-
-def _page(status: int, page: bytes, *headers: tuple[bytes, bytes]) -> Answer:
-    html = (b"content-type", b"text/html; charset=utf-8")
-    return _answer(status, page, html, (b"content-security-policy", pages.POLICY.encode()), *headers)
-
-
-PIXEL = _answer(
+PIXEL = answer(
     200,
     bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c000000000100010000020144003b"),
     (b"content-type", b"image/gif"),
 )
-UNKNOWN = _page(404, pages.unknown())
-TRY_AGAIN = _page(503, pages.unavailable(), (b"retry-after", b"30"))
 
 
 def build(settings: Settings) -> "Tracking":
@@ -96,6 +69,7 @@ class Tracking:
         self._storage = Storage(patience)
         self._reads = Reads(sessions, self._storage, room=room)
         self._links = Links(sessions, self._storage, public_url)
+        self._people = People(sessions, self._storage, tokens, public_url, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -121,10 +95,10 @@ class Tracking:
 
     async def _respond(self, scope: Scope, receive: Receive) -> Answer:
         path, method = scope["path"], scope["method"]
-        posts = path.startswith("/u/")
+        posts = path.startswith(("/u/", "/s/", "/p/"))
         if method not in ("GET", "HEAD") and not (posts and method == "POST"):
             allowed = b"GET, HEAD, POST" if posts else b"GET, HEAD"
-            return _page(405, pages.not_that_way(), (b"allow", allowed))
+            return page(405, pages.not_that_way(), (b"allow", allowed))
         if path.startswith("/o/"):
             return await self._open(scope)
         if (found := _CLICK(path)) and (message := self._tokens.read(found[1])):
@@ -132,7 +106,9 @@ class Tracking:
         if (found := _UNSUBSCRIBE(path)) and (message := self._tokens.read(found[1])):
             if method == "POST":
                 return await self._unsubscribe(scope, receive, *message)
-            return await self._ask(*message)
+            return await self._ask(found[1], *message)
+        if path.startswith(("/s/", "/p/")):
+            return await self._people.respond(scope, receive)
         return UNKNOWN
 
     async def _open(self, scope: Scope) -> Answer:
@@ -161,20 +137,20 @@ class Tracking:
                 return UNKNOWN
             if counts:
                 await self._reads.note(arrival)
-        return _answer(302, b"", (b"location", target.encode("ascii")))
+        return answer(302, b"", (b"location", target.encode("ascii")))
 
-    async def _ask(self, workspace_id: UUID, message_id: UUID) -> Answer:
+    async def _ask(self, token: str, workspace_id: UUID, message_id: UUID) -> Answer:
         try:
             sender = await self._sender(workspace_id, message_id)
         except Away:
-            return _page(200, pages.asking(None))
-        return UNKNOWN if sender is None else _page(200, pages.asking(sender))
+            return page(200, pages.asking(None))
+        return UNKNOWN if sender is None else page(200, pages.asking(sender, f"/p/{token}"))
 
     async def _unsubscribe(
         self, scope: Scope, receive: Receive, workspace_id: UUID, message_id: UUID
     ) -> Answer:
         """RFC 8058, section 3.2: no cookies, no redirect, no question; the POST's token says it all."""
-        one_click = is_one_click(_header(scope["headers"], b"content-type"), await _body(receive))
+        one_click = is_one_click(header(scope["headers"], b"content-type"), await read_body(receive))
         source = ConsentSource.ONE_CLICK if one_click else ConsentSource.UNSUBSCRIBE_PAGE
         now = self._clock.now()
 
@@ -188,7 +164,7 @@ class Tracking:
             return UNKNOWN
         except Away:
             return TRY_AGAIN
-        return _page(200, pages.unsubscribed())
+        return page(200, pages.unsubscribed())
 
     async def _sender(self, workspace_id: UUID, message_id: UUID) -> str | None:
         async def look_up() -> str | None:
@@ -200,7 +176,7 @@ class Tracking:
     def _arrival(
         self, scope: Scope, workspace_id: UUID, message_id: UUID, kind: Interaction, link: int | None = None
     ) -> Arrival:
-        agent = _header(scope["headers"], b"user-agent").decode("utf-8", "replace").replace("\0", "")
+        agent = header(scope["headers"], b"user-agent").decode("utf-8", "replace").replace("\0", "")
         return Arrival(
             workspace_id, message_id, kind, self._clock.now(), link, agent[:LONGEST_AGENT] or None, uuid7()
         )
@@ -215,21 +191,3 @@ def is_one_click(content_type: bytes, body: bytes) -> bool:
     except ValueError:
         return False
     return any(name.lower() == "list-unsubscribe" and said.lower() == "one-click" for name, said in pairs)
-
-
-async def _body(receive: Receive) -> bytes:
-    """The beginning of what was posted. Who hangs up in the middle has said enough to be heard."""
-    body = b""
-    while len(body) < LARGEST_BODY:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    return body
-
-
-def _header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
-    for key, value in headers:
-        if key == name:
-            return value
-    return b""

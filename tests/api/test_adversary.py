@@ -12,10 +12,10 @@ import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import select, text, update
 
-from api.limits import place_of
 from domain import passwords
 from domain.access import Access
 from domain.errors import Conflict
+from domain.networks import place_of
 from models.accounts import User
 from models.base import Sessions
 from models.members import Membership
