@@ -35,6 +35,11 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class ImportFormat(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
 class Kind(StrEnum):
     CUSTOMERS = "customers"
     ORDERS = "orders"
@@ -78,16 +83,37 @@ def migrate() -> None:
 @app.command("import")
 def import_(
     kind: Kind,
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A CSV file with a header, in UTF-8.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="In UTF-8: CSV with a header, or JSON Lines (.jsonl).")
+    ],
     live: Annotated[
         bool, typer.Option("--live", help="For orders: let new ones start flows; else they are history.")
     ] = False,
+    format_: Annotated[
+        ImportFormat | None, typer.Option("--format", help="By default what the file's name says.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--mapping",
+            help='What columns are called here: JSON such as {"Mail": "email", "Note": null}, or its file.',
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read all and report, and store nothing.")
+    ] = False,
+    list_id: Annotated[
+        str | None, typer.Option("--list", metavar="ID", help="Put the file's people on this list.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Import customers or orders through the API. A bad row is reported and stops nothing."""
-    from dev.importing import run
+    from dev.importing import mapping, run
 
-    raise typer.Exit(run(read_settings(), kind, file, live=live, json=json))
+    said = {"format": format_, "mapping": mapping(columns), "list_id": list_id}
+    wishes = {name: str(value) for name, value in said.items() if value is not None}
+    wishes |= {"live": str(live).lower(), "dry_run": str(dry_run).lower()}
+    raise typer.Exit(run(read_settings(), kind, file, wishes, json=json))
 
 
 export = Typer(help="People and events as files.", no_args_is_help=True)

@@ -9,7 +9,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypedDict, cast
 from uuid import UUID
 
 from temporalio import activity
@@ -18,14 +18,9 @@ from activities.slices import Hourglass, heartbeating
 from domain.clock import Clock
 from domain.csv_rows import BLOCK, Piece, read_header, read_piece
 from domain.errors import Invalid
-from domain.imports import (
-    CustomerReader,
-    ImportKind,
-    ImportState,
-    Layout,
-    OrderReader,
-    Refusal,
-)
+from domain.import_rows import CustomerReader, OrderReader, reader
+from domain.imports import ImportFormat, ImportKind, ImportState, Layout, Meaning, Refusal
+from domain.json_rows import Objects, begin
 from models.base import Sessions
 from models.imports import Import
 from models.queries import happenings, imported, imported_customers, imports, workspaces
@@ -104,6 +99,14 @@ class Batch(NamedTuple):
         return self.ready.rows + len(self.refusals)
 
 
+class Where(TypedDict):
+    """Which rows of a piece are read."""
+
+    line: int
+    last: bool
+    most: int
+
+
 class Source:
     """An import's file, batch after batch from a place on."""
 
@@ -116,9 +119,12 @@ class Source:
         reader: CustomerReader | OrderReader,
         place: Place,
         most: int,
+        objects: Objects | None = None,
     ) -> None:
+        """`objects` reads JSON Lines; without it the file is CSV."""
         self.sessions, self.workspace_id, self.file = sessions, workspace_id, file
         self.layout, self.reader, self.place, self.most = layout, reader, place, most
+        self.objects = objects
 
     async def next(self) -> Batch:
         """The next rows of the file, checked. At its end there are none."""
@@ -131,7 +137,11 @@ class Source:
         return batch._replace(end=self.place)
 
     def _check(self, data: bytes, begin: Place, last: bool) -> tuple[Piece, Batch]:
-        piece = read_piece(data, line=begin.line, delimiter=self.layout.delimiter, last=last, most=self.most)
+        where: Where = {"line": begin.line, "last": last, "most": self.most}
+        if self.objects:
+            piece = self.objects.read_piece(data, **where)
+        else:
+            piece = read_piece(data, delimiter=self.layout.delimiter, **where)
         lines, refusals = self.reader.read(piece.rows, piece.clean)
         refusals += [
             Refusal(line, self.layout.name(cell), f"{reason}.") for line, cell, reason in piece.unreadable
@@ -155,6 +165,25 @@ class Source:
             return await self.file.read(db, position, BLOCK)
 
 
+def _begun(row: Import, data: bytes) -> tuple[Layout, dict[str, Any], Place]:
+    """What the file's columns say, what is kept of them, and where its rows begin.
+
+    `data` is the beginning of the file, which is not needed once the import has `columns`. Raises `Invalid`,
+    and `ValueError` with a sentence.
+    """
+    kind, meaning = ImportKind(row.kind), cast("Meaning | None", row.mapping)
+    if row.format == ImportFormat.JSONL:
+        position = 0 if row.columns else begin(data)
+        layout = Layout.of_objects(kind, meaning)
+        return layout, {"names": list(layout.names)}, Place(position, 1)
+    if row.columns:
+        names, delimiter, size, lines = row.columns["names"], row.columns["delimiter"], 0, 0
+    else:
+        names, delimiter, size, lines = read_header(data)
+    layout = Layout.of(kind, names, delimiter, meaning)
+    return layout, {"names": list(layout.names), "delimiter": delimiter}, Place(size, lines + 1)
+
+
 class ImportActivities:
     def __init__(self, sessions: Sessions, clock: Clock, seconds: float = 15, batch: int = BATCH) -> None:
         """`seconds` is how long a slice works, apart from the batch in hand; `batch` its rows at most."""
@@ -175,9 +204,11 @@ class ImportActivities:
                 layout, place = await self._header(run, row, file)
             except Invalid as refusal:
                 return await self._fail(run, refusal.message)
-            now = self.clock.now()
-            reader = layout.reader(workspace.time_zone, workspace.currency, now)
-            source = Source(self.sessions, run.workspace_id, file, layout, reader, place, self.batch)
+            of_rows = reader(layout, workspace.time_zone, workspace.currency, self.clock.now())
+            objects = Objects(layout, row.mapping) if row.format == ImportFormat.JSONL else None
+            source = Source(
+                self.sessions, run.workspace_id, file, layout, of_rows, place, self.batch, objects
+            )
             steps: list[asyncio.Task[ImportSlice]] = []
 
             def go_on() -> None:
@@ -202,18 +233,15 @@ class ImportActivities:
 
     async def _header(self, run: ImportRun, row: Import, file: imports.File) -> tuple[Layout, Place]:
         """What the file's columns say, and where to go on. Raises `Invalid`."""
-        kind = ImportKind(row.kind)
-        if row.columns:
-            return Layout.of(kind, row.columns["names"], row.columns["delimiter"]), Place(
-                row.position, row.line + 1
-            )
+        known = row.columns and Place(row.position, row.line + 1)
         async with self.sessions(run.workspace_id) as db:
-            data = await file.read(db, 0, BLOCK)
+            data = await file.read(db, 0, BLOCK) if not known else b""
         try:
-            names, delimiter, size, lines = read_header(data)
+            layout, columns, place = _begun(row, data)
         except ValueError as error:
             raise Invalid(str(error)) from error
-        layout = Layout.of(kind, names, delimiter)
+        if known:
+            return layout, known
         async with self.sessions(run.workspace_id) as db:
             now = await imports.locked(db, run.import_id)
             if now.state == ImportState.UPLOADED:
@@ -221,12 +249,12 @@ class ImportActivities:
                     db,
                     now,
                     state=ImportState.RUNNING,
-                    columns={"names": list(layout.names), "delimiter": delimiter},
-                    position=size,
-                    line=lines,
+                    columns=columns,
+                    position=place.position,
+                    line=place.line - 1,
                     updated_at=self.clock.now(),
                 )
-        return layout, Place(size, lines + 1)
+        return layout, place
 
     async def _fail(self, run: ImportRun, reason: str) -> ImportSlice:
         async with self.sessions(run.workspace_id) as db:
@@ -253,10 +281,15 @@ class ImportActivities:
             done = batch.end.position >= source.file.size
             if not done:
                 go_on()
-            stored = await imported.store(db, row, batch.ready, now)
-            await imports.refuse(db, row, batch.refusals)
-            denials = [refusal.denial for refusal in batch.refusals if refusal.denial]
-            await imported_customers.deny(db, row, denials, now)
+            if row.dry_run:
+                lines = batch.begin.line, batch.end.line - 1
+                stored, also = await imported.try_out(db, row, batch.ready, now, lines)
+                await imports.refuse(db, row, [*batch.refusals, *also])
+            else:
+                stored = await imported.store(db, row, batch.ready, now)
+                await imports.refuse(db, row, batch.refusals)
+                denials = [refusal.denial for refusal in batch.refusals if refusal.denial]
+                await imported_customers.deny(db, row, denials, now)
             if stored.order_ids:
                 await happenings.of_orders(db, run.workspace_id, stored.order_ids, now)
             after = replace(

@@ -35,15 +35,18 @@ class Watched(FileIO):
         return piece
 
 
-def run(settings: Settings, kind: str, path: Path, *, live: bool, json: bool) -> int:
-    """Import the file. 0 when the import completed, whatever rows it refused."""
+def run(settings: Settings, kind: str, path: Path, wishes: dict[str, str], *, json: bool) -> int:
+    """Import the file. 0 when the import completed, whatever rows it refused.
+
+    `wishes` are the fields of the upload's form, beside the kind and the file.
+    """
     console = Console(stderr=json, highlight=False, soft_wrap=True)
     with client(settings) as api, bars(console) as progress, Watched(path, progress) as file:
         begun = asked(
             api.post(
                 "/api/v1/imports",
-                data={"kind": kind, "live": str(live).lower()},
-                files={"file": (path.name, file, "text/csv")},
+                data={"kind": kind, **wishes},
+                files={"file": (path.name, file, "application/octet-stream")},
             )
         )
         importing = progress.add_task("Importing", total=None)
@@ -66,7 +69,8 @@ def summary(
     console: Console, done: dict[str, Any], refused: list[dict[str, Any]], settings: Settings
 ) -> None:
     console.print(
-        f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}: {done['imported']:,} imported, "
+        f"{done['rows']:,} {'row' if done['rows'] == 1 else 'rows'}: {done['imported']:,} "
+        f"{'would be imported' if done.get('dry_run') else 'imported'}, "
         f"{done['unchanged']:,} unchanged, {done['rejected']:,} rejected"
     )
     for one in refused[:ERRORS_SHOWN]:
@@ -104,6 +108,13 @@ def asked(response: httpx2.Response) -> dict[str, Any]:
     except ValueError:
         reason = response.reason_phrase
     raise StackError(f"the API refused ({response.status_code}): {reason}")
+
+
+def mapping(given: str | None) -> str | None:
+    """A mapping as the form takes it: JSON, or the name of a file with it."""
+    if given is None or given.lstrip().startswith("{"):
+        return given
+    return Path(given).read_text()
 
 
 @contextmanager

@@ -1,31 +1,34 @@
 """Imports: what a file and each of its rows must look like, and what they mean. Pure; no database.
 
-A header makes a `Layout`; a layout's reader turns rows into lines that are ready to be stored, or into
+A header makes a `Layout`; `domain.import_rows` turns rows into lines that are ready to be stored, or into
 refusals: the row's line, the column, and a sentence that says the way out.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from enum import StrEnum
-from functools import lru_cache
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
-
-import orjson
+from typing import NamedTuple, TypeAlias
 
 from domain import money
-from domain.addresses import normal_address
-from domain.clock import time_zones
-from domain.csv_rows import Row, flaw
 from domain.errors import Invalid
-from domain.profiles import ConsentState
 
 
 class ImportKind(StrEnum):
     CUSTOMERS = "customers"
     ORDERS = "orders"
+
+
+class ImportFormat(StrEnum):
+    CSV = "csv"
+    JSONL = "jsonl"  # One JSON object a line.
+
+    @classmethod
+    def of(cls, file_name: str) -> "ImportFormat":
+        """What a file of this name most likely is."""
+        lines = file_name.lower().endswith((".jsonl", ".ndjson", ".json"))
+        return cls.JSONL if lines else cls.CSV
 
 
 class ImportState(StrEnum):
@@ -42,15 +45,12 @@ EARLIEST = date(1900, 1, 1)
 
 _CUSTOMER_COLUMNS = ("customer_id", "email", "consent_email", "consent_tracking", "time_zone")
 _ORDER_COLUMNS = ("customer_id", "ordered_on", "ordered_at", "quantity", "total", "currency", "order_id")
+_KNOWN = {ImportKind.CUSTOMERS: _CUSTOMER_COLUMNS, ImportKind.ORDERS: _ORDER_COLUMNS}
 _TOTAL_IN = re.compile(r"total_([a-z]{3})").fullmatch
-_CONSENT = {"": None, **{str(state): str(state) for state in ConsentState}}
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}").fullmatch
-_TIME = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
-).fullmatch
-_DIGITS = re.compile(r"[0-9]{1,9}").fullmatch
-# The day on which the clock of the easternmost place is ahead of ours.
-_TOMORROW = timedelta(days=1)
+
+
+# A column of the file → what it is for us: a known column, the name of an attribute, or None to leave it out.
+Meaning: TypeAlias = Mapping[str, str | None]
 
 
 class Denial(NamedTuple):
@@ -80,7 +80,7 @@ class CustomerLine(NamedTuple):
     consent_email: str | None
     consent_tracking: str | None
     time_zone: str | None
-    attributes: str  # JSON: an object of strings.
+    attributes: str  # JSON: an object; of strings, unless the file itself has other types.
 
 
 class OrderLine(NamedTuple):
@@ -106,15 +106,18 @@ class Layout:
     at: dict[str, int]
     attributes: dict[str, int]
     currency: str | None  # What the total's column is named for.
+    rest: int | None = None  # The place of a cell that has all attributes, as JSON.
 
     @classmethod
-    def of(cls, kind: ImportKind, header: Sequence[str], delimiter: str) -> "Layout":
+    def of(
+        cls, kind: ImportKind, header: Sequence[str], delimiter: str, meaning: Meaning | None = None
+    ) -> "Layout":
         """The layout that a file's first row describes. Raises `Invalid` with a sentence."""
         names = tuple(name.strip() for name in header)
         _check_names(names)
-        lower = [name.lower() for name in names]
-        known = _CUSTOMER_COLUMNS if kind is ImportKind.CUSTOMERS else _ORDER_COLUMNS
-        at = {name: lower.index(name) for name in known if name in lower}
+        meant = _meant(names, meaning or {})
+        lower = [name.lower() if name else "" for name in meant]
+        at = {name: lower.index(name) for name in _KNOWN[kind] if name in lower}
         currency = None
         if kind is ImportKind.ORDERS:
             totals = [name for name in lower if name == "total" or _TOTAL_IN(name)]
@@ -122,24 +125,76 @@ class Layout:
                 raise Invalid(
                     f'The columns "{totals[0]}" and "{totals[1]}" both are totals: keep one of them.'
                 )
-            if totals and (named := _TOTAL_IN(totals[0])):
-                if named[1].upper() not in money.CURRENCIES:
+            if totals and (code := currency_of(totals[0])):
+                if code not in money.CURRENCIES:
                     raise Invalid(f'The column "{totals[0]}" names no currency: write it like total_usd.')
                 if "currency" in at:
                     raise Invalid(f'The columns "{totals[0]}" and "currency" both name a currency: keep one.')
-                currency, at["total"] = named[1].upper(), lower.index(totals[0])
+                currency, at["total"] = code, lower.index(totals[0])
         _check_required(kind, at)
-        others = {name: place for place, name in enumerate(names) if place not in at.values()}
+        others = {name: place for place, name in enumerate(meant) if name and place not in at.values()}
         return cls(kind, names, delimiter, at, others if kind is ImportKind.CUSTOMERS else {}, currency)
 
-    def reader(self, time_zone: str, currency: str, now: datetime) -> "CustomerReader | OrderReader":
-        """A reader of this file's rows. Zone and currency are the workspace's, for rows that name none."""
-        if self.kind is ImportKind.CUSTOMERS:
-            return CustomerReader(self)
-        return OrderReader(self, ZoneInfo(time_zone), currency, now)
+    @classmethod
+    def of_objects(cls, kind: ImportKind, meaning: Meaning | None = None) -> "Layout":
+        """The layout of rows that `domain.json_rows` makes of objects: all known columns, then the rest."""
+        known = _KNOWN[kind]
+        said = {meant.lower(): name for name, meant in (meaning or {}).items() if meant}
+        names = (*(said.get(name, name) for name in known), "(line)")
+        rest = len(known) if kind is ImportKind.CUSTOMERS else None
+        return cls(kind, names, "", {name: place for place, name in enumerate(known)}, {}, None, rest)
 
     def name(self, place: int) -> str:
         return self.names[min(place, len(self.names) - 1)]
+
+    def said(self, column: str) -> str:
+        """What the file calls a known column."""
+        return self.names[self.at[column]] if column in self.at else column
+
+
+def currency_of(column: str) -> str | None:
+    """The currency that a total's column is named for: USD for "total_usd"."""
+    named = _TOTAL_IN(column)
+    return named[1].upper() if named else None
+
+
+def check_meaning(kind: ImportKind, meaning: Meaning) -> None:
+    """What can be said of a mapping before the file is read. Raises `Invalid` with a sentence."""
+    if len(meaning) > MOST_COLUMNS:
+        raise Invalid(f"This maps {len(meaning)} columns; at most {MOST_COLUMNS} can be read.")
+    for name, meant in meaning.items():
+        column = f'The column "{shown(name)}" is mapped to'
+        if meant is None:
+            continue
+        if "\0" in name + meant or not meant.strip():
+            raise Invalid(f"{column} no name: name an attribute, or write null.")
+        if len(meant) > LONGEST_NAME:
+            raise Invalid(f"{column} a name that is too long: shorten it.")
+        known = meant.strip().lower()
+        if kind is ImportKind.ORDERS and known not in _ORDER_COLUMNS and not currency_of(known):
+            fields = ", ".join(_ORDER_COLUMNS)
+            raise Invalid(f'{column} "{shown(meant)}", which no order has: write one of {fields}, or null.')
+
+
+def _meant(names: Sequence[str], meaning: Meaning) -> list[str | None]:
+    """What each column is for us. Raises `Invalid` where a mapping and a file do not fit together."""
+    asked = {name.strip().lower(): meant for name, meant in meaning.items()}
+    lower = [name.lower() for name in names]
+    for name in meaning:
+        if name.strip().lower() not in lower:
+            raise Invalid(f'The mapping names the column "{shown(name)}", which the file does not have.')
+    meant = [asked.get(name.lower(), name) for name in names]
+    seen: dict[str, str] = {}
+    for name, means in zip(names, meant, strict=True):
+        if means is None:
+            continue
+        if other := seen.get(means.strip().lower()):
+            raise Invalid(
+                f'The columns "{shown(other)}" and "{shown(name)}" both are "{shown(means)}": map one of '
+                "them to something else, or to null."
+            )
+        seen[means.strip().lower()] = name
+    return [means and means.strip() for means in meant]
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -174,247 +229,7 @@ def _check_required(kind: ImportKind, at: dict[str, int]) -> None:
         raise Invalid('The columns "ordered_on" and "ordered_at" both say when: keep one of them.')
 
 
-class _Wrong(Exception):
-    """A cell can't be used: its column, and half a sentence that says the way out."""
-
-    def __init__(self, column: str, reason: str) -> None:
-        self.column, self.reason = column, reason
-
-
-class CustomerReader:
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-
-    def read(self, rows: Iterable[Row], clean: bool) -> tuple[list[CustomerLine], list[Refusal]]:
-        """Check rows; `clean` promises that they are text. Each comes out once, on one side."""
-        at, width = self.layout.at, len(self.layout.names)
-        customer_at, email_at, zone_at = at.get("customer_id"), at.get("email"), at.get("time_zone")
-        mail_at, track_at = at.get("consent_email"), at.get("consent_tracking")
-        others = list(self.layout.attributes.items())
-        lines, refusals = [], []
-        for line, cells in rows:
-            try:
-                if len(cells) != width or not clean:
-                    _check_shape(cells, self.layout)
-                customer = None if customer_at is None else _identifier(cells[customer_at], "customer_id")
-                email = None if email_at is None else _address(cells[email_at])
-                if customer is None and email is None:
-                    raise _nobody(at)
-                said = {name: text for name, place in others if (text := cells[place].strip())}
-                lines.append(
-                    CustomerLine(
-                        line,
-                        customer,
-                        email,
-                        None if mail_at is None else _consent(cells[mail_at], "consent_email"),
-                        None if track_at is None else _consent(cells[track_at], "consent_tracking"),
-                        None if zone_at is None else _zone(cells[zone_at]),
-                        orjson.dumps(said).decode() if said else "{}",
-                    )
-                )
-            except _Wrong as wrong:
-                refusals.append(Refusal(line, wrong.column, f"{wrong.reason}.", self._denial(line, cells)))
-        return lines, refusals
-
-    def _denial(self, line: int, cells: list[str]) -> Denial | None:
-        """What a refused row denies, where it can be told of whom."""
-        if len(cells) != len(self.layout.names):
-            return None  # Nobody knows which cell is which.
-        given = {name: cells[place] for name, place in self.layout.at.items() if not flaw(cells[place])}
-        purposes = tuple(
-            purpose
-            for purpose in ("email", "tracking")
-            if given.get(f"consent_{purpose}", "").strip().lower() == ConsentState.DENIED
-        )
-        customer = _or_none(lambda: _identifier(given.get("customer_id", ""), "customer_id"))
-        email = _or_none(lambda: _address(given.get("email", "")))
-        return Denial(line, customer, email, purposes) if purposes and (customer or email) else None
-
-
-class OrderReader:
-    def __init__(self, layout: Layout, zone: ZoneInfo, currency: str, now: datetime) -> None:
-        self.layout = layout
-        self.currency = layout.currency or currency
-        latest = now + _TOMORROW
-        # The same few texts come again and again; what each says is found out once.
-        self.instant = lru_cache(maxsize=20_000)(lambda text: _instant(text, zone, latest))
-        self.day = lru_cache(maxsize=20_000)(lambda text: _day(text, zone, latest))
-        self.amount = lru_cache(maxsize=20_000)(_amount)
-
-    def read(self, rows: Iterable[Row], clean: bool) -> tuple[list[OrderLine], list[Refusal]]:
-        """Check rows; `clean` promises that they are text. Each comes out once, on one side."""
-        at, width = self.layout.at, len(self.layout.names)
-        customer_at, quantity_at, total_at = at["customer_id"], at["quantity"], at["total"]
-        order_at, currency_at = at.get("order_id"), at.get("currency")
-        when: Callable[[str], tuple[str, str]] = self.day if "ordered_on" in at else self.instant
-        when_at = at["ordered_on"] if "ordered_on" in at else at["ordered_at"]
-        quantity, amount, default = _quantity, self.amount, self.currency
-        seen: dict[str, int] = {}
-        lines, refusals = [], []
-        for line, cells in rows:
-            try:
-                if len(cells) != width or not clean:
-                    _check_shape(cells, self.layout)
-                customer = _identifier(cells[customer_at], "customer_id")
-                if customer is None:
-                    raise _Wrong("customer_id", "It is empty: say whose order this is")
-                moment, written = when(cells[when_at])
-                count = quantity(cells[quantity_at])
-                total = amount(cells[total_at])
-                currency = default if currency_at is None else _currency(cells[currency_at]) or default
-                own = None if order_at is None else _identifier(cells[order_at], "order_id")
-                # From the right, none of the parts but the customer's id can contain a colon.
-                key = own or f"{customer}:{written}:{count}:{total}:{currency}"
-                nth = seen[key] = seen.get(key, 0) + 1
-                # A key of rows that have no id ends in #nth once it is known; an own id stays as it is.
-                lines.append(
-                    OrderLine(line, customer, moment, count, total, currency, key, 0 if own else nth)
-                )
-            except _Wrong as wrong:
-                column = self.layout.names[total_at] if wrong.column == "total" else wrong.column
-                refusals.append(Refusal(line, column, f"{wrong.reason}."))
-        return lines, refusals
-
-
 def shown(text: str) -> str:
     """A cell as it may be quoted in a sentence: short, and without what can't be stored or seen."""
     short = text if len(text) <= 40 else f"{text[:37]}…"
     return "".join(each if each.isprintable() else "�" for each in short)
-
-
-def _check_shape(cells: list[str], layout: Layout) -> None:
-    width = len(layout.names)
-    for place, cell in enumerate(cells):
-        if wrong := flaw(cell):
-            raise _Wrong(layout.name(place), wrong)
-    if len(cells) < width:
-        raise _Wrong(
-            layout.names[len(cells)],
-            f"The row has {len(cells)} of {width} cells: add what is missing from here on",
-        )
-    if len(cells) > width:
-        raise _Wrong(
-            layout.names[-1],
-            f"The row has {len(cells)} cells for {width} columns: quote text that contains "
-            f"{'a tab' if layout.delimiter == chr(9) else f'“{layout.delimiter}”'}",
-        )
-
-
-def _or_none(read: Callable[[], str | None]) -> str | None:
-    try:
-        return read()
-    except _Wrong:
-        return None
-
-
-def _nobody(at: dict[str, int]) -> _Wrong:
-    if "email" not in at:
-        return _Wrong("customer_id", "It is empty: say who this is")
-    if "customer_id" not in at:
-        return _Wrong("email", "It is empty: say who this is")
-    return _Wrong("customer_id", "It is empty, and so is the email: give one of them to say who this is")
-
-
-def _identifier(cell: str, column: str) -> str | None:
-    text = cell.strip()
-    if len(text) > LONGEST_NAME:
-        raise _Wrong(column, f'"{shown(text)}" is longer than {LONGEST_NAME} characters: shorten it')
-    return text or None
-
-
-def _address(cell: str) -> str | None:
-    text = cell.strip()
-    if not text:
-        return None
-    try:
-        return normal_address(text)
-    except ValueError as error:
-        raise _Wrong("email", f'"{shown(text)}" is no email address: {error}') from None
-
-
-def _consent(cell: str, column: str) -> str | None:
-    try:
-        return _CONSENT[cell.strip().lower()]
-    except KeyError:
-        raise _Wrong(
-            column, f'"{shown(cell)}" says neither: write granted or denied, or leave it empty'
-        ) from None
-
-
-def _zone(cell: str) -> str | None:
-    text = cell.strip()
-    if text and text not in time_zones():
-        raise _Wrong(
-            "time_zone", f'"{shown(text)}" is no time zone: write one of IANA\'s, such as Europe/Berlin'
-        )
-    return text or None
-
-
-def _day(cell: str, zone: ZoneInfo, latest: datetime) -> tuple[str, str]:
-    """Midnight of a date in `zone`, as text for PostgreSQL, and the date as a key says it."""
-    text = cell.strip()
-    try:
-        found = date.fromisoformat(text) if _DATE(text) else None
-    except ValueError:
-        found = None
-    if found is None:
-        raise _Wrong("ordered_on", f'"{shown(text)}" is no date: write it as YYYY-MM-DD, such as 1998-01-31')
-    return _checked(datetime.combine(found, time(), zone), text, "ordered_on", latest), text
-
-
-def _instant(cell: str, zone: ZoneInfo, latest: datetime) -> tuple[str, str]:
-    """An instant, in `zone` where it names no offset, as text for PostgreSQL, and as a key says it."""
-    text = cell.strip()
-    try:
-        found = datetime.fromisoformat(text) if _TIME(text) else None
-    except ValueError:
-        found = None
-    if found is None:
-        raise _Wrong(
-            "ordered_at",
-            f'"{shown(text)}" is no time: write it in ISO 8601, such as 1998-01-31T14:30:00+01:00',
-        )
-    at = _checked(found if found.tzinfo else found.replace(tzinfo=zone), text, "ordered_at", latest)
-    return at, compact(at)
-
-
-def compact(at: str) -> str:
-    """An instant in UTC as a key says it: without colons, which part a key."""
-    return re.sub("[-:]|[+]00:00", "", at)
-
-
-def _checked(at: datetime, text: str, column: str, latest: datetime) -> str:
-    if at.date() < EARLIEST:
-        raise _Wrong(column, f'"{shown(text)}" is before {EARLIEST.year}: check the year')
-    if at > latest:
-        raise _Wrong(column, f'"{shown(text)}" lies in the future: check the year, day and month')
-    return at.astimezone(UTC).isoformat()
-
-
-@lru_cache(maxsize=10_000)
-def _quantity(cell: str) -> int:
-    text = cell.strip()
-    count = int(text) if _DIGITS(text) else 0
-    if not 1 <= count <= LARGEST_QUANTITY:
-        raise _Wrong(
-            "quantity",
-            f'"{shown(text)}" is no number of things: write 1 to {LARGEST_QUANTITY:,}, without commas',
-        )
-    return count
-
-
-def _amount(cell: str) -> str:
-    text = cell.strip()
-    try:
-        return format(money.amount(text), "f")
-    except ValueError as error:
-        raise _Wrong("total", f'"{shown(text)}" is no total. {error}') from None
-
-
-@lru_cache(maxsize=1000)
-def _currency(cell: str) -> str | None:
-    text = cell.strip()
-    try:
-        return money.currency(text) if text else None
-    except ValueError as error:
-        raise _Wrong("currency", f'"{shown(text)}" can\'t be used. {error}') from None

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from domain import money
 from domain.errors import CampanileError, Conflict, Invalid
-from domain.imports import EARLIEST, compact
+from domain.import_rows import compact
+from domain.imports import EARLIEST
 from domain.profiles import IdentityKind
 
 MOST_ORDERS = 1000  # In one request.
@@ -52,7 +53,7 @@ class Keys:
     """The keys of the orders of one request.
 
     An order without an id of its own is known by all that it says, and by which of those that say the same
-    it is, as in a file (`domain.imports.OrderReader`): so a file and a request bring the same order once.
+    it is, as in a file (`domain.import_rows.OrderReader`): so a file and a request bring the same order once.
     """
 
     seen: dict[str, int] = field(default_factory=dict)

@@ -23,13 +23,25 @@ async def pieces(data: bytes, size: int) -> AsyncIterator[bytes]:
 
 
 async def uploaded(
-    sessions: Sessions, kind: str, data: bytes | str, *, live: bool = False, chunk: int = 1000
+    sessions: Sessions,
+    kind: str,
+    data: bytes | str,
+    *,
+    live: bool = False,
+    chunk: int = 1000,
+    wishes: imports.Wishes | None = None,
 ) -> ImportRun:
     """A file in chunks of so many bytes, waiting to be imported."""
     data = data.encode() if isinstance(data, str) else data
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = await imports.upload(
-            db, DEFAULT_WORKSPACE, ImportKind(kind), f"{kind}.csv", pieces(data, chunk), live=live
+            db,
+            DEFAULT_WORKSPACE,
+            ImportKind(kind),
+            f"{kind}.csv",
+            pieces(data, chunk),
+            live=live,
+            wishes=wishes,
         )
     return ImportRun(DEFAULT_WORKSPACE, row.id)
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 from fastapi import APIRouter, File, Form, Header, Query, UploadFile, status
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 from temporalio.service import RPCError
 
 from api.callers import Asker, WorkspaceId, needs
@@ -24,16 +24,18 @@ from api.routes.messages import wants_csv
 from api.shapes import Out, Page, example, page_of
 from api.stack import Opened
 from domain.errors import Invalid
-from domain.imports import ImportKind, ImportState
+from domain.imports import ImportFormat, ImportKind, ImportState, check_meaning
 from domain.roles import Permission
 from models.base import Sessions
 from models.imports import Import
-from models.queries import imports
+from models.lists import List
+from models.queries import imports, rows
 from workflows import imports as runs
 
 router = APIRouter(prefix="/imports", tags=["imports"], route_class=Mannered)
 log = structlog.get_logger(__name__)
 
+_MEANING = TypeAdapter(dict[str, str | None])
 ROWS = 5000  # Of a report, read at once.
 
 
@@ -42,6 +44,10 @@ class ImportOut(Out):
     kind: ImportKind
     live: bool = Field(description="Whether new orders start flows.")
     file_name: str
+    format: ImportFormat
+    mapping: dict[str, str | None] | None
+    dry_run: bool = Field(description="Only the report: nothing is stored.")
+    list_id: UUID | None = Field(description="The list that its people are put on.")
     state: ImportState
     rows: int = Field(description="Rows read so far: imported, unchanged and rejected together.")
     imported: int = Field(description="Rows that were new or changed something.")
@@ -59,6 +65,10 @@ class ImportOut(Out):
             "kind": "orders",
             "live": False,
             "file_name": "orders.csv",
+            "format": "csv",
+            "mapping": None,
+            "dry_run": False,
+            "list_id": None,
             "state": "completed",
             "rows": 6919,
             "imported": 6919,
@@ -97,9 +107,24 @@ async def upload(
     asker: Asker,
     workspace_id: WorkspaceId,
     opened: Opened,
-    file: Annotated[UploadFile, File(description="CSV in UTF-8; the first line names the columns.")],
+    file: Annotated[
+        UploadFile,
+        File(description="In UTF-8: CSV, whose first line names the columns, or one JSON object a line."),
+    ],
     kind: Annotated[ImportKind, Form()],
     live: Annotated[bool, Form(description="Let new orders start flows. History never does.")] = False,
+    format_: Annotated[
+        ImportFormat | None, Form(alias="format", description="By default what the file's name says.")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        Form(
+            description="JSON: what columns of the file are called here, as "
+            '{"Kundennummer": "customer_id", "Notiz": null}; null leaves one out.'
+        ),
+    ] = None,
+    dry_run: Annotated[bool, Form(description="Read all and report, and store nothing.")] = False,
+    list_id: Annotated[UUID | None, Form(description="Put the file's people on this list.")] = None,
 ) -> ImportOut:
     """Upload a file. It is kept before we answer, and read by a workflow; `GET` tells how far that is.
 
@@ -110,8 +135,12 @@ async def upload(
     name = (file.filename or "").replace("\\", "/").rpartition("/")[2].replace("\0", "")[
         :200
     ] or f"{kind}.csv"
+    meaning = meant(mapping, kind) if mapping else None
+    wishes = imports.Wishes(format_ or ImportFormat.of(name), meaning, dry_run, list_id)
     async with opened.sessions(workspace_id, asker.actor) as db:
-        row = await imports.upload(db, workspace_id, kind, name, chunks(file), live=live)
+        if list_id is not None and not await rows.exists(db, List, list_id):
+            raise Invalid(f"There is no list {list_id}: make it first.", "/list_id")
+        row = await imports.upload(db, workspace_id, kind, name, chunks(file), live=live, wishes=wishes)
     try:
         await runs.start(await opened.temporal.client(), row)
     except (RPCError, Unavailable) as error:
@@ -177,6 +206,21 @@ async def report(sessions: Sessions, workspace_id: UUID, import_id: UUID) -> Asy
         if len(found) < ROWS:
             return
         after = found[-1].line
+
+
+def meant(mapping: str, kind: ImportKind) -> dict[str, str | None]:
+    """What a form says of columns. Raises `Invalid`."""
+    try:
+        found = _MEANING.validate_json(mapping, strict=True)
+    except ValidationError:
+        raise Invalid(
+            'Write a JSON object such as {"Kundennummer": "customer_id", "Notiz": null}.', "/mapping"
+        ) from None
+    try:
+        check_meaning(kind, found)
+    except Invalid as error:
+        raise Invalid(error.message, "/mapping") from None
+    return found
 
 
 async def chunks(file: UploadFile) -> AsyncIterator[bytes]:

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.imports import CustomerLine, ImportKind, OrderLine
+from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
 from models.imports import Import
-from models.queries import imported_customers, imported_orders
+from models.queries import imported_customers, imported_orders, imports
 from models.queries.imports import Stored
 
 # One import at a time writes a workspace's people. The plans are pinned to index look-ups: a batch is small
@@ -58,3 +58,17 @@ async def store(db: AsyncSession, import_: Import, rows: Ready, now: datetime) -
     if import_.kind == ImportKind.CUSTOMERS:
         return await imported_customers.store(db, import_, rows.rows, now)
     return await imported_orders.store(db, import_, rows.rows, now, own_ids=rows.own_ids)
+
+
+async def try_out(
+    db: AsyncSession, import_: Import, rows: Ready, now: datetime, lines: tuple[int, int]
+) -> tuple[Stored, list[Refusal]]:
+    """What would become of the rows, which are of these lines: the counts, and what would be refused.
+
+    Nothing stays of it. So what a row would add is not there for a later one of another batch.
+    """
+    await db.execute(text("savepoint tried"))
+    stored = await store(db, import_, rows, now)
+    refused = await imports.refused_between(db, import_.id, *lines)
+    await db.execute(text("rollback to savepoint tried"))
+    return stored._replace(order_ids=()), refused

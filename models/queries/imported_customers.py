@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
 from domain.imports import CustomerLine, Denial
+from domain.lists import MemberState
 from domain.profiles import ConsentSource, ConsentState
 from models.imports import Import
 from models.queries import attributes
@@ -238,6 +239,18 @@ _FOLLOW_UP = text(
     )
     """
 )
+# Who is on the list, or has left it, stays as they are: no file undoes an unsubscribe.
+_PUT_ON_LIST = text(
+    f"""
+    insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+    select distinct cast(:workspace as uuid), l.id, d.profile_id, '{MemberState.MEMBER}', :source,
+        cast(:now as timestamptz)
+    from decided_customers d
+    join lists l on l.workspace_id = :workspace and l.id = :list
+    where not d.refused
+    on conflict (workspace_id, list_id, profile_id) do nothing
+    """
+)
 _GO_ON = text(
     """
     delete from incoming_customers c using decided_customers d
@@ -289,6 +302,8 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime) ->
             await db.execute(_ADD_NAMES_AND_CONSENTS, values)
             await attributes.note(db, import_.workspace_id, _TOLD, now)
             await db.execute(_FOLLOW_UP, values)
+        if import_.list_id is not None:
+            await db.execute(_PUT_ON_LIST, values | {"list": import_.list_id})
         imported, unchanged = imported + round_.imported, unchanged + round_.unchanged
         refused += round_.refused
         waiting = count - imported - unchanged - refused

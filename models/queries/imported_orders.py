@@ -7,6 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils import uuid7
 
 from domain.imports import OrderLine
+from domain.lists import MemberState
+from domain.profiles import ConsentSource
 from models.base import changed
 from models.imports import Import
 from models.queries.copying import cell, copy
@@ -99,6 +101,20 @@ _REFUSE_CONTRADICTIONS = text(
 )
 
 
+# Who is on the list, or has left it, stays as they are.
+_PUT_ON_LIST = text(
+    f"""
+    insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+    select distinct cast(:workspace as uuid), l.id, n.profile_id, '{MemberState.MEMBER}',
+        '{ConsentSource.IMPORT}', cast(:now as timestamptz)
+    from incoming_orders i
+    join lists l on l.workspace_id = :workspace and l.id = :list
+    join identities n on n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
+    on conflict (workspace_id, list_id, profile_id) do nothing
+    """
+)
+
+
 def row(order: OrderLine) -> str:
     """An order as COPY reads it. Ids are made here: PostgreSQL's uuidv7() asks the kernel for each one."""
     line, customer, at, quantity, total, currency, key, nth = order
@@ -125,4 +141,6 @@ async def store(db: AsyncSession, import_: Import, count: int, now: datetime, *,
     made, refused, ids, _ = (await db.execute(_STORE_ORDERS, values)).one()
     if own_ids:
         refused += await changed(db, _REFUSE_CONTRADICTIONS, values)
+    if import_.list_id is not None:
+        await db.execute(_PUT_ON_LIST, values | {"list": import_.list_id})
     return Stored(made, count - made - refused, refused, ids or ())

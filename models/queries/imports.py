@@ -4,6 +4,7 @@ What the rows become is in `models.queries.imported`.
 """
 
 from collections.abc import AsyncIterable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -13,7 +14,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
-from domain.imports import ImportKind, ImportState, Refusal
+from domain.imports import ImportFormat, ImportKind, ImportState, Refusal
 from models.imports import Import, ImportChunk, ImportKey, RejectedRow
 
 CHUNK = 1024 * 1024  # Bytes.
@@ -28,6 +29,16 @@ class Stored(NamedTuple):
     order_ids: Sequence[UUID] = ()  # Of the new orders, for those who asked.
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """How a file is to be read, and what for."""
+
+    format: ImportFormat = ImportFormat.CSV
+    mapping: dict[str, str | None] | None = None  # domain.imports.Meaning
+    dry_run: bool = False  # Only the report.
+    list_id: UUID | None = None  # The list that its people are put on.
+
+
 async def upload(
     db: AsyncSession,
     workspace_id: UUID,
@@ -36,9 +47,11 @@ async def upload(
     chunks: AsyncIterable[bytes],
     *,
     live: bool,
+    wishes: Wishes | None = None,
 ) -> Import:
     """Keep a file for its import. Nobody sees it before the transaction commits: it is never half a file."""
     values = {"workspace_id": workspace_id, "kind": kind, "file_name": file_name, "live": live}
+    values |= asdict(wishes or Wishes())
     row = (await db.scalars(insert(Import).values(**values).returning(Import))).one()
     size = number = 0
     async for data in chunks:
@@ -86,6 +99,14 @@ async def forgotten(db: AsyncSession, before: datetime) -> list[Import]:
     open_ = (ImportState.UPLOADED, ImportState.RUNNING)
     asked = select(Import).where(Import.state.in_(open_), Import.updated_at < before)
     return list(await db.scalars(asked.order_by(Import.updated_at).limit(100)))
+
+
+async def refused_between(db: AsyncSession, import_id: UUID, first: int, last: int) -> list[Refusal]:
+    """The refused rows of these lines, the last included."""
+    asked = select(RejectedRow).where(
+        RejectedRow.import_id == import_id, RejectedRow.line >= first, RejectedRow.line <= last
+    )
+    return [Refusal(row.line, row.column, row.reason) for row in await db.scalars(asked)]
 
 
 async def locked(db: AsyncSession, import_id: UUID) -> Import:

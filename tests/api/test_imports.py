@@ -9,6 +9,7 @@ from temporalio.client import Client
 from activities.imports import ImportRun
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.lists import List
 from models.queries import imports
 from tests.api.people import a_member, an_owner
 from tests.api.support import V1, created, refusal
@@ -128,6 +129,43 @@ async def test_what_is_no_import_is_refused(strict_api: AsyncClient) -> None:
     refusal(await strict_api.post(f"{V1}/imports", data={"kind": "orders"}), 422)
     refusal(await strict_api.get(f"{V1}/imports/{DEFAULT_WORKSPACE}"), 404)
     refusal(await strict_api.get(f"{V1}/imports/{DEFAULT_WORKSPACE}/errors"), 404)
+
+
+async def test_a_file_is_read_as_its_name_and_the_form_say(
+    lonely_api: AsyncClient, sessions: Sessions
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        made = List(workspace_id=DEFAULT_WORKSPACE, name="Newsletter")
+        db.add(made)
+        await db.flush()
+    mapping = '{"Nummer": "customer_id", "Notiz": null}'
+    named = {"name": "people.jsonl", "mapping": mapping, "list_id": str(made.id)}
+    begun = await sent(lonely_api, '{"Nummer": "1", "Notiz": "x"}\n', **named)
+    await read(sessions, begun)
+
+    assert (begun["format"], begun["mapping"]) == ("jsonl", {"Nummer": "customer_id", "Notiz": None})
+    assert (begun["list_id"], begun["dry_run"]) == (str(made.id), False)
+    done = await created(await lonely_api.get(f"{V1}/imports/{begun['id']}"))
+    assert (done["state"], done["imported"]) == ("completed", 1)
+    assert await asked(sessions, "select state from list_members") == [("member",)]
+
+    trial = await sent(lonely_api, "customer_id\n2\n", name="people.jsonl", format="csv", dry_run="true")
+    await read(sessions, trial)
+    assert (trial["format"], trial["dry_run"]) == ("csv", True)
+    assert len(await asked(sessions, "select 1 from profiles")) == 1
+
+
+async def test_wishes_that_make_no_sense_are_refused_at_once(strict_api: AsyncClient) -> None:
+    files = {"file": ("a.csv", b"customer_id\n", "text/csv")}
+    for wish, pointer in (
+        ({"mapping": "[]"}, "/mapping"),
+        ({"mapping": '{"a": 1}'}, "/mapping"),
+        ({"mapping": '{"a": " "}'}, "/mapping"),
+        ({"list_id": str(DEFAULT_WORKSPACE)}, "/list_id"),
+        ({"format": "xlsx"}, "/format"),
+    ):
+        answer = await strict_api.post(f"{V1}/imports", data={"kind": "customers", **wish}, files=files)
+        assert refusal(answer, 422)["errors"][0]["pointer"] == pointer
 
 
 async def test_a_form_that_cannot_be_taken_apart_breaks_a_rule(api: AsyncClient) -> None:

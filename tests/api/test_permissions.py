@@ -147,6 +147,9 @@ PAGES = {
     *("/accounts/confirm", "/accounts/reset", "/accounts/join"),
     *("/auth/{rest:path}", "/users/me"),
     *("/campaigns", "/campaigns/{rest:path}", "/flows", "/flows/{rest:path}"),
+    *("/orders", "/orders/{rest:path}", "/customers", "/customers/{rest:path}"),
+    *("/audience-segment", "/audience-segment/{rest:path}"),
+    *("/audience-segments", "/audience-segments/{rest:path}"),
 }
 
 TABLE = {line[:48].strip(): line[48:] for line in MATRIX.strip().splitlines()}

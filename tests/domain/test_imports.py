@@ -5,21 +5,22 @@ from datetime import UTC, datetime
 import pytest
 
 from domain.errors import Invalid
-from domain.imports import CustomerLine, CustomerReader, ImportKind, Layout, OrderLine, OrderReader, Refusal
+from domain.import_rows import CustomerReader, OrderReader, reader
+from domain.imports import CustomerLine, ImportKind, Layout, OrderLine, Refusal, check_meaning
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def customers(header: str, *rows: str, clean: bool = True) -> tuple[list[CustomerLine], list[Refusal]]:
-    reader = Layout.of(ImportKind.CUSTOMERS, header.split(","), ",").reader("UTC", "USD", NOW)
-    assert isinstance(reader, CustomerReader)
-    return reader.read([(line, row.split(",")) for line, row in enumerate(rows, start=2)], clean)
+    of_rows = reader(Layout.of(ImportKind.CUSTOMERS, header.split(","), ","), "UTC", "USD", NOW)
+    assert isinstance(of_rows, CustomerReader)
+    return of_rows.read([(line, row.split(",")) for line, row in enumerate(rows, start=2)], clean)
 
 
 def orders(header: str, *rows: str, zone: str = "UTC") -> tuple[list[OrderLine], list[Refusal]]:
-    reader = Layout.of(ImportKind.ORDERS, header.split(","), ",").reader(zone, "EUR", NOW)
-    assert isinstance(reader, OrderReader)
-    return reader.read([(line, row.split(",")) for line, row in enumerate(rows, start=2)], clean=True)
+    of_rows = reader(Layout.of(ImportKind.ORDERS, header.split(","), ","), zone, "EUR", NOW)
+    assert isinstance(of_rows, OrderReader)
+    return of_rows.read([(line, row.split(",")) for line, row in enumerate(rows, start=2)], clean=True)
 
 
 SAMPLE = "customer_id,ordered_on,quantity,total_usd"
@@ -161,3 +162,60 @@ def test_a_currency_that_is_none_is_refused_and_an_empty_one_is_the_workspaces()
 def test_a_header_that_can_not_be_used_names_the_column(kind: ImportKind, header: str, words: str) -> None:
     with pytest.raises(Invalid, match=words):
         Layout.of(kind, header.split(","), ",")
+
+
+def test_columns_are_mapped_left_out_and_reported_by_the_files_own_names() -> None:
+    meaning = {"kundennummer": "customer_id", "Mail": "email", "Notiz": None, "Stadt": "city"}
+    layout = Layout.of(ImportKind.CUSTOMERS, ["Kundennummer", "Mail", "Notiz", "Stadt"], ";", meaning)
+    of_rows = reader(layout, "UTC", "USD", NOW)
+    assert isinstance(of_rows, CustomerReader)
+
+    lines, refused = of_rows.read([(2, ["1", "", "x", "Wien"]), (3, ["2", "home", "", ""])], clean=True)
+
+    assert [(each.customer_id, each.attributes) for each in lines] == [("1", '{"city":"Wien"}')]
+    assert [each.column for each in refused] == ["Mail"]
+
+
+def test_an_orders_total_may_be_mapped_with_its_currency() -> None:
+    meaning = {"who": "customer_id", "day": "ordered_on", "n": "quantity", "sum": "total_eur"}
+    layout = Layout.of(ImportKind.ORDERS, ["who", "day", "n", "sum"], ",", meaning)
+    assert layout.currency == "EUR"
+    of_rows = reader(layout, "UTC", "USD", NOW)
+    assert isinstance(of_rows, OrderReader)
+    lines, refused = of_rows.read(
+        [(2, ["c1", "2026-01-01", "1", "5"]), (3, ["c1", "x", "1", "-5"])], clean=True
+    )
+    assert [each.key for each in lines] == ["c1:2026-01-01:1:5:EUR"]
+    assert [each.column for each in refused] == ["day"]
+
+
+@pytest.mark.parametrize(
+    ("meaning", "words"),
+    [
+        ({"mail": "email"}, "which the file does not have"),
+        ({"a": "email", "b": "email"}, "both are"),
+        ({"a": "b"}, "both are"),
+        ({"customer_id": None}, "is missing"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_the_file_is_refused(meaning: dict[str, str | None], words: str) -> None:
+    with pytest.raises(Invalid, match=words):
+        Layout.of(ImportKind.CUSTOMERS, ["customer_id", "a", "b"], ",", meaning)
+
+
+@pytest.mark.parametrize(
+    ("kind", "meaning", "words"),
+    [
+        (ImportKind.CUSTOMERS, {"a": " "}, "no name"),
+        (ImportKind.CUSTOMERS, {"a": "x\0"}, "no name"),
+        (ImportKind.CUSTOMERS, {"a": "x" * 256}, "too long"),
+        (ImportKind.ORDERS, {"a": "colour"}, "which no order has"),
+        (ImportKind.ORDERS, {str(n): None for n in range(501)}, "at most 500"),
+    ],
+)
+def test_a_mapping_that_makes_no_sense_is_refused_at_once(
+    kind: ImportKind, meaning: dict[str, str | None], words: str
+) -> None:
+    with pytest.raises(Invalid, match=words):
+        check_meaning(kind, meaning)
+    check_meaning(ImportKind.ORDERS, {"a": "Total_USD", "b": "total", "c": None})
