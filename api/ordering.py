@@ -25,11 +25,13 @@ from domain.errors import CampanileError
 from domain.events import EventKind, RefusalStage
 from domain.imports import LARGEST_QUANTITY, LONGEST_NAME
 from domain.orders import MOST_LINES, Keys, OrderStatus, contradiction, moment, refund
-from domain.profiles import IdentityKind, normal
+from domain.phones import normal_phone
+from domain.profiles import IdentityKind
 from domain.values import as_text
 from models.orders import Order
-from models.queries import arrivals, orders, workspaces
-from models.queries.arrivals import Coming, Told
+from models.queries import arrivals, orders, refusals, workspaces
+from models.queries.arrivals import Coming
+from models.queries.refusals import Told
 from models.workspaces import Workspace
 
 
@@ -37,17 +39,6 @@ def _whole(text: str) -> str:
     if "\0" in text:
         raise ValueError("This holds a NUL, which can't be stored: take it out.")
     return text
-
-
-def _email(text: str) -> str:
-    return normal_address(text)
-
-
-def _phone(text: str) -> str:
-    number = normal(IdentityKind.PHONE, text)
-    if not (number.startswith("+") and number[1:].isascii() and number[1:].isdigit() and len(number) > 6):
-        raise ValueError("Write it with the country's number, such as +442079460018.")
-    return number
 
 
 def _amount(given: Any) -> Decimal:
@@ -92,9 +83,9 @@ class OrderIn(In):
         description="The shop's own. Sent again, it is stored once. Without one, an order is known by all "
         "that it says, and by which of those in the request that say the same it is.",
     )
-    email: Annotated[Said, AfterValidator(_email)] | None = None
+    email: Annotated[Said, AfterValidator(normal_address)] | None = None
     user_id: Said | None = None
-    phone: Annotated[Said, AfterValidator(_phone)] | None = None
+    phone: Annotated[Said, AfterValidator(normal_phone)] | None = None
     anonymous_id: Said | None = None
     total: Amount = Field(description="All of it, as a text or a number of at most four decimals.")
     currency: Currency | None = Field(None, description="ISO 4217; the workspace's by default.")
@@ -170,16 +161,33 @@ async def read(
     return taken
 
 
-async def keep(opened: Stack, workspace_id: UUID, rows: Sequence[Coming], told: Sequence[Told] = ()) -> None:
+async def keep(opened: Stack, rows: Sequence[Coming], told: Sequence[Told] = ()) -> None:
     """Write arrivals, and what was refused beside them; it is all safe when this returns."""
     async with opened.sessions.engine() as db:
         await arrivals.put(db, rows)
-        await arrivals.note(db, workspace_id, told, opened.clock.now())
+        if told:
+            await refusals.keep(db, told)
 
 
-def refusals(wrong: Mapping[int, Sequence[CampanileError]], names: Mapping[int, str | None]) -> list[Told]:
+def told(
+    workspace_id: UUID,
+    wrong: Mapping[int, Sequence[CampanileError]],
+    names: Mapping[int, str | None],
+    now: datetime,
+) -> list[Told]:
+    """What is noted of orders that were refused, whose ids are `names`."""
     return [
-        Told(RefusalStage.REQUEST, EventKind.ORDER, names.get(index), error.field or "", error.message)
+        Told(
+            workspace_id,
+            now,
+            RefusalStage.REQUEST,
+            EventKind.ORDER,
+            names.get(index),
+            None,
+            error.field or "",
+            error.message,
+            None,
+        )
         for index, errors in wrong.items()
         for error in errors
     ]

@@ -15,7 +15,7 @@ from api.deps import Db, Pages
 from api.errors import in_words
 from api.manners import Mannered
 from api.moments import aware
-from api.ordering import Amount, Currency, OrderIn, keep, read, refusals
+from api.ordering import Amount, Currency, OrderIn, keep, read, told
 from api.shapes import In, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain import money
@@ -33,7 +33,7 @@ ThatOrder = Annotated[str, Path(max_length=1000, description="The order's id or 
 _ID = "0199f1c2-a4b7-7e55-8f8a-9b0c1d2e3f40"
 
 
-class KeyOut(Out):
+class OrderKeyOut(Out):
     """What the order is known by from here on."""
 
     key: str
@@ -41,7 +41,7 @@ class KeyOut(Out):
     model_config = example({"key": "2026-10017"})
 
 
-class BatchIn(In):
+class OrdersIn(In):
     orders: list[dict[str, Any]] = Field(
         min_length=1,
         max_length=MOST_ORDERS,
@@ -63,12 +63,12 @@ class BatchIn(In):
     )
 
 
-class KeptOut(Out):
+class OrderKeptOut(Out):
     index: int = Field(description="The order's place in the request, from 0.")
     key: str
 
 
-class RefusedOut(Out):
+class OrderRefusedOut(Out):
     """An order of the request that was not taken."""
 
     index: int
@@ -76,9 +76,9 @@ class RefusedOut(Out):
     detail: str
 
 
-class BatchOut(Out):
-    accepted: list[KeptOut]
-    refused: list[RefusedOut]
+class OrdersOut(Out):
+    accepted: list[OrderKeptOut]
+    refused: list[OrderRefusedOut]
 
     model_config = example(
         {
@@ -137,19 +137,19 @@ class OrderOut(Out):
 
 
 @router.post("", status_code=status.HTTP_202_ACCEPTED, dependencies=[needs(Permission.ORDERS_WRITE)])
-async def place_order(body: OrderIn, workspace_id: WorkspaceId, opened: Opened) -> KeyOut:
+async def place_order(body: OrderIn, workspace_id: WorkspaceId, opened: Opened) -> OrderKeyOut:
     """Tell of an order. It is safe when we answer, and stored within moments."""
     taken = await read(opened, workspace_id, [(0, body)], opened.clock.now())
     if taken.wrong:
-        await keep(opened, workspace_id, [], refusals(taken.wrong, {0: body.order_id}))
+        await keep(opened, [], told(workspace_id, taken.wrong, {0: body.order_id}, opened.clock.now()))
         raise taken.wrong[0][0]
-    await keep(opened, workspace_id, [*taken.rows.values()])
+    await keep(opened, [*taken.rows.values()])
     [(_, key)] = taken.named()
-    return KeyOut(key=key)
+    return OrderKeyOut(key=key)
 
 
 @router.post("/batch", status_code=status.HTTP_202_ACCEPTED, dependencies=[needs(Permission.ORDERS_WRITE)])
-async def place_orders(body: BatchIn, workspace_id: WorkspaceId, opened: Opened) -> BatchOut:
+async def place_orders(body: OrdersIn, workspace_id: WorkspaceId, opened: Opened) -> OrdersOut:
     """Tell of up to 1,000 orders. A bad one is refused by its index, and the others are kept.
 
     Where none can be kept, the answer is 422.
@@ -161,21 +161,22 @@ async def place_orders(body: BatchIn, workspace_id: WorkspaceId, opened: Opened)
             good.append((index, OrderIn.model_validate(each)))
         except ValidationError as error:
             wrong[index] = [Invalid(one.detail, one.pointer) for one in in_words(error, each)]
-    taken = await read(opened, workspace_id, good, opened.clock.now())
+    now = opened.clock.now()
+    taken = await read(opened, workspace_id, good, now)
     wrong = dict(sorted((wrong | taken.wrong).items()))
     for index, errors in wrong.items():
         for one in errors:
             one.field, one.message = _whole(f"/orders/{index}{one.field or ''}"), _whole(one.message)
     named = {index: _named(each) for index, each in enumerate(body.orders)}
-    await keep(opened, workspace_id, [*taken.rows.values()], refusals(wrong, named))
+    await keep(opened, [*taken.rows.values()], told(workspace_id, wrong, named, now))
     if not taken.rows:
         first, *others = (Invalid(each.message, each.field) for errors in wrong.values() for each in errors)
         first.also = [*others]
         raise first
-    return BatchOut(
-        accepted=[KeptOut(index=index, key=key) for index, key in taken.named()],
+    return OrdersOut(
+        accepted=[OrderKeptOut(index=index, key=key) for index, key in taken.named()],
         refused=[
-            RefusedOut(index=index, pointer=each.field or "", detail=each.message)
+            OrderRefusedOut(index=index, pointer=each.field or "", detail=each.message)
             for index, errors in wrong.items()
             for each in errors
         ],
@@ -211,7 +212,7 @@ async def read_order(order: ThatOrder, db: Db) -> OrderOut:
 @router.patch("/{order}", status_code=status.HTTP_202_ACCEPTED, dependencies=[needs(Permission.ORDERS_WRITE)])
 async def change_order(
     order: ThatOrder, change: OrderChange, workspace_id: WorkspaceId, opened: Opened
-) -> KeyOut:
+) -> OrderKeyOut:
     """Refund an order, all of it or a part, or cancel it. Its buyer's sums follow within moments.
 
     The last word by `changed_at` holds, which is now unless you say.
@@ -234,8 +235,8 @@ async def change_order(
         change.status if "status" in said else None, change.refunded if "refunded" in said else None, at
     )
     row = Coming(workspace_id, now, EventKind.ORDER_CHANGE, at, {"key": stored.key, **after})
-    await keep(opened, workspace_id, [row])
-    return KeyOut(key=stored.key)
+    await keep(opened, [row])
+    return OrderKeyOut(key=stored.key)
 
 
 def shown(row: Order) -> OrderOut:

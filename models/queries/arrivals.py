@@ -3,10 +3,9 @@
 The tracking API has a faster way of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -40,19 +39,6 @@ class Coming:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Why something was not taken, for whoever debugs a shop: `models.events.Refusal`."""
-
-    stage: str
-    kind: str | None
-    name: str | None
-    pointer: str
-    reason: str
-    message_id: str | None = None
-    body: str | None = None
-
-
-@dataclass(frozen=True)
 class Lag:
     """What waits in the inbox."""
 
@@ -72,27 +58,12 @@ _PUT = text(
     select {_COLUMNS} from jsonb_populate_recordset(null::inbox, cast(:rows as jsonb))
     """
 )
-_NOTE = text(
-    """
-    insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason, body)
-    select :workspace, uuidv7(), :now, stage, kind, name, message_id, pointer, reason, body
-    from jsonb_to_recordset(cast(:rows as jsonb))
-        as told(stage text, kind text, name text, message_id text, pointer text, reason text, body text)
-    """
-)
 
 
 async def put(db: AsyncSession, rows: Sequence[Coming]) -> None:
     """Write rows into the inbox, in their order. They are safe when the transaction has committed."""
     if rows:
-        await db.execute(_PUT, {"rows": _json(asdict(row) for row in rows)})
-
-
-async def note(db: AsyncSession, workspace_id: UUID, told: Sequence[Told], now: datetime) -> None:
-    """Note what was refused."""
-    if told:
-        values = {"workspace": workspace_id, "now": now, "rows": _json(asdict(each) for each in told)}
-        await db.execute(_NOTE, values)
+        await db.execute(_PUT, {"rows": orjson.dumps([asdict(row) for row in rows]).decode()})
 
 
 _LAG = text(
@@ -108,7 +79,3 @@ async def lag(db: AsyncSession, workspace_id: UUID) -> Lag:
     found = await db.execute(_LAG, {"workspace": workspace_id, "most": COUNTED + 1})
     waiting, oldest_at = found.one()
     return Lag(min(waiting, COUNTED), waiting <= COUNTED, oldest_at)
-
-
-def _json(rows: Iterable[dict[str, Any]]) -> str:
-    return orjson.dumps([*rows]).decode()

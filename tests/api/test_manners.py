@@ -355,6 +355,12 @@ async def test_a_template_in_use_says_who_uses_it(
         ("/campaigns/1/send", "/campaigns/1/send"),
         ("/flows/a%20b/%2F", "/flows/a%20b/%2F"),
         ("/flows//evil.example", "/flows//evil.example"),
+        ("/orders/batch", "/orders/batch"),
+        ("/customers", "/profiles"),
+        ("/customers/a%2Fb/messages?limit=2", "/profiles/a%2Fb/messages?limit=2"),
+        ("/audience-segment/1", "/segments/1"),
+        ("/audience-segments", "/segments"),
+        ("/audience-segments//evil.example", "/segments//evil.example"),
     ],
 )
 async def test_the_short_paths_of_older_systems_lead_to_their_place(

@@ -150,6 +150,11 @@ def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
 
 
+async def tried(db: AsyncSession, w: Filled) -> Any:
+    ready = await take_in(db, ImportKind.CUSTOMERS)
+    return await imported.try_out(db, w.customers, ready, NOW, (1, 9))
+
+
 async def stored(db: AsyncSession, w: Filled) -> None:
     await imported.store(db, w.customers, await take_in(db, ImportKind.CUSTOMERS), NOW)
 
@@ -247,7 +252,9 @@ READS: dict[str, Call] = {
     "imports.get": lambda db, w: imports.get(db, w.customers.id),
     "imports.locked": lambda db, w: imports.locked(db, w.customers.id),
     "imports.page": lambda db, w: imports.page(db, None, 9),
+    "imports.refused_between": lambda db, w: imports.refused_between(db, w.customers.id, 1, 9),
     "imports.refusals": lambda db, w: imports.refusals(db, w.customers.id, 0, 9),
+    "imported.try_out": tried,
     "invitations.page": lambda db, w: invitations.page(db, None, 9),
     "issuers.get": lambda db, w: issuers.get(db, w.issuer),
     "issuers.page": lambda db, w: issuers.page(db, None, 9),
