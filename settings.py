@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         default="",
         description="The secret key of `campanile import` and the demo; the embedded stack makes its own",
     )
+    api_public_key: str = Field(
+        default="", description="The public key of the demo's site; the embedded stack makes its own"
+    )
     signing_key: str = Field(
         default=DEVELOPMENT_SECRET,
         description="Signs tracking links and access tokens; 32 characters or more",

@@ -15,8 +15,9 @@ from dev.forget import check, forget
 from dev.importing import asked, client
 from dev.places import ROOT
 from dev.process import StackError
+from dev.shop import Shop
 from dev.stack import Running, Stack
-from dev.story import PREFIX, Story, Summary, in_the_way, made_up
+from dev.story import PREFIX, Story, Summary, in_the_way
 from dev.terminal import addresses, of_settings, running_stack, wishes
 from settings import Settings, read_settings
 
@@ -74,11 +75,9 @@ def tell(settings: Settings, console: Console, *, others_too: bool) -> Summary:
         if not others_too:
             check(settings.admin_database_url, PREFIX)
         end_last_flows(api)
-        customers = made_up(ORDERS, settings.state / "demo" / "customers.csv")
-        files = (("customers", customers), ("orders", ORDERS))
-        forget(settings.admin_database_url, PREFIX, files, others_too=others_too)
-        story = Story(api, settings.mailbox_url, say)
-        return asyncio.run(story.tell(customers, ORDERS))
+        forget(settings.admin_database_url, PREFIX, others_too=others_too)
+        shop = Shop(api, settings.api_public_key, ORDERS)
+        return asyncio.run(Story(api, shop, settings.mailbox_url, say).tell())
 
 
 def end_last_flows(api: httpx2.Client) -> None:
@@ -93,6 +92,7 @@ def table(of: Summary) -> Table:
     for what, count in (
         ("profiles", of.profiles),
         ("orders", of.orders),
+        ("events of a visit", of.visit),
         ("in the segment", of.segment),
         *((f"campaign: {LABELS.get(name, name)}", count) for name, count in of.campaign.items()),
         ("campaign: opened", of.opened),

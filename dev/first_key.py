@@ -1,14 +1,14 @@
-"""Whom a fresh stack belongs to: an owner who can sign in, and a secret key for the command line."""
+"""Whom a fresh stack belongs to: an owner who can sign in, with a key for programs and one for pages."""
 
 import json
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psycopg
 
 from domain import keys
-from domain.roles import GRANTABLE, KeyKind, Role
+from domain.roles import GRANTABLE, PUBLIC, KeyKind, Role
 from domain.workspaces import DEFAULT_WORKSPACE
 
 EMAIL = "owner@campanile.example"
@@ -21,12 +21,15 @@ class FirstOwner:
     email: str
     password: str
     key: str
+    public_key: str = ""  # Of the demo's site.
 
 
 def first_owner(url: str, note: Path) -> FirstOwner:
     """The owner whom `note` remembers, or a new one, is in the database at `url` (as the engine's role)."""
     known = _remembered(note)
     owner = known or FirstOwner(EMAIL, secrets.token_urlsafe(12), keys.new_key(KeyKind.SECRET))
+    if not owner.public_key:
+        owner = replace(owner, public_key=keys.new_key(KeyKind.PUBLIC))
     with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://")) as db:
         if not known:  # Nobody knows the password of one from before.
             db.execute("delete from users where email = %s", [owner.email])
@@ -52,15 +55,24 @@ def settle(db: psycopg.Connection, owner: FirstOwner) -> None:
         "select %s, id, %s from users where email = %s on conflict do nothing",
         [DEFAULT_WORKSPACE, Role.OWNER.value, owner.email],
     )
+    _key(db, owner.key, KeyKind.SECRET, "Command line", sorted(GRANTABLE))
+    if owner.public_key:
+        _key(db, owner.public_key, KeyKind.PUBLIC, "Site of the demo", sorted(PUBLIC))
+
+
+def _key(db: psycopg.Connection, key: str, kind: KeyKind, name: str, permissions: list[str]) -> None:
+    """A key is there."""
     db.execute(
         "insert into keys (workspace_id, kind, name, prefix, hash, permissions) "
-        "select %(workspace)s, 'sk', 'Command line', %(prefix)s, %(hash)s, %(permissions)s "
+        "select %(workspace)s, %(kind)s, %(name)s, %(prefix)s, %(hash)s, %(permissions)s "
         "where not exists (select from keys where hash = %(hash)s)",
         {
             "workspace": DEFAULT_WORKSPACE,
-            "prefix": owner.key[: keys.SHOWN],
-            "hash": keys.hash_of(owner.key),
-            "permissions": sorted(GRANTABLE),
+            "kind": kind.value,
+            "name": name,
+            "prefix": key[: keys.SHOWN],
+            "hash": keys.hash_of(key),
+            "permissions": permissions,
         },
     )
 

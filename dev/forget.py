@@ -1,12 +1,9 @@
-"""Removes what the demo made: its segments, templates, campaigns, flows and imports, and its customers.
+"""Removes what the demo made: its segments, templates, campaigns and flows, and its customers.
 
 What others use of its segments and templates stays. With a customer goes whatever hangs on them: orders,
 consents, messages and enrollments. Where some of those came from a campaign or flow that the demo did not
 make, nothing is removed unless that is wished.
 """
-
-from collections.abc import Sequence
-from pathlib import Path
 
 from sqlalchemy import Connection, create_engine, text
 
@@ -17,8 +14,12 @@ from domain.workspaces import DEFAULT_WORKSPACE
 _OF_THE_DEMO = (
     r"""
     create temporary table theirs on commit drop as
-    select profile_id as id from identities
-    where workspace_id = :workspace and kind = 'email' and value ~ '^customer-[0-9]+@example\.com$'
+    with named as (
+        select profile_id as id from identities
+        where workspace_id = :workspace and kind = 'email' and value ~ '^customer-[0-9]+@example\.com$'
+    )
+    select id from named
+    union select id from profiles where workspace_id = :workspace and merged_into in (select id from named)
     """,
     """
     create temporary table made on commit drop as
@@ -86,6 +87,14 @@ _FORGET = (
     "delete from cap_counters where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from orders where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from order_rollups where workspace_id = :workspace and profile_id in (select id from theirs)",
+    "delete from events where workspace_id = :workspace and profile_id in (select id from theirs)",
+    *(
+        f"delete from {table} where workspace_id = :workspace and profile_id in (select id from theirs)"
+        for table in (
+            *("profile_values", "profile_tags", "profile_notes", "list_members", "topic_consents"),
+            "segment_members",
+        )
+    ),
     "delete from consents where workspace_id = :workspace and profile_id in (select id from theirs)",
     r"""
     delete from suppressions where workspace_id = :workspace
@@ -94,19 +103,13 @@ _FORGET = (
     "delete from identities where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from profiles where workspace_id = :workspace and id in (select id from theirs)",
 )
-_FORGET_IMPORT = """
-    delete from imports
-    where workspace_id = :workspace and kind = :kind and file_name = :file_name and size = :size
-    """
 
 
-def forget(
-    admin_url: str, prefix: str, files: Sequence[tuple[str, Path]] = (), *, others_too: bool = False
-) -> None:
+def forget(admin_url: str, prefix: str, *, others_too: bool = False) -> None:
     """Remove what is named with this prefix, and the made-up customers. `admin_url` is the owner's.
 
-    Imports go where they are of one of the `files`, (kind, path), by name and size. Raises `StackError`, with
-    nothing removed, where lines of others would go with the customers, unless `others_too` go.
+    Raises `StackError`, with nothing removed, where lines of others would go with the customers, unless
+    `others_too` go.
     """
     values = {"workspace": DEFAULT_WORKSPACE, "name": f"{prefix}%"}
     engine = create_engine(admin_url)
@@ -114,9 +117,6 @@ def forget(
         look(connection, prefix, others_too=others_too)
         for statement in _FORGET:
             connection.execute(text(statement), values)
-        for kind, path in files:
-            file = {"kind": kind, "file_name": path.name, "size": path.stat().st_size}
-            connection.execute(text(_FORGET_IMPORT), values | file)
     engine.dispose()
 
 

@@ -227,7 +227,7 @@ class Stack:
         if done.returncode:
             raise StackError(f"the migrations fail: {done.stderr.strip().removeprefix('campanile: ')}")
         owner = first_owner(self.addresses["ENGINE_DATABASE_URL"], self.state / "owner.json")
-        self.addresses["API_KEY"] = owner.key
+        self.addresses |= {"API_KEY": owner.key, "API_PUBLIC_KEY": owner.public_key}
 
     def start_temporal(self) -> None:
         wish = port_of(f"//{self.settings.temporal_address}", 7233)

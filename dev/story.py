@@ -1,15 +1,13 @@
-"""The demo's story: people and orders come in, a segment picks some, a campaign and a flow reach them.
+"""The demo's story: people and what they do come in, a segment picks some, a campaign and a flow reach them.
 
 All of it by HTTP, as a user's own program would do it; only what the last run left is removed behind the
 API's back (`dev/forget.py`).
 """
 
-import csv
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
@@ -17,9 +15,11 @@ import httpx2
 from dev.importing import asked
 from dev.process import StackError
 from dev.readers import Readers
+from dev.shop import Shop
 
 PREFIX = "Demo: "
 MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
+VISITOR = "4"  # The customer who comes back to the site.
 PATIENCE = 180.0  # Seconds for any one part of the story.
 
 Say = Callable[[str], None]
@@ -52,6 +52,7 @@ class Summary:
 
     profiles: int = 0
     orders: int = 0
+    visit: int = 0  # Events of one who came back to the site.
     segment: int = 0
     campaign: Json = field(default_factory=dict)
     mailbox: int = 0
@@ -64,30 +65,27 @@ class Summary:
 
 
 class Story:
-    """Tells the story through the API `api`, with readers at the mailbox `mailbox_url`."""
+    """Tells the story through the API `api`, with the `shop` and readers at the mailbox `mailbox_url`."""
 
-    def __init__(self, api: httpx2.Client, mailbox_url: str, say: Say) -> None:
-        self.api = api
+    def __init__(self, api: httpx2.Client, shop: Shop, mailbox_url: str, say: Say) -> None:
+        self.api, self.shop = api, shop
         self.mailbox = httpx2.Client(base_url=mailbox_url, timeout=30, trust_env=False)
         self.readers = Readers(mailbox_url)
         self.say = say
 
-    async def tell(self, customers: Path, orders: Path) -> Summary:
-        """The whole story, on people and orders of these files. Raises `StackError` with what went wrong."""
+    async def tell(self) -> Summary:
+        """The whole story. Raises `StackError` with what went wrong."""
         try:
-            return await self._tell(customers, orders)
+            return await self._tell()
         finally:
             await self.readers.close()
             self.mailbox.close()
 
-    async def _tell(self, people: Path, orders: Path) -> Summary:
+    async def _tell(self) -> Summary:
         done = Summary()
         self.mailbox.delete("/messages").raise_for_status()
         self.introduce()
-        customers = self.import_file("customers", people)
-        placed = self.import_file("orders", orders)
-        done.profiles = customers["imported"] + customers["unchanged"]
-        done.orders = placed["imported"] + placed["unchanged"]
+        self.come_in(done)
         done.segment = self.post("/segments/estimate", {"rule": LAPSED})["count"]
         self.say(f"{done.profiles:,} customers, {done.orders:,} orders, {done.segment:,} of them lapsed")
 
@@ -98,6 +96,20 @@ class Story:
         done.mailbox = self.mailbox.get("/messages", params={"limit": "1"}).json()["count"]
         return done
 
+    def come_in(self, done: Summary) -> None:
+        """People, orders and a visit, and then all of them are worked in."""
+        begun, shop = datetime.now(UTC), self.shop
+        done.profiles, done.orders = shop.introduce_customers(), shop.tell_of_orders()
+        shop.be_visited(VISITOR)
+        for _ in waiting("what the shop sent"):
+            if not asked(self.api.get("/api/v1/events/lag"))["waiting"]:
+                break
+        asked_for = {"since": begun.isoformat(), "replayed": "false"}
+        for one in asked(self.api.get("/api/v1/events/quarantine", params=asked_for))["items"]:
+            raise StackError(f"something that the shop sent could not be worked in: {one['reason']}")
+        done.visit = shop.seen(VISITOR, begun)
+        self.say(f"customer {VISITOR} came back to the site, and has {done.visit:,} new events")
+
     def introduce(self) -> None:
         """A workspace that has no sender yet gets one."""
         if not asked(self.api.get("/api/v1/workspace"))["sender_email"]:
@@ -107,21 +119,6 @@ class Story:
                 "postal_address": "Campanile Records, 1 Bell Tower Road, 30124 Venice",
             }
             asked(self.api.patch("/api/v1/workspace", json=sender))
-
-    def import_file(self, kind: str, path: Path) -> Json:
-        with path.open("rb") as file:
-            begun = asked(
-                self.api.post(
-                    "/api/v1/imports", data={"kind": kind}, files={"file": (path.name, file, "text/csv")}
-                )
-            )
-        for _ in waiting(f"the import of {path.name}"):
-            begun = asked(self.api.get(f"/api/v1/imports/{begun['id']}"))
-            if begun["state"] == "completed":
-                return begun
-            if begun["state"] == "failed":
-                raise StackError(f"the import of {path.name} failed: {begun['reason']}")
-        raise AssertionError
 
     async def run_campaign(self, segment: str) -> Json:
         """A campaign to the segment, read by its readers. What became of it, with seconds and reading."""
@@ -208,20 +205,6 @@ def in_the_way(workspace: Json) -> str | None:
     else:
         return None
     return f"the demo can't run while the workspace's {what}: PATCH /api/v1/workspace with {change}"
-
-
-def made_up(orders: Path, to: Path) -> Path:
-    """The customers of the orders file, with made-up addresses and both consents."""
-    with orders.open(newline="") as file:
-        customers = sorted({int(row["customer_id"]) for row in csv.DictReader(file)})
-    to.parent.mkdir(parents=True, exist_ok=True)
-    with to.open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["customer_id", "email", "name", "customer", "consent_email", "consent_tracking"])
-        for customer in customers:
-            address = f"customer-{customer}@example.com"
-            rows.writerow([customer, address, f"Customer {customer}", customer, "granted", "granted"])
-    return to
 
 
 def waiting(what: str) -> Iterator[None]:

@@ -24,6 +24,7 @@ async def test_a_stack_keeps_its_owner_from_start_to_start(
 
     assert again == first
     assert json.loads(note.read_text())["key"] == first.key
+    assert first.public_key.startswith("pk_")
     assert note.stat().st_mode & 0o777 == 0o600
     assert await counted(sessions) == (1, 2, 2)  # With the tests' own.
 
@@ -41,3 +42,18 @@ async def test_an_owner_whose_password_was_lost_gets_another(
 async def counted(sessions: Sessions) -> tuple[int, ...]:
     async with sessions.engine() as db:
         return tuple((await db.execute(COUNTED, {"email": EMAIL})).one())
+
+
+async def test_a_note_from_before_there_were_public_keys_gets_one(
+    sessions: Sessions, database: Database, tmp_path: Path
+) -> None:
+    note = tmp_path / "owner.json"
+    first = first_owner(database.engine_url, note)
+    old = json.loads(note.read_text())
+    del old["public_key"]
+    note.write_text(json.dumps(old))
+
+    again = first_owner(database.engine_url, note)
+
+    assert (again.key, again.password) == (first.key, first.password)
+    assert first_owner(database.engine_url, note) == again

@@ -1,16 +1,15 @@
 """The demo removes what it made, and asks before anything of others goes with it."""
 
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
 
 from dev.forget import check, forget
 from dev.process import StackError
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.attributes import ProfileValue
 from models.base import Sessions
-from models.imports import Import
-from tests.people import HERE, a_flow, a_journey, a_person, rows
+from models.profiles import ProfileNote, ProfileTag
+from tests.people import HERE, NOON, a_flow, a_journey, a_person, an_event, rows
 from tests.sending import a_campaign, a_segment, a_template, people
 from tests.support import Database
 
@@ -80,19 +79,26 @@ async def test_a_template_and_a_segment_that_others_use_stay(database: Database,
         assert await rows(db, "select segment_id from campaigns") == await rows(db, "select id from segments")
 
 
-async def test_only_imports_of_the_demos_own_files_go(
-    database: Database, sessions: Sessions, tmp_path: Path
+async def test_all_that_hangs_on_a_customer_of_the_demo_goes_with_them(
+    database: Database, sessions: Sessions
 ) -> None:
-    file = tmp_path / "customers.csv"
-    file.write_text("email\ncustomer-7@example.com\n")
     async with sessions(DEFAULT_WORKSPACE) as db:
-        for size in (file.stat().st_size, 5):
-            db.add(Import(**HERE, kind="customers", live=False, file_name=file.name, size=size))
+        demos, other = await a_person(db, "customer-7@example.com"), await a_person(db, "a@shop.example")
+        visitor = await a_person(db)  # Before they said who they are.
+        merged = text("update profiles set merged_into = :demos where id = :visitor")
+        await db.execute(merged, {"demos": demos, "visitor": visitor})
+        for person in (demos, visitor, other):
+            await an_event(db, person)
+            db.add(ProfileTag(**HERE, profile_id=person, tag="vip", at=NOON))
+            db.add(ProfileNote(**HERE, profile_id=person, text="Hello", author="Ada", at=NOON))
+            db.add(ProfileValue(**HERE, profile_id=person, attribute="plan", text="gold"))
 
-    forget(database.admin_url, "Demo: ", [("customers", file)])
+    forget(database.admin_url, "Demo: ")
 
     async with sessions(DEFAULT_WORKSPACE) as db:
-        assert await rows(db, "select size from imports") == [5]
+        assert await rows(db, "select id from profiles") == [other]
+        for table in ("events", "profile_tags", "profile_notes", "profile_values"):
+            assert await rows(db, f"select profile_id from {table}") == [other]
 
 
 async def counted(sessions: Sessions) -> list[int]:
