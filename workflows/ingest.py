@@ -53,10 +53,10 @@ def in_words(done: Pumped) -> str:
     """What this run did so far, as Markdown."""
     return (
         f"What came in last had waited for {done.lag:.1f} s.\n\n"
-        "| arrivals | events | repeated | people merged | segments entered or left | quarantined |\n"
-        "|---:|---:|---:|---:|---:|---:|\n"
+        "| arrivals | events | repeated | people merged | segments entered or left | flows entered "
+        "| waits ended | quarantined |\n|---:|---:|---:|---:|---:|---:|---:|---:|\n"
         f"| {done.arrivals:,} | {done.events:,} | {done.repeated:,} | {done.merged:,} | {done.crossed:,} "
-        f"| {done.quarantined:,} |\n"
+        f"| {done.entered:,} | {done.woken:,} | {done.quarantined:,} |\n"
     )
 
 
