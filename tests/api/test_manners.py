@@ -69,11 +69,14 @@ async def test_what_the_framework_refuses_is_said_in_our_words(
     assert (error["pointer"], error["detail"]) == (pointer, detail)
 
 
+STEPS = 'The "kind" of a step is send, wait, wait_for_event or branch.'
+
+
 @pytest.mark.parametrize(
     ("steps", "pointer", "detail"),
     [
-        ({"kind": "sms"}, "/definition/steps/a", 'The "kind" of a step is send, wait, wait_for_event or branch.'),
-        ({}, "/definition/steps/a", 'The "kind" of a step is send, wait, wait_for_event or branch.'),
+        ({"kind": "sms"}, "/definition/steps/a", STEPS),
+        ({}, "/definition/steps/a", STEPS),
         ({"kind": "send", "template_id": "welcome"}, "/definition/steps/a/template_id", "This is no id; "),
     ],
 )

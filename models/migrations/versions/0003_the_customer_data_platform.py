@@ -368,14 +368,7 @@ def upgrade() -> None:
     op.add_column(
         "segments", sa.Column("materialized_at", postgresql.TIMESTAMP(timezone=True), nullable=True)
     )
-    op.execute(
-        "alter table orders add constraint ck_orders_status "
-        "check (status in ('placed', 'refunded', 'cancelled'))"
-    )
-    op.execute(
-        "alter table consents drop constraint ck_consents_purpose, "
-        f"add constraint ck_consents_purpose check (purpose in ({PURPOSES}))"
-    )
+    _words()
     for table, kind in AUDITED.items():
         op.execute(
             f"create trigger audit after insert or update or delete on {table} "
@@ -386,6 +379,17 @@ def upgrade() -> None:
     _bell()
     _changes()
     _statistics()
+
+
+def _words() -> None:
+    op.execute(
+        "alter table orders add constraint ck_orders_status "
+        "check (status in ('placed', 'refunded', 'cancelled'))"
+    )
+    op.execute(
+        "alter table consents drop constraint ck_consents_purpose, "
+        f"add constraint ck_consents_purpose check (purpose in ({PURPOSES}))"
+    )
 
 
 def _walls() -> None:
