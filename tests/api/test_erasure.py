@@ -108,7 +108,7 @@ def found(postgres: Postgres, database: Database, secret: str) -> list[str]:
         for table in sorted(metadata().tables):
             asked = f"select count(*) from {table} t where t::text ilike %s or t::text ilike %s"
             row = db.execute(
-                psycopg.sql.SQL(asked),  # type: ignore[arg-type]
+                psycopg.sql.SQL(asked),
                 [f"%{secret}%", f"%{secret.encode().hex()}%"],
             ).fetchone()
             if row and row[0]:
