@@ -164,7 +164,7 @@ class ProfileIn(ProfileChange):
     model_config = example(
         {
             "email": "grace@example.com",
-            "user_id": "c-1906",
+            "phone": "+1 202 555 0147",
             "attributes": {"first_name": "Grace", "plan": "pro"},
             "country": "US",
             "consents": {"email": "granted"},

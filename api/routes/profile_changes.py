@@ -60,7 +60,7 @@ class BatchIn(In):
         {
             "profiles": [
                 {"email": "grace@example.com", "attributes": {"first_name": "Grace"}},
-                {"user_id": "c-1815", "attributes": {"visits": {"$inc": 1}}},
+                {"anonymous_id": "b7e1", "attributes": {"visits": {"$inc": 1}}},
             ]
         }
     )

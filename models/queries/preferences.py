@@ -23,7 +23,13 @@ _CONSENTS = text(
     where workspace_id = {HERE} and profile_id = :profile and ended_at is null
     """
 )
-_SENDER = text(f"select coalesce(sender_name, name) from workspaces where id = {HERE} and deleted_at is null")
+_SENDER = text(
+    f"""
+    select coalesce(w.sender_name, w.name)
+    from workspaces w join profiles p on p.workspace_id = w.id and p.id = :profile and p.erased_at is null
+    where w.id = {HERE} and w.deleted_at is null
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,11 @@ async def whose(db: AsyncSession, message_id: UUID) -> UUID:
 
 
 async def choices(db: AsyncSession, profile_id: UUID) -> Choices:
-    """A topic of which nothing was said follows its channel. Raises `NotFound`."""
+    """A topic of which nothing was said follows its channel. Raises `NotFound`, also for who was erased."""
     who = await profiles.survivor(db, profile_id)
-    sender: str | None = await db.scalar(_SENDER)
+    sender: str | None = await db.scalar(_SENDER, {"profile": who})
     if sender is None:
-        raise NotFound("This workspace was closed.")
+        raise NotFound("This workspace was closed, or the person was erased.")
     channels = {row.purpose: row.state for row in await db.execute(_CONSENTS, {"profile": who})}
     said = await consents.topics_of(db, who)
     offered = await topics.all_of_them(db)

@@ -47,6 +47,7 @@ _LEADS = {
     "tag": "profile_tags l where l.workspace_id = :workspace and l.tag = :tag",
     "list": "list_members l where l.workspace_id = :workspace and l.list_id = :list and l.state = 'member'",
 }
+_PATIENTLY = text("select set_config('statement_timeout', :milliseconds, true)")
 _OF = "and l.profile_id = p.id"
 
 
@@ -76,7 +77,7 @@ async def page(
         select p.id, {SHOWN} from found join profiles p on p.workspace_id = :workspace and p.id = found.id
         order by p.id desc
     """
-    await db.execute(text(f"set local statement_timeout = {PATIENCE}"))
+    await db.execute(_PATIENTLY, {"milliseconds": str(PATIENCE)})
     try:
         return [(row[0], row[1]) for row in await db.execute(text(asked), values)]
     except OperationalError as error:

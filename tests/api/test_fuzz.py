@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import pyotp
 import schemathesis
@@ -122,6 +123,16 @@ class Story:
                 return {"template_id": await a_template(self.api)}
             case "DELETE /campaigns/{campaign_id}" | "POST /campaigns/{campaign_id}/send":
                 return {"campaign_id": await a_campaign(self.api)}
+            case (
+                "DELETE /profiles/{profile_id}"
+                | "POST /profiles/{profile_id}/merge"
+                | "DELETE /profiles/{profile_id}/notes/{note_id}"
+                | "DELETE /profiles/{profile_id}/tags/{tag}"
+                | "DELETE /lists/{list_id}"
+                | "DELETE /topics/{topic_id}"
+                | "DELETE /suppressions/{suppression_id}"
+            ):
+                return await self.of_somebody()
             case "DELETE /flows/{flow_id}":
                 return {"flow_id": self.told["POST /flows"]["id"]}
             case "DELETE /workspaces/{workspace_id}":
@@ -129,6 +140,23 @@ class Story:
             case "PATCH /members/{user_id}" | "DELETE /members/{user_id}":
                 return {"user_id": await self.a_member(name.partition(" ")[0].lower())}
         return {}
+
+    async def of_somebody(self) -> dict[str, str]:
+        """A new person with a note and a tag, and a list, a topic and a suppression that nobody needs."""
+        name = uuid4().hex
+        posted = {
+            "profile_id": ("/profiles", {"user_id": name}),
+            "note_id": ("/profiles/{profile_id}/notes", {"text": "Called."}),
+            "list_id": ("/lists", {"name": name}),
+            "topic_id": ("/topics", {"name": name}),
+            "suppression_id": ("/suppressions", {"channel": "email", "address": f"{name}@example.com"}),
+        }
+        made = {"tag": "late"}
+        for id_, (path, body) in posted.items():
+            answer = await self.api.post(f"{V1}{path.format_map(made)}", json=body)
+            made[id_] = (await created(answer))["id"]
+        assert (await self.api.put(f"{V1}/profiles/{made['profile_id']}/tags/late")).is_success
+        return made
 
     async def what_is_left(self) -> dict[str, str]:
         """New things in the place of those that were deleted, archived or used up on the way."""
@@ -213,9 +241,14 @@ async def enroll(story: Story) -> dict[str, Any]:
     return {"profiles": ["ada@example.com"]}
 
 
+async def merge(story: Story) -> dict[str, Any]:
+    return {"into": story.ids["profile_id"]}
+
+
 # Where a secret, or somebody's being there, is needed, no example can be enough.
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
+    "POST /profiles/{profile_id}/merge": merge,
     "POST /auth/login": login,
     "POST /auth/refresh": refresh,
     "POST /auth/verify-email": verify,
@@ -260,7 +293,7 @@ async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_
         assert {each.name for each in operations(document)} - reached == BEYOND_REACH.keys()
         async with sessions.engine() as db:  # And whatever was made on the way, the audit log knows of.
             kinds = set(await db.scalars(text("select object_kind from audit_log")))
-        assert kinds == set(AUDITED.values())
+        assert kinds == {*AUDITED.values(), "profile"}  # One was erased, and one exported.
         async with sessions(DEFAULT_WORKSPACE) as db:  # It was handed over, and the session ended.
             await db.execute(text("update memberships set role = 'owner' where role = 'admin'"))
         story.owner = await the_owner(api)
@@ -305,7 +338,7 @@ async def told(story: Story, document: dict[str, Any]) -> tuple[set[str], list[s
 
     def turn(operation: Operation) -> tuple[int, int]:
         later = LAST.index(operation.name) + 1 if operation.name in LAST else 0
-        return later, ("GET", "POST", "PATCH", "DELETE").index(operation.method)
+        return later, ("GET", "POST", "PUT", "PATCH", "DELETE").index(operation.method)
 
     for operation in sorted(operations(document), key=turn):
         answer = await story.ask(operation)

@@ -85,7 +85,9 @@ async def test_pages_go_on_where_the_one_before_ended(api: AsyncClient, sessions
         await a_profile(sessions, f"p{n}@example.com", plan="pro")
     seen, cursor = [], None
     while True:
-        params = {"attribute.plan": "pro", "limit": 2} | ({"cursor": cursor} if cursor else {})
+        params: dict[str, Any] = {"attribute.plan": "pro", "limit": 2} | (
+            {"cursor": cursor} if cursor else {}
+        )
         page = (await api.get(f"{V1}/profiles", params=params)).json()
         seen += [each["email"] for each in page["items"]]
         cursor = page["next_cursor"]

@@ -123,7 +123,25 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "import_id": str(file.id),
         "order": str(order),
         "event_name": "Product Viewed",
+        **await of_people(api),
         "quarantined_id": str(aside),
+    }
+
+
+async def of_people(api: AsyncClient) -> dict[str, str]:
+    """What somebody who is there by the name of Thea has, and a list, and a topic."""
+    body = {"email": "thea@example.com", "attributes": {"first_name": "Thea"}}
+    thea = await _made(api, "/profiles", body)
+    assert (await api.put(f"{V1}/profiles/{thea}/tags/early")).is_success
+    return {
+        "note_id": await _made(api, f"/profiles/{thea}/notes", {"text": "Called."}),
+        "list_id": await _made(api, "/lists", {"name": "Newsletter of tests"}),
+        "topic_id": await _made(api, "/topics", {"name": "Concerts of tests"}),
+        "suppression_id": await _made(
+            api, "/suppressions", {"channel": "email", "address": "none@example.com"}
+        ),
+        "tag": "early",
+        "attribute": "first_name",
     }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
 from domain.keys import new_key
+from domain.lists import MemberState
 from domain.messages import SourceKind
 from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
@@ -20,9 +21,10 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.imports import Import, ImportKey
+from models.lists import List, ListMember, Topic, TopicConsent
 from models.members import Membership
 from models.messages import CapCounter, MessageEvent
-from models.profiles import Identity
+from models.profiles import Identity, ProfileNote, ProfileTag
 from models.queries import (
     attributes,
     enrollments,
@@ -87,6 +89,10 @@ class Filled:
     flow: Flow  # Begins with an order.
     move: Move  # Ada's.
     letters: Flow  # Begins with a message, which Ada waits for.
+    news: UUID  # A list with Bob on it, and Ada asked whether she wants to be.
+    topic: UUID  # Which Ada chose.
+    note: UUID  # About Ada, who has the tag "early".
+    suppression: UUID
     onward: list[Move]
     closed: UUID  # That message.
     waiting: Flow  # In which Ada waits for an order.
@@ -141,6 +147,15 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         )
     )
     await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
+    [suppression] = await some(db, "select id from suppressions")
+    news, topic = List(**HERE, name="News"), Topic(**HERE, name="Concerts", purpose="email")
+    note = ProfileNote(**HERE, profile_id=ada, text="Called.", author="Grace", at=NOW)
+    db.add_all([news, topic, note, ProfileTag(**HERE, profile_id=ada, tag="early", at=NOW)])
+    await db.flush()
+    for who, state in ((ada, MemberState.PENDING), (bob, MemberState.MEMBER)):
+        db.add(ListMember(**HERE, list_id=news.id, profile_id=who, state=state, source="test", at=NOW))
+    granted = {"state": "granted", "source": "test", "at": NOW}
+    db.add(TopicConsent(**HERE, profile_id=ada, topic_id=topic.id, **granted))
     await an_order(db, bob, 30, NOW)
     [order] = await some(db, "select id from orders")
     await an_event(db, bob)
@@ -182,6 +197,10 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         marketer=marketer,
         ada=ada,
         bob=bob,
+        news=news.id,
+        topic=topic.id,
+        note=note.id,
+        suppression=suppression,
         template=template,
         version=version,
         segment=segment,
@@ -233,7 +252,7 @@ async def _files(db: AsyncSession) -> dict[str, Any]:
         made[kind.value] = file = await imports.upload(
             db, DEFAULT_WORKSPACE, kind, f"{kind}.csv", a_piece(), live=False
         )
-        await imports.refuse(db, file, [Refusal(2, "email", "It is no address.")])
+        await imports.refuse(db, file, [Refusal(2, "email", "new@shop.example is no address.")])
     db.add(ImportKey(**HERE, import_id=made["orders"].id, key="x", n=1))
     await db.flush()
     return made

@@ -23,6 +23,7 @@ from domain.flows import Flow as Graph
 from domain.flows import FlowState
 from domain.imports import Denial, ImportKind, Refusal
 from domain.keys import new_key
+from domain.lists import MemberState
 from domain.messages import MessageClass, MessageState
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.roles import KeyKind, Role
@@ -36,6 +37,7 @@ from models.queries import (
     audit,
     campaigns,
     claims,
+    consents,
     enrollments,
     enrollments_moved,
     events,
@@ -51,21 +53,34 @@ from models.queries import (
     keys,
     ledger,
     listening,
+    lists,
     members,
     messages,
     orders,
+    preferences,
+    profile_notes,
     profiles,
     profiles_erased,
+    profiles_exported,
     profiles_found,
     profiles_merged,
+    profiles_searched,
+    profiles_written,
     quarantine,
     queued,
     rows,
     segments,
+    sign_ups,
+    suppressions,
     templates,
+    timelines,
+    topics,
+    traces,
     ways,
     workspaces,
 )
+from models.queries.profiles_searched import Search
+from models.queries.profiles_written import Item
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -114,6 +129,7 @@ LEFT_OUT = {
     "imported_customers.fill": NO_ROWS,
     "imported_orders.fill": NO_ROWS,
     "people_lock.take": NO_ROWS,
+    "people_lock.take_here": NO_ROWS,
     "readiness.migrated_to": "the schema's version, which is everybody's",
     "workspaces.is_open": "asks about the transaction's own workspace",
     "workspaces.create": "makes a workspace of its own, in which nothing was before",
@@ -220,6 +236,21 @@ async def order_changed(db: AsyncSession, w: Filled) -> None:
     await orders.change(db, w.id, NOW)
 
 
+async def lifted(db: AsyncSession, w: Filled) -> None:
+    """What Ada's own word had done."""
+    unsubscribed = SuppressionReason.UNSUBSCRIBED
+    async with db.begin_nested() as both:
+        if await profiles.find(db, IdentityKind.EMAIL, "ada@shop.example"):
+            await profiles.suppress(db, "email", "ada@shop.example", unsubscribed, "test", NOW)
+        await profiles.lift(db, [(w.ada, Purpose.EMAIL)], NOW)
+        await both.commit()
+
+
+async def quoted(db: AsyncSession, w: Filled) -> None:
+    """What a refusal quotes of somebody."""
+    await traces.forget(db, [(IdentityKind.EMAIL, "new@shop.example")])
+
+
 async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
@@ -231,6 +262,30 @@ async def closed(db: AsyncSession, w: Filled) -> None:
 
 # What each of them answers for who is in its workspace: something.
 READS: dict[str, Call] = {
+    "consents.history": lambda db, w: consents.history(db, w.ada, None, 9),
+    "consents.holding": lambda db, w: consents.holding(db, w.ada, "email", None),
+    "consents.topics_of": lambda db, w: consents.topics_of(db, w.ada),
+    "lists.members": lambda db, w: lists.members(db, w.news, MemberState.MEMBER, None, 9),
+    "members.among": lambda db, w: members.among(db, [w.owner]),
+    "preferences.choices": lambda db, w: preferences.choices(db, w.ada),
+    "preferences.whose": lambda db, w: preferences.whose(db, w.accepted),
+    "profile_notes.page": lambda db, w: profile_notes.page(db, w.ada, None, 9),
+    "profiles.alive": lambda db, w: profiles.alive(db, w.ada),
+    "profiles.survivor": lambda db, w: profiles.survivor(db, w.ada),
+    "profiles_exported.people": lambda db, w: profiles_exported.people(db, w.ada),
+    "profiles_exported.rows": lambda db, w: profiles_exported.rows(
+        db, "identities", [w.ada], attributes.FROM_THE_START
+    ),
+    "profiles_searched.page": lambda db, w: profiles_searched.page(
+        db, w.id, Search(names={IdentityKind.EMAIL: "ada@shop.example"}), None, 9
+    ),
+    "sign_ups.form": lambda db, w: sign_ups.form(db, w.id, w.news),
+    "sign_ups.is_asked": lambda db, w: sign_ups.is_asked(db, w.news, w.ada),
+    "suppressions.current": lambda db, w: suppressions.current(db, "email", "never@shop.example"),
+    "suppressions.page": lambda db, w: suppressions.page(db, None, None, None, 9),
+    "timelines.page": lambda db, w: timelines.page(db, w.id, w.bob, list(timelines.Kind), (SOON, w.ada), 9),
+    "topics.all_of_them": lambda db, w: topics.all_of_them(db),
+    "topics.get": lambda db, w: topics.get(db, w.topic),
     "attributes.get": lambda db, w: attributes.get(db, "name"),
     "attributes.page": lambda db, w: attributes.page(db, None, 9),
     "audit.page": lambda db, w: audit.page(db, None, 9),
@@ -302,6 +357,32 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
+    "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
+    "lists.add": lambda db, w: lists.add(db, w.news, [w.ada], "test", NOW),
+    "lists.change": lambda db, w: lists.change(db, w.news, NAMED),
+    "lists.create": lambda db, w: lists.create(db, w.id, NAMED),
+    "lists.remove": lambda db, w: lists.remove(db, w.news),
+    "lists.take_off": lambda db, w: lists.take_off(db, w.news, [w.bob], "test", NOW),
+    "preferences.choose": lambda db, w: preferences.choose(db, w.ada, [w.topic], [], NOW),
+    "preferences.want_nothing": lambda db, w: preferences.want_nothing(db, w.ada, NOW),
+    "profile_notes.remove": lambda db, w: profile_notes.remove(db, w.ada, w.note),
+    "profile_notes.tag": lambda db, w: profile_notes.tag(db, w.id, w.ada, "late", NOW),
+    "profile_notes.untag": lambda db, w: profile_notes.untag(db, w.ada, "early"),
+    "profile_notes.write": lambda db, w: profile_notes.write(db, w.id, w.ada, "x", "Eve", NOW),
+    "profiles.lift": lifted,
+    "profiles_written.write": lambda db, w: profiles_written.write(
+        db, w.id, [Item(names={IdentityKind.EMAIL: "ada@shop.example"}, attributes={"x": 1})], NOW
+    ),
+    "sign_ups.ask": lambda db, w: sign_ups.ask(db, w.id, w.news, "new@shop.example", NOW),
+    "sign_ups.confirm": lambda db, w: sign_ups.confirm(db, w.news, w.ada, NOW),
+    "sign_ups.write_to": lambda db, w: sign_ups.write_to(
+        db, w.id, w.news, "x@shop.example", "https://x.example", public_url="https://x.example", now=NOW
+    ),
+    "suppressions.end": lambda db, w: suppressions.end(db, w.suppression, NOW),
+    "topics.change": lambda db, w: topics.change(db, w.topic, NAMED),
+    "topics.create": lambda db, w: topics.create(db, w.id, NAMED | {"purpose": "email"}),
+    "topics.remove": lambda db, w: topics.remove(db, w.topic),
+    "traces.forget": quoted,
     "attributes.change": lambda db, w: attributes.change(db, w.id, "name", hot=False),
     "attributes.fill": lambda db, w: attributes.fill(db, w.id, "name"),
     "attributes.keep_values": lambda db, w: attributes.keep_values(db, w.id, [w.ada, w.bob]),
