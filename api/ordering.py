@@ -213,7 +213,10 @@ def _arrival(order: OrderIn, workspace: Workspace, keys: Keys, now: datetime) ->
         historical=order.historical,
         occurred_at=min(at, now),
         properties={"key": key, **said, **stands, "lines": lines or None, "source": "api"},
-        **{kind.value: name for kind, name in order.names.items()},
+        email=order.email,
+        phone=order.phone,
+        user_id=order.user_id,
+        anonymous_id=order.anonymous_id,
     )
 
 

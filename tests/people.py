@@ -187,7 +187,11 @@ async def put_aside(
 ) -> UUID:
     """An arrival in quarantine, and something that was refused."""
     id_ = uuid7()
-    arrival = {"id": str(id_), "workspace_id": str(DEFAULT_WORKSPACE), "received_at": NOON.isoformat()}
+    arrival: dict[str, Any] = {
+        "id": str(id_),
+        "workspace_id": str(DEFAULT_WORKSPACE),
+        "received_at": NOON.isoformat(),
+    }
     arrival |= {"kind": kind, "name": name, "trusted": True, "historical": False, "email": "a@shop.example"}
     arrival |= {"occurred_at": NOON.isoformat(), "message_id": f"m-{id_}", "properties": {}, **values}
     db.add(Quarantined(**HERE, id=id_, at=NOON, reason="It broke.", arrival=arrival))

@@ -35,7 +35,7 @@ async def test_events_come_the_newest_first_by_name_and_by_person(
         )
 
     assert [each["name"] for each in await got(lonely_api, "")] == ["Cart Left", *["Product Viewed"] * 5]
-    named = {"name": "Product Viewed", "limit": 2}
+    named = {"name": "Product Viewed", "limit": "2"}
     page = await created(await lonely_api.get(f"{V1}/events", params=named))
     seen = [each["properties"]["n"] for each in page["items"]]
     while page["next_cursor"]:
