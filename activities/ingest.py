@@ -120,8 +120,7 @@ class IngestActivities:
                 if not _is_poison(error):
                     raise
                 if most == 1:
-                    await self._put_aside(workspace_id, error)
-                    done.quarantined += 1
+                    await self._put_aside(workspace_id, error, done)
                 most = max(1, most // 8)
                 continue
             done.add(batch)
@@ -188,12 +187,19 @@ class IngestActivities:
             await taken.settle(db, workspace_id, resolved, now)
         return resolved
 
-    async def _put_aside(self, workspace_id: UUID, error: DBAPIError) -> None:
+    async def _put_aside(self, workspace_id: UUID, error: DBAPIError, done: Pumped) -> None:
+        """The oldest arrival is the one that can't be worked in."""
         reason = _in_words(error)
         async with self.sessions.pump(workspace_id) as db:
-            if await taken.lock(db, workspace_id) and (first := await taken.first(db, workspace_id)):
-                await taken.quarantine(db, workspace_id, first, reason, self.clock.now())
-                log.warning("An arrival was put into quarantine", arrival=str(first), reason=reason)
+            first = await taken.first(db, workspace_id) if await taken.lock(db, workspace_id) else None
+            if first is None:
+                return
+            if await taken.drop_if_kept(db, workspace_id, first):
+                done.repeated += 1
+                return
+            await taken.quarantine(db, workspace_id, first, reason, self.clock.now())
+            done.quarantined += 1
+        log.warning("An arrival was put into quarantine", arrival=str(first), reason=reason)
 
 
 def _is_poison(error: DBAPIError) -> bool:

@@ -346,6 +346,24 @@ async def first(db: Db, workspace_id: UUID) -> UUID | None:
     return next(iter((await db.execute(_FIRST, {"workspace": workspace_id})).scalars()), None)
 
 
+_DROP_REPEATED = text(
+    """
+    delete from inbox i where i.workspace_id = :workspace and i.id = :id and exists (
+        select from events e
+        where e.workspace_id = :workspace and e.id = i.id and e.received_at = i.received_at
+    )
+    """
+)
+
+
+async def drop_if_kept(db: Db, workspace_id: UUID, arrival_id: UUID) -> bool:
+    """Leave out an arrival that was worked in before; whether it was.
+
+    Who wrote it got no answer and wrote it again, after the pump had taken it.
+    """
+    return bool(await changed(db, _DROP_REPEATED, {"workspace": workspace_id, "id": arrival_id}))
+
+
 async def quarantine(db: Db, workspace_id: UUID, arrival_id: UUID, reason: str, now: datetime) -> None:
     """Put one arrival aside, with the reason, so that it holds up nobody."""
     values = {"workspace": workspace_id, "id": arrival_id, "reason": reason, "now": now}

@@ -12,7 +12,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import segments, taken
 from tests.arrivals import a_pump, arrival, pump, put
+from tests.people import another_workspace
 from tests.support import GivenClock
+from tests.walls import contents
 
 
 async def rows(sessions: Sessions, question: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -267,3 +269,34 @@ async def test_time_zone_locale_and_country_are_known_by_their_names(
         ("Europe/Oslo", "nb-NO", "NO"),
         (None, None, None),
     ]
+
+
+async def test_another_workspace_in_which_the_same_happened_is_left_alone(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    """The pump is the engine, and sees beyond the wall."""
+    other = await another_workspace(sessions)
+    await put(sessions, *(each | {"workspace_id": other} for each in everything()))
+    await pump(sessions, clock, other)
+    before = await contents(sessions, other)
+    await a_segment_of_pros(sessions, clock)
+    await put(sessions, *everything())
+
+    await pump(sessions, clock)
+
+    assert await contents(sessions, other) == before
+    assert await outcome(sessions) == [(2, 6, 3, 1, Decimal(6), Decimal(3), 1, 2, 1, 1)]
+
+
+async def test_what_was_written_again_after_a_lost_answer_is_worked_in_once(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    event = arrival(user_id="u1")
+    await put(sessions, event)
+    await pump(sessions, clock)
+    await put(sessions, event, arrival(user_id="u2"))
+
+    done = await ActivityEnvironment().run(a_pump(sessions, clock).pump)
+
+    assert (done.events, done.repeated, done.quarantined) == (1, 1, 0)
+    assert await rows(sessions, "select count(*), sum(volume) from events, event_names") == [(2, Decimal(4))]
