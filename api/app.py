@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from api import ingest, tracking
+from api.collector import calm_the_collector
 from api.deps import known_parameters
 from api.docs import PROBLEMS, document
 from api.errors import handle
@@ -93,7 +94,9 @@ def create_app() -> ASGIApp:
     """The server of one process, from its settings: the API, and both kinds of tracking beside it."""
     settings = read_settings()
     configure_logging(settings.log_level, "api")
-    return Front(build(settings), tracking.build(settings), ingest.build(settings))
+    app = Front(build(settings), tracking.build(settings), ingest.build(settings))
+    calm_the_collector()
+    return app
 
 
 def build(settings: Settings) -> FastAPI:

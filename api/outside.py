@@ -3,11 +3,10 @@
 `granian --interface asgi --factory api.outside:create_app`.
 """
 
-import gc
-
 from starlette.types import ASGIApp
 
 from api import ingest, tracking
+from api.collector import calm_the_collector
 from api.front import Front
 from logs import configure_logging
 from settings import read_settings
@@ -20,11 +19,3 @@ def create_app() -> ASGIApp:
     app = Front(None, tracking.build(settings), ingest.build(settings))
     calm_the_collector()
     return app
-
-
-def calm_the_collector() -> None:
-    """What was loaded stays, and hundreds of waiting requests are no garbage: left at its defaults, the
-    collector took half of the time looking at both again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
