@@ -57,14 +57,14 @@ async def served(
 def arrivals(database: Database, columns: str = "kind, name, email") -> list[Any]:
     """What these columns of the inbox hold, in the order in which it is taken out."""
     with psycopg.connect(database.engine_url.replace("+psycopg", "")) as db:
-        rows = db.execute(f"select {columns} from inbox order by workspace_id, id").fetchall()  # type: ignore[arg-type]
+        rows = db.execute(f"select {columns} from inbox order by workspace_id, id").fetchall()
     return [row[0] for row in rows] if "," not in columns else rows
 
 
 def let_postgresql_refuse(database: Database, name: str) -> None:
     """From now on an event of this name is one that only PostgreSQL knows to be bad."""
     with psycopg.connect(database.admin_url.replace("+psycopg", "")) as db:
-        db.execute(f"alter table inbox add constraint never check (name <> '{name}')")  # type: ignore[arg-type]
+        db.execute(f"alter table inbox add constraint never check (name <> '{name}')")
 
 
 async def refusals(sessions: Sessions, columns: str = "stage, kind, pointer") -> list[Any]:

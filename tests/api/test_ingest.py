@@ -242,7 +242,7 @@ async def test_a_key_comes_by_bearer_by_basic_or_in_the_body(sessions: Sessions,
             ("/track", {"key": key}, {}),
             ("/track", {"writeKey": key}, {}),
         ):
-            answer = await client.post(path, json={**ADA, "name": "x", **body}, **rest)  # type: ignore[arg-type]
+            answer = await client.post(path, json={**ADA, "name": "x", **body}, **rest)
             assert answer.status_code == 202, answer.text
         for name in ("key", "writeKey"):
             events = [{**ADA, "name": "x"}]
