@@ -16,12 +16,18 @@ from tests.models.test_plans import Plan, crowded, plans_of
 __all__ = ["crowded"]
 
 _EVERYBODY_HAS = (
-    "insert into profile_tags (workspace_id, profile_id, tag, at) "
-    "select workspace_id, id, 'common', now() from profiles on conflict do nothing",
-    "insert into attributes (workspace_id, name, type, first_seen_at, last_seen_at, hot) "
-    "values (:here, 'nth', 'number', now(), now(), true) on conflict do nothing",
-    "insert into profile_values (workspace_id, profile_id, attribute, number) "
-    "select workspace_id, id, 'nth', (attributes ->> 'nth')::float8 from profiles on conflict do nothing",
+    (
+        "insert into profile_tags (workspace_id, profile_id, tag, at) "
+        "select workspace_id, id, 'common', now() from profiles on conflict do nothing"
+    ),
+    (
+        "insert into attributes (workspace_id, name, type, first_seen_at, last_seen_at, hot) "
+        "values (:here, 'nth', 'number', now(), now(), true) on conflict do nothing"
+    ),
+    (
+        "insert into profile_values (workspace_id, profile_id, attribute, number) "
+        "select workspace_id, id, 'nth', (attributes ->> 'nth')::float8 from profiles on conflict do nothing"
+    ),
 )
 
 
