@@ -54,6 +54,7 @@ from models.base import Sessions
 from settings import Settings, read_settings
 
 PREFIX = "/api/v1"
+DATABASE_PATIENCE = 5.0  # Seconds that a request waits for a database that is away.
 # The router asks one after the other: what is asked for most comes first.
 FEATURES = (
     profiles,
@@ -104,7 +105,12 @@ def build(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
+        sessions = Sessions(
+            settings.database_url,
+            settings.engine_database_url,
+            settings.database_pool_size,
+            patience=DATABASE_PATIENCE,
+        )
         link = TemporalLink(settings.temporal_address, settings.temporal_namespace)
         app.state.stack = Stack(settings, sessions, link)
         yield

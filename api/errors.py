@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -146,10 +147,10 @@ def _foreseen(error: Exception) -> CampanileError | None:
             return error
         case RPCError(status=status) if status in TEMPORAL_AWAY:
             return Unavailable("Temporal does not answer; nothing was changed. Try again soon.")
-        case OperationalError() | InterfaceError() | PoolTimeout():
+        case OperationalError() | InterfaceError() | PoolTimeout() | psycopg.OperationalError():
             log.warning("The database does not answer", error=str(error.__cause__ or error))
             return Unavailable("The database does not answer. Try again soon.")
-        case DataError() | UnicodeEncodeError():
+        case DataError() | psycopg.DataError() | UnicodeEncodeError():
             return Invalid("Something in it can't be stored, such as a NUL or half a character.")
         case UnicodeDecodeError():
             return Invalid("It is not UTF-8, as JSON has to be.")

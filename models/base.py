@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from domain.workspaces import SYSTEM_WORKSPACE
 from models import working
-from models.batch import Batch, Batches, Statement, leave_out_the_row
+from models.batch import WAIT, Batch, Batches, Statement, leave_out_the_row
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
@@ -145,13 +145,16 @@ def wall(table: str) -> list[str]:
 class Sessions:
     """Opens transactions: behind one workspace's wall, or as the engine, across all of them."""
 
-    def __init__(self, app_url: str, engine_url: str, pool_size: int = 10) -> None:
+    def __init__(
+        self, app_url: str, engine_url: str, pool_size: int = 10, *, patience: float = WAIT
+    ) -> None:
+        """`patience` is for how many seconds a batch waits for a server that is away."""
         self._ringer = Ringer(app_url)
         self._app = _pool(app_url, pool_size)
         self._held = _pool(app_url, pool_size, options=_FOR_HOLDERS)
         self._pinned = _pool(app_url, pool_size, options=_FOR_BATCHES)
-        self._batches = Batches(app_url, pool_size, _FOR_BATCHES)
-        self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES)
+        self._batches = Batches(app_url, pool_size, _FOR_BATCHES, patience)
+        self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES, patience)
         self._engine = _pool(engine_url, pool_size)
         self._pumps = _pool(engine_url, pool_size, options=_FOR_PUMPS)
         event.listen(self._pumps.sync_engine, "connect", _make_working_tables)

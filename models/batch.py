@@ -122,8 +122,8 @@ def leave_out_the_row(error: psycopg.Error) -> None:
 class Batches:
     """Opens them, on a pool of their own."""
 
-    def __init__(self, url: str, size: int, options: str) -> None:
-        self._size = size
+    def __init__(self, url: str, size: int, options: str, patience: float = WAIT) -> None:
+        self._size, self._patience = size, patience
         self._pool = AsyncConnectionPool(
             url.replace("postgresql+psycopg://", "postgresql://"),
             connection_class=_Connection,
@@ -189,9 +189,9 @@ class Batches:
             await self._pool.open()
 
     async def _connection(self) -> _Connection:
-        """One that is free, or a new one as soon as the server answers. Raises PoolTimeout after `WAIT`."""
+        """One that is free, or a new one as soon as the server answers. Raises PoolTimeout."""
         loop = asyncio.get_running_loop()
-        latest = loop.time() + WAIT
+        latest = loop.time() + self._patience
         while True:
             try:
                 return await self._pool.getconn(RETRY)  # Asking makes the pool try again.

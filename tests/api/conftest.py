@@ -43,6 +43,16 @@ async def lonely_api(sessions: Sessions) -> AsyncIterator[AsyncClient]:
         yield client
 
 
+@pytest.fixture
+async def stranded_api() -> AsyncIterator[AsyncClient]:
+    """An API with nothing where its database should be."""
+    nowhere = "postgresql+psycopg://nobody:nothing@127.0.0.1:9/nothing"
+    sessions = Sessions(nowhere, nowhere, pool_size=1, patience=1)
+    async with served(sessions, TemporalLink("127.0.0.1:9", "default")) as client:
+        yield client
+    await sessions.close()
+
+
 @dataclass
 class Clocked:
     """The clock of `nobody`'s API."""

@@ -28,6 +28,11 @@ async def test_ready_is_ready_when_everything_is_there(api: AsyncClient) -> None
     assert response.json()["status"] == "ready"
 
 
+async def test_a_request_does_not_wait_long_for_a_database_that_is_away(stranded_api: AsyncClient) -> None:
+    for path in ("/api/v1/users/me", "/api/v1/profiles"):
+        assert "database" in refusal(await stranded_api.get(path), 503)["detail"]
+
+
 async def test_ready_says_which_part_is_away_and_how_to_mend_it(lonely_api: AsyncClient) -> None:
     problem = refusal(await lonely_api.get("/ready"), 503)
 
