@@ -10,9 +10,13 @@ const early = page.marketing;
 if (!early || Array.isArray(early)) {
   const marketing = new Marketing();
   const methods = marketing as unknown as Record<string, (...args: unknown[]) => Promise<void>>;
+  const push = (...calls: Call[]) => {
+    for (const [method, args, resolve, reject] of calls) methods[method]?.(...args).then(resolve, reject);
+    return 0;
+  };
   page.marketing = marketing;
   page.Marketing = Marketing;
-  for (const [method, args, resolve, reject] of early ?? []) {
-    methods[method]?.(...args).then(resolve, reject);
-  }
+  push(...(early ?? []));
+  Object.assign(marketing, { push }); // For whoever still holds what the snippet made.
+  if (early) early.push = push;
 }

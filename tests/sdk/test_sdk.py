@@ -59,6 +59,7 @@ async def test_calls_that_come_before_the_script_are_made_when_it_is_there(
           window.marketing = []
           for (const name of ["init", "page", "track"]) marketing[name] = (...args) =>
             new Promise((resolve, reject) => marketing.push([name, args, resolve, reject]))
+          window.snippet = marketing
           marketing.init({apiKey, apiUrl})
           marketing.page()
           window.early = marketing.track("Came Early").then(() => "kept", String)
@@ -71,6 +72,8 @@ async def test_calls_that_come_before_the_script_are_made_when_it_is_there(
     assert await page.evaluate("window.early") == "kept"
     assert [row["kind"] for row in site.arrived()] == ["page", "track"]
     assert await call(page, "marketing.track('Came Late')") is None
+    assert await call(page, "snippet.track('By The Snippet')") is None
+    assert site.arrived()[-1]["name"] == "By The Snippet"
     assert await page.evaluate("new Marketing() instanceof marketing.constructor")
 
 
