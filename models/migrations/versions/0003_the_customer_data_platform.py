@@ -54,7 +54,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_events_name", "events", ["workspace_id", "name", "received_at"], unique=False)
     op.create_index(
-        "ix_events_profile", "events", ["workspace_id", "profile_id", "received_at"], unique=False
+        "ix_events_profile", "events", ["workspace_id", "profile_id", "occurred_at"], unique=False
     )
     op.create_table(
         "inbox",
