@@ -78,6 +78,33 @@ async def test_what_is_called_on_leaving_arrives(visitor: BrowserContext, shop: 
     assert sorted(await site.kept()) == ["Last Word", "Link Clicked"]  # Two requests at once.
 
 
+async def test_a_browser_whose_requests_end_with_the_page_sends_a_beacon(
+    visitor: BrowserContext, shop: Shop, site: Site
+) -> None:
+    await visitor.add_init_script("delete Request.prototype.keepalive")
+    page = await a_visit(visitor, shop, site)
+
+    await page.evaluate("() => { marketing.track('Link Clicked'); location = 'about:blank' }")
+
+    await until(page, lambda: bool(site.arrived()), what="the click")
+    assert await site.kept() == ["Link Clicked"]
+
+
+async def test_tabs_of_a_browser_without_locks_do_not_double_either(
+    visitor: BrowserContext, shop: Shop, site: Site
+) -> None:
+    await visitor.add_init_script("Object.defineProperty(navigator, 'locks', {value: undefined})")
+    key = site.a_public_key(shop.origin)
+    tabs = [await a_visit(visitor, shop, site, key) for _ in range(3)]
+
+    for nth, tab in enumerate(tabs):
+        await start(tab, f"Promise.all([...Array(50).keys()].map(n => marketing.track(`{nth}: ${{n}}`)))")
+    for tab in tabs:
+        await tab.wait_for_function("window.told === 'kept'")
+
+    assert Counter(await site.kept()) == Counter(f"{nth}: {n}" for nth in range(3) for n in range(50))
+
+
 async def test_tabs_side_by_side_neither_lose_nor_double(
     visitor: BrowserContext, shop: Shop, site: Site
 ) -> None:
