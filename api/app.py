@@ -58,6 +58,8 @@ DATABASE_PATIENCE = 5.0  # Seconds that a request waits for a database that is a
 # The router asks one after the other: what is asked for most comes first.
 FEATURES = (
     profiles,
+    users,
+    whoami,
     orders,
     profile_changes,
     quarantine,
@@ -69,8 +71,6 @@ FEATURES = (
     topics,
     attributes,
     profile_exports,
-    users,
-    whoami,
     messages,
     auth,
     oidc,
