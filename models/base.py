@@ -145,9 +145,7 @@ def wall(table: str) -> list[str]:
 class Sessions:
     """Opens transactions: behind one workspace's wall, or as the engine, across all of them."""
 
-    def __init__(
-        self, app_url: str, engine_url: str, pool_size: int = 10, *, patience: float = WAIT
-    ) -> None:
+    def __init__(self, app_url: str, engine_url: str, pool_size: int = 10, *, patience: float = WAIT) -> None:
         """`patience` is for how many seconds a batch waits for a server that is away."""
         self._ringer = Ringer(app_url)
         self._app = _pool(app_url, pool_size)

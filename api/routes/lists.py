@@ -85,7 +85,7 @@ class MembersChanged(Out):
     model_config = example({"changed": 1, "unknown": []})
 
 
-class MemberOut(Out):
+class ListMemberOut(Out):
     profile_id: UUID
     email: str | None
     state: MemberState
@@ -154,12 +154,14 @@ async def list_members(
     state: Annotated[
         MemberState, Query(description="pending: they were asked by mail, and have not answered.")
     ] = MemberState.MEMBER,
-) -> Page[MemberOut]:
+) -> Page[ListMemberOut]:
     """Who is on a list, the newest profiles first."""
     await rows.get(db, List, list_id)
     found = await lists.members(db, list_id, state, pages.after, pages.limit)
     return page_of(
-        [MemberOut.model_validate(each) for each in found], [each.profile_id for each in found], pages.limit
+        [ListMemberOut.model_validate(each) for each in found],
+        [each.profile_id for each in found],
+        pages.limit,
     )
 
 

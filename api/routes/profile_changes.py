@@ -87,6 +87,20 @@ class ResultOut(Out):
 class BatchOut(Out):
     results: list[ResultOut] = Field(description="One for each profile, in their order.")
 
+    model_config = example(
+        {
+            "results": [
+                {
+                    "index": 0,
+                    "outcome": "refused",
+                    "profile_id": None,
+                    "pointer": "/email",
+                    "reason": "It is no email address: there is no @ in it.",
+                }
+            ]
+        }
+    )
+
 
 @router.post(
     "",

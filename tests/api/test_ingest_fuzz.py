@@ -98,7 +98,7 @@ async def test_whatever_is_sent_nothing_breaks_and_no_neighbour_is_lost(
     sessions: Sessions, database: Database, kind: Any
 ) -> None:
     kept = asked = 0
-    async with served(sessions, await a_key(sessions, kind)) as (site, _, _):
+    async with served(sessions, await a_key(sessions, kind), patience=30) as (site, _, _):
 
         @given(some.sampled_from(PATHS), bodies)
         @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
