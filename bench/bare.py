@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class Me(BaseModel):
@@ -25,3 +26,20 @@ def create_app() -> FastAPI:
         return Me(id=UUID(int=1), email="ada@example.com", name="Ada")
 
     return app
+
+
+def create_taker() -> ASGIApp:
+    """What reads a body and says that it took it, and does nothing else."""
+
+    async def taker(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await receive()
+        await send({"type": "http.response.start", "status": 202, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    return taker

@@ -67,6 +67,11 @@ async def taking_in(stack: Stack, key: str, plan: Plan) -> list[Case]:
     with stack.postgres.connect(DATABASE) as db:
         allow(db, key)
         bare = {"COPY alone, rows/s": copied(db, 256), "5,000 a commit, rows/s": copied(db, 5_000)}
+        taker = served(stack, "bench.bare:create_taker")
+        with taker:
+            bare["a bare ASGI application, requests/s"] = (
+                await load(taker.port, key, 256, plan.seconds / 2)
+            ).rate
         with tracking(stack) as (port, api):
             few = await acknowledged(db, port, key, 64, plan.seconds)
             many = await acknowledged(db, port, key, 256, plan.seconds)
