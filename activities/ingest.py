@@ -36,6 +36,7 @@ from models.queries import (
     workspaces,
 )
 from models.queries.memberships import News
+from models.workspaces import Workspace
 
 BATCH = 5_000  # Arrivals of a transaction, at most.
 IN_A_ROW = 20  # Batches for one workspace before the next one has its turn.
@@ -77,6 +78,14 @@ class Pumped:
         self.lag = other.lag
 
 
+class Spoilt(Exception):
+    """The database refuses something of a batch: one arrival, if there was no other."""
+
+    def __init__(self, arrival_id: UUID | None, reason: str) -> None:
+        super().__init__(reason)
+        self.arrival_id, self.reason = arrival_id, reason
+
+
 class IngestActivities:
     def __init__(
         self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, batch: int = BATCH
@@ -107,8 +116,14 @@ class IngestActivities:
             waiting = await taken.workspaces(db)
             unseen = await memberships.waiting(db)
         found = 0
+        failed: DBAPIError | None = None
         for workspace_id in dict.fromkeys((*waiting, *unseen)):
-            found += await self._work_for(workspace_id, done, glass)
+            try:
+                found += await self._work_for(workspace_id, done, glass)
+            except DBAPIError as error:  # Others go on; who is retried does not begin with the same one.
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return found
 
     async def _work_for(self, workspace_id: UUID, done: Pumped, glass: Hourglass) -> int:
@@ -116,11 +131,10 @@ class IngestActivities:
         for _ in range(IN_A_ROW):
             try:
                 batch = await self.batch(workspace_id, most)
-            except DBAPIError as error:
-                if not _is_poison(error):
-                    raise
-                if most == 1:
-                    await self._put_aside(workspace_id, error, done)
+            except Spoilt as spoilt:
+                found += 1
+                if spoilt.arrival_id is not None:
+                    await self._put_aside(workspace_id, spoilt.arrival_id, spoilt.reason, done)
                 most = max(1, most // 8)
                 continue
             done.add(batch)
@@ -131,41 +145,83 @@ class IngestActivities:
         return found
 
     async def batch(self, workspace_id: UUID, most: int) -> Pumped:
-        """Take up to `most` arrivals of a workspace and let them take effect, in one transaction."""
+        """Take up to `most` arrivals of a workspace and let them take effect, in one transaction.
+
+        Raises `Spoilt` when the database refuses one of them.
+        """
+        only: UUID | None = None
+        try:
+            async with self.sessions.pump(workspace_id) as db:
+                if not await taken.lock(db, workspace_id):
+                    return Pumped()
+                if most == 1:
+                    only = await taken.first(db, workspace_id)
+                return await self._batch(db, workspace_id, most)
+        except DBAPIError as error:
+            if _is_poison(error):
+                raise Spoilt(only, _in_words(error)) from error
+            raise
+
+    async def _batch(self, db: AsyncSession, workspace_id: UUID, most: int) -> Pumped:
         done, now = Pumped(), self.clock.now()
-        async with self.sessions.pump(workspace_id) as db:
-            if not await taken.lock(db, workspace_id):
-                return done
-            workspace = await workspaces.get(db, workspace_id)
-            await memberships.materialize(db, workspace, now)
-            done.arrivals = await taken.take(db, workspace_id, most)
-            if not done.arrivals:
-                return done
-            done.repeated = await taken.drop_repeated(db, workspace_id)
-            came = await taken.kinds(db)
-            done.lag = max(0.0, (now - came.oldest).total_seconds()) if came.oldest else 0.0
-            resolved = await self._tell_who(db, workspace_id, now)
-            done.merged = len(resolved.merged)
-            told = await self._told(db, workspace_id, now) if EventKind.IDENTIFY in came.counts else ()
-            done.events = await kept_events.keep(db, workspace_id)
-            ordered = ORDERS & came.counts.keys()
-            if ordered:
-                await self._ordered(db, workspace_id, now)
-            others = EventKind.CHANGE in came.counts
-            if others:
-                await taken.find_changed(db, workspace_id)
-                await taken.changed_by(db, [EventKind.CHANGE])
-            people = bool(resolved.new or resolved.merged or others)
-            news = News(told, orders=bool(ordered), people=people)
-            if news.any:
-                await attributes.keep_values(db, workspace_id, await taken.all_changed(db))
-                done.crossed = await memberships.follow(db, workspace, news, now)
-            done.entered, done.woken = await happenings.work_in(db, workspace_id, now)
+        workspace = await workspaces.get(db, workspace_id)
+        await memberships.materialize(db, workspace, now)
+        done.arrivals = await taken.take(db, workspace_id, most)
+        if not done.arrivals:
+            return done
+        done.repeated = await taken.drop_repeated(db, workspace_id)
+        came = await taken.kinds(db)
+        done.lag = max(0.0, (now - came.oldest).total_seconds()) if came.oldest else 0.0
+        resolved = await self._tell_who(db, workspace_id, now)
+        done.merged = len(resolved.merged)
+        # One after the other, so that what history did to somebody is never taken for what they do now.
+        if came.historical and came.live:
+            await taken.park(db)
+        if came.historical:
+            await self._take_effect(db, workspace, came.historical, resolved, done, now)
+        if came.historical and came.live:
+            await taken.unpark(db)
+        if came.live:
+            await self._take_effect(db, workspace, came.live, resolved, done, now, live=True)
         return done
 
-    async def _told(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> Sequence[str]:
+    async def _take_effect(
+        self,
+        db: AsyncSession,
+        workspace: Workspace,
+        kinds: frozenset[str],
+        resolved: Resolved,
+        done: Pumped,
+        now: datetime,
+        *,
+        live: bool = False,
+    ) -> None:
+        """What is in `taken`, all of it `live` or none, becomes attributes, events, orders and so on."""
+        here = workspace.id
+        told = await self._told(db, here, now, live=live) if EventKind.IDENTIFY in kinds else ()
+        done.events += await kept_events.keep(db, here)
+        ordered = ORDERS & kinds
+        if ordered:
+            await self._ordered(db, here, now)
+        others = EventKind.CHANGE in kinds
+        if others:
+            await taken.find_changed(db, here)
+            await taken.changed_by(db, [EventKind.CHANGE])
+        people = {*resolved.new, *resolved.merged.values()}
+        if people:
+            await taken.changed_now(db, people)
+        news = News(told, orders=bool(ordered), people=bool(people or others))
+        if news.any:
+            await attributes.keep_values(db, here, await taken.all_changed(db))
+            done.crossed += await memberships.follow(db, workspace, news, now)
+        happened = await happenings.work_in(db, here, now)
+        done.entered, done.woken = done.entered + happened.entered, done.woken + happened.woken
+
+    async def _told(
+        self, db: AsyncSession, workspace_id: UUID, now: datetime, *, live: bool
+    ) -> Sequence[str]:
         """What identifies say. Returns the names of the attributes that they speak of."""
-        told = await traits.apply(db, workspace_id, time_zones(), now)
+        told = await traits.apply(db, workspace_id, time_zones(), now, live=live)
         await attributes.note(db, workspace_id, "select name, value from told", now)
         await traits.allow(db, workspace_id, now)
         return told
@@ -187,19 +243,15 @@ class IngestActivities:
             await taken.settle(db, workspace_id, resolved, now)
         return resolved
 
-    async def _put_aside(self, workspace_id: UUID, error: DBAPIError, done: Pumped) -> None:
-        """The oldest arrival is the one that can't be worked in."""
-        reason = _in_words(error)
+    async def _put_aside(self, workspace_id: UUID, arrival_id: UUID, reason: str, done: Pumped) -> None:
         async with self.sessions.pump(workspace_id) as db:
-            first = await taken.first(db, workspace_id) if await taken.lock(db, workspace_id) else None
-            if first is None:
+            if not await taken.lock(db, workspace_id):
                 return
-            if await taken.drop_if_kept(db, workspace_id, first):
+            if await taken.drop_if_kept(db, workspace_id, arrival_id):
                 done.repeated += 1
-                return
-            await taken.quarantine(db, workspace_id, first, reason, self.clock.now())
-            done.quarantined += 1
-        log.warning("An arrival was put into quarantine", arrival=str(first), reason=reason)
+            elif await taken.quarantine(db, workspace_id, arrival_id, reason, self.clock.now()):
+                done.quarantined += 1
+                log.warning("An arrival was put into quarantine", arrival=str(arrival_id), reason=reason)
 
 
 def _is_poison(error: DBAPIError) -> bool:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, Numeric, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.orders import OrderStatus
@@ -50,7 +50,7 @@ class OrderRollup(Base):
     workspace_id: Mapped[Tenant]
     profile_id: Mapped[UUID] = mapped_column(primary_key=True)
     currency: Mapped[str] = mapped_column(primary_key=True)
-    total: Mapped[Decimal]
+    total: Mapped[Decimal] = mapped_column(Numeric(30, 4))  # Of more orders than one amount can hold.
     count: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]

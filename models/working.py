@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable
 
+_TAKEN = """
+    n bigint, id uuid, received_at timestamptz, kind text, trusted boolean, historical boolean,
+    message_id text, occurred_at timestamptz, name text, email text, phone text, user_id text,
+    anonymous_id text, properties jsonb, context jsonb, consents jsonb, workspace_id uuid,
+    profile_id uuid, by_user uuid, by_email uuid, by_phone uuid, by_anonymous uuid
+"""
+
 TABLES = {
     # The batch, `n` counting it in the order of the inbox, with whose it is, and who has which of its names.
-    "taken": """
-        n bigint, id uuid, received_at timestamptz, kind text, trusted boolean, historical boolean,
-        message_id text, occurred_at timestamptz, name text, email text, phone text, user_id text,
-        anonymous_id text, properties jsonb, context jsonb, consents jsonb, workspace_id uuid,
-        profile_id uuid, by_user uuid, by_email uuid, by_phone uuid, by_anonymous uuid
-    """,
+    "taken": _TAKEN,
+    # Live arrivals that wait while the historical ones of their batch take effect.
+    "parked": _TAKEN,
     # What flows may listen to.
     "happened": """
         n bigint, event_id uuid, profile_id uuid, name text, properties jsonb, occurred_at timestamptz,
@@ -19,8 +23,8 @@ TABLES = {
     "newcomers": "enrollment_id uuid primary key, n bigint",
     # Of whom something is known that was not known before, and whether something live said so.
     "changed": "profile_id uuid primary key, live boolean",
-    # What identifies said of each attribute at last.
-    "told": "profile_id uuid, name text, value jsonb, occurred_at timestamptz, live boolean",
+    # What identifies said of each attribute at last; `fills` says that it counts only where it is missing.
+    "told": "profile_id uuid, name text, value jsonb, fills boolean, at timestamptz",
     # What they said of consent, as far as that is news.
     "allowed": "profile_id uuid, purpose text, state text, source text, at timestamptz",
     # Who came into a segment, or left it.

@@ -85,9 +85,17 @@ def _noting(traits: str) -> TextClause:
             select name, (array_agg(type order by n desc, type))[1] as first, sum(n) as n
             from given group by name
         ), placed as (
-            select named.* from named
-            where exists (select from attributes k where k.workspace_id = :workspace and k.name = named.name)
-                or (select count(*) from attributes k where k.workspace_id = :workspace) < {MOST_NAMES}
+            select ranked.* from (
+                select named.*, k.known,
+                    count(*) filter (where k.known is null) over (order by named.name) as nth_new
+                from named
+                left join lateral (
+                    select true as known from attributes k
+                    where k.workspace_id = :workspace and k.name = named.name limit 1
+                ) k on true
+            ) ranked
+            where ranked.known or ranked.nth_new
+                + (select count(*) from attributes k where k.workspace_id = :workspace) <= {MOST_NAMES}
         )
         insert into attributes as a
             (workspace_id, name, type, values, conflicts, first_seen_at, last_seen_at)

@@ -50,16 +50,22 @@ _HAPPEN_ORDERS = text(
 _COUNT = text(
     f"""
     insert into event_names as e (workspace_id, name, kind, volume, first_seen_at, last_seen_at)
-    select :workspace, c.*
+    select :workspace, c.name, c.kind, c.volume, c.first_at, c.last_at
     from (
-        select t.name, min(t.kind), count(*), min(t.received_at), max(t.received_at)
-        from taken t where {_IS_EVENT}
-        group by t.name
+        select c.*, k.known, count(*) filter (where k.known is null) over (order by c.name) as nth_new
+        from (
+            select t.name, min(t.kind) as kind, count(*) as volume, min(t.received_at) as first_at,
+                max(t.received_at) as last_at
+            from taken t where {_IS_EVENT}
+            group by t.name
+        ) c
+        left join lateral (
+            select true as known from event_names k
+            where k.workspace_id = :workspace and k.name = c.name limit 1
+        ) k on true
     ) c
-    where (select count(*) from (
-            select from event_names k where k.workspace_id = :workspace limit {MOST_NAMES}
-        ) known) < {MOST_NAMES}
-        or exists (select from event_names k where k.workspace_id = :workspace and k.name = c.name)
+    where c.known or c.nth_new
+        + (select count(*) from event_names k where k.workspace_id = :workspace) <= {MOST_NAMES}
     order by c.name
     on conflict (workspace_id, name) do update
         set volume = e.volume + excluded.volume,

@@ -82,7 +82,9 @@ _REPLAY = text(
         returning id, arrival
     ), forgotten as (
         delete from seen s using free f
-        where s.workspace_id = :workspace and s.message_id = f.arrival ->> 'message_id'
+        where s.workspace_id = :workspace and s.message_id = concat(
+                case when f.arrival ->> 'trusted' = 'true' then 's ' else 'p ' end,
+                f.arrival ->> 'message_id')
             and s.at = (f.arrival ->> 'received_at')::timestamptz
     ), anew as (
         select jsonb_populate_record(null::inbox, f.arrival || jsonb_build_object(

@@ -100,19 +100,24 @@ async def take(db: Db, workspace_id: UUID, most: int) -> int:
     return await changed(db, _TAKE, {"workspace": workspace_id, "most": most})
 
 
-_KINDS = text("select kind, count(*), min(received_at) from taken group by kind")
+_KINDS = text("select kind, historical, count(*), min(received_at) from taken group by kind, historical")
 
 
 class Kinds(NamedTuple):
-    """How many of each kind are in `taken`, and when the first of all came in."""
+    """Which kinds are in `taken`, and when the first of all came in."""
 
-    counts: dict[str, int]
+    live: frozenset[str]
+    historical: frozenset[str]
     oldest: datetime | None
 
 
 async def kinds(db: Db) -> Kinds:
     found = [*await db.execute(_KINDS)]
-    return Kinds({kind: n for kind, n, _ in found}, min((at for *_, at in found), default=None))
+    return Kinds(
+        frozenset(kind for kind, historical, *_ in found if not historical),
+        frozenset(kind for kind, historical, *_ in found if historical),
+        min((at for *_, at in found), default=None),
+    )
 
 
 _WHO_CHANGED = text(
@@ -154,17 +159,21 @@ async def all_changed(db: Db) -> list[UUID]:
     return [*(await db.execute(_ALL_CHANGED)).scalars()]
 
 
+# Ids of public keys are told from those of secret keys: who can guess one of the server's can't burn it.
 _REPEATED = text(
     """
-    with new as materialized (
+    with told as materialized (
+        select n, received_at, case when trusted then 's ' else 'p ' end || message_id as message_id
+        from taken where message_id is not null
+    ),
+    new as materialized (
         insert into seen (workspace_id, message_id, at)
-        select :workspace, t.message_id, max(t.received_at) from taken t where t.message_id is not null
-        group by t.message_id
+        select :workspace, message_id, max(received_at) from told group by message_id
         on conflict do nothing
         returning message_id
     ),
     first as (
-        select min(t.n) as n from taken t join new using (message_id) group by t.message_id
+        select min(t.n) as n from told t join new using (message_id) group by t.message_id
     )
     delete from taken t where t.message_id is not null and t.n not in (select n from first)
     """
@@ -283,8 +292,8 @@ _WHO_NOW = text(
 _CHANGED = text(
     """
     insert into changed (profile_id, live)
-    select w.person, coalesce(bool_or(not t.historical), false)
-    from unnest(cast(:people as uuid[])) w(person) left join taken t on t.profile_id = w.person
+    select w.person, bool_or(not t.historical)
+    from unnest(cast(:people as uuid[])) w(person) join taken t on t.profile_id = w.person
     group by w.person order by w.person
     on conflict (profile_id) do update set live = changed.live or excluded.live
     """
@@ -317,11 +326,41 @@ async def settle(db: Db, workspace_id: UUID, resolved: Resolved, now: datetime) 
     if resolved.merged:
         merged = {"aliases": [*resolved.merged], "persons": [*resolved.merged.values()]}
         await db.execute(_WHO_NOW, merged)
-    if differ := {*resolved.new, *resolved.merged.values()}:
-        await db.execute(_CHANGED, {"people": [*differ]})
     if resolved.refused:
         refused = _json({"id": uuid7(), **each._asdict()} for each in resolved.refused)
         await db.execute(_REFUSED, {**here, "refused": refused})
+
+
+async def changed_now(db: Db, people: Iterable[UUID]) -> None:
+    """Those of these people of whom something is in `taken` are in `changed`."""
+    await db.execute(_CHANGED, {"people": [*people]})
+
+
+_PARK = text(
+    "with gone as (delete from taken where not historical returning *) insert into parked select * from gone"
+)
+_UNPARK = [
+    text(statement)
+    for statement in (
+        "delete from taken",
+        "insert into taken select * from parked",
+        *(
+            f"delete from {each}"
+            for each in ("changed", "told", "allowed", "crossed", "happened", "newcomers")
+        ),
+    )
+]
+
+
+async def park(db: Db) -> None:
+    """Leave only history in `taken`."""
+    await db.execute(_PARK)
+
+
+async def unpark(db: Db) -> None:
+    """Go on with what is live, and with nothing of what history changed."""
+    for statement in _UNPARK:
+        await db.execute(statement)
 
 
 def _json(rows: Iterable[dict[str, object]]) -> str:
@@ -364,10 +403,10 @@ async def drop_if_kept(db: Db, workspace_id: UUID, arrival_id: UUID) -> bool:
     return bool(await changed(db, _DROP_REPEATED, {"workspace": workspace_id, "id": arrival_id}))
 
 
-async def quarantine(db: Db, workspace_id: UUID, arrival_id: UUID, reason: str, now: datetime) -> None:
-    """Put one arrival aside, with the reason, so that it holds up nobody."""
+async def quarantine(db: Db, workspace_id: UUID, arrival_id: UUID, reason: str, now: datetime) -> bool:
+    """Put one arrival aside, with the reason, so that it holds up nobody. Whether it was still there."""
     values = {"workspace": workspace_id, "id": arrival_id, "reason": reason, "now": now}
-    await changed(db, _QUARANTINE, values)
+    return bool(await changed(db, _QUARANTINE, values))
 
 
 _PUT_ASIDE = text(

@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import event, text
 from temporalio.testing import ActivityEnvironment
 
+from activities.ingest import Spoilt
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import segments, taken
@@ -300,3 +302,108 @@ async def test_what_was_written_again_after_a_lost_answer_is_worked_in_once(
 
     assert (done.events, done.repeated, done.quarantined) == (1, 1, 0)
     assert await rows(sessions, "select count(*), sum(volume) from events, event_names") == [(2, Decimal(4))]
+
+
+async def test_a_yes_of_long_ago_does_not_undo_a_no_of_today(sessions: Sessions, clock: GivenClock) -> None:
+    long_ago = clock.now() - timedelta(days=2000)
+    await put(
+        sessions,
+        arrival("identify", user_id="u1", consents={"email": "denied"}),
+        arrival(
+            "identify", user_id="u1", consents={"email": "granted"}, occurred_at=long_ago, historical=True
+        ),
+    )
+    await pump(sessions, clock, batch=1)
+    await pump(sessions, clock, batch=1)
+
+    assert await rows(sessions, "select state from consents where ended_at is null") == [("denied",)]
+
+
+async def test_a_public_key_can_not_use_up_a_servers_message_id(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    await put(
+        sessions,
+        arrival(anonymous_id="a1", message_id="payment-1", trusted=False),
+        arrival(user_id="u1", message_id="payment-1"),
+    )
+
+    done = await pump(sessions, clock)
+
+    assert (done.events, done.repeated) == (2, 0)
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_late_identifies_count_alike_however_the_inbox_is_cut(
+    sessions: Sessions, clock: GivenClock, batch: int
+) -> None:
+    def said(days: int, **traits: Any) -> dict[str, Any]:
+        at = clock.now() - timedelta(days=days)
+        return arrival("identify", user_id="u1", properties=traits, occurred_at=at)
+
+    await put(
+        sessions,
+        said(1, city="Bergen", gone="x", back="x"),
+        said(30, city="Oslo", shoe=41),
+        said(0, gone=None, back=None, plan="pro"),
+        said(20, shoe=42, back="y"),
+    )
+    while (await pump(sessions, clock, batch=batch)).arrivals:
+        pass
+
+    assert await rows(sessions, "select attributes from profiles") == [
+        ({"city": "Bergen", "shoe": 41, "plan": "pro", "back": "y"},)
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+async def test_what_history_did_is_not_taken_for_what_somebody_does_now(
+    sessions: Sessions, clock: GivenClock, batch: int
+) -> None:
+    await a_segment_of_pros(sessions, clock)
+    await put(sessions, arrival(user_id="u1"), arrival(user_id="u2"))
+    await pump(sessions, clock)
+    await put(
+        sessions,
+        arrival("identify", user_id="u1", properties={"plan": "pro"}, historical=True),
+        arrival("identify", user_id="u1", properties={"city": "Oslo"}),
+        arrival("identify", user_id="u2", properties={"city": "Oslo"}, historical=True),
+        arrival("identify", user_id="u2", properties={"plan": "pro"}),
+    )
+    while (await pump(sessions, clock, batch=batch)).arrivals:
+        pass
+
+    told = "select i.value, e.name from events e join identities i using (profile_id) where e.kind = 'system'"
+    assert await rows(sessions, told) == [("u2", "segment entered")]
+    assert await rows(sessions, "select count(*) from segment_members") == [(2,)]
+
+
+async def test_attributes_beyond_what_a_profile_may_have_are_left_out_and_noted(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    await put(
+        sessions,
+        arrival("identify", user_id="u1", properties={"plan": "pro"}),
+        arrival("identify", user_id="u2", properties={f"a{n}": n for n in range(501)}),
+    )
+    await pump(sessions, clock)
+
+    assert await rows(sessions, "select attributes from profiles order by attributes <> '{}'") == [
+        ({},),
+        ({"plan": "pro"},),
+    ]
+    assert await rows(sessions, "select stage, pointer from refusals") == [("field", "/traits")]
+
+
+async def test_an_innocent_that_came_in_between_is_not_put_aside(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    early = arrival(user_id="innocent")
+    await put(sessions, arrival(user_id="u1", name="x" * 9000 + "".join(map(chr, range(200, 9000)))))
+    with pytest.raises(Spoilt) as spoilt:
+        await pump(sessions, clock, batch=1)
+    await put(sessions, early)
+
+    assert spoilt.value.arrival_id not in (None, early["id"])
+    done = await ActivityEnvironment().run(a_pump(sessions, clock).pump)
+    assert (done.events, done.quarantined) == (1, 1)

@@ -382,6 +382,7 @@ def upgrade() -> None:
 
 
 def _words() -> None:
+    op.execute("alter table order_rollups alter column total type numeric(30, 4)")
     op.execute(
         "alter table orders add constraint ck_orders_status "
         "check (status in ('placed', 'refunded', 'cancelled'))"
