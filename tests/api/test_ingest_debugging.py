@@ -1,4 +1,4 @@
-"""What a newcomer learns from what the tracking API refuses: by the answer, and in the debugger afterwards."""
+"""What a newcomer learns from what the tracking API refuses: by the answer, and in the debugger."""
 
 from typing import Any
 
