@@ -221,8 +221,8 @@ def _http(error: HTTPException) -> JSONResponse:
     match error.status_code:
         case 404:
             detail = (
-                "There is nothing at this address; /docs lists what there is, and docs/tracking.md the calls of "
-                "the tracking API, such as POST /track."
+                "There is nothing at this address; /docs lists what there is, and docs/tracking.md the calls "
+                "of the tracking API, such as POST /track."
             )
             return problem(404, "not-found", "There is no such thing", detail)
         case 400:  # It could not even be taken apart, such as a form of several parts.
