@@ -71,13 +71,15 @@ async def test_a_group_may_have_traits_that_are_server_only_of_people(
 async def test_problems_carry_a_request_id_which_is_the_senders_own_where_it_can_be(
     sessions: Sessions, given: str
 ) -> None:
-    headers = {"X-Request-Id": given.encode()} if given else {}
+    headers = {b"X-Request-Id": given.encode()} if given else {}
     async with served(sessions, await a_key(sessions, KeyKind.SECRET)) as (server, _, _):
         answers = [
             await server.post("/track", json={"name": "x"}, headers=headers),
             await server.post("/v1/nothing", json={}, headers=headers),
             await server.get("/track", headers=headers),
-            await server.post("/track", content=b"{", headers={**headers, "Origin": "https://shop.example"}),
+            await server.post(
+                "/track", content=b"{", headers={**headers, b"Origin": b"https://shop.example"}
+            ),
         ]
         kept = await server.post("/track", json={**ADA, "name": "x"}, headers=headers)
     for answer in answers:
