@@ -207,7 +207,10 @@ def tail(
     name: Annotated[str | None, typer.Option("--name", help="Only events of this name.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Follow what comes in, and what was refused or put aside and why, until Ctrl-C."""
+    """Follow what comes in, and what was refused or put aside and why, until Ctrl-C.
+
+    An identify or an alias that was taken is no event: it shows by what it leads to, such as a profile.
+    """
     from dev.tailing import run
 
     raise typer.Exit(run(read_settings(), name, json=json))

@@ -22,6 +22,8 @@ a secret key (`sk_…`; the embedded stack's stands in `.campanile/stack.env`), 
 - Send an `Idempotency-Key` with a POST, and sending it again does nothing twice.
 - Send the `ETag` of what you read as `If-Match`, and you overwrite nobody's change.
 - `RateLimit` tells how many more requests you have, and for how many seconds that holds.
+- Events come in by the tracking API, which is not on this page: `POST /track`, `/identify`, `/page`,
+  `/group`, `/alias` and `/track/batch`, with a public key (`pk_…`). `docs/tracking.md` tells of them.
 - Send `X-Request-Id` to find your request in our logs; every answer carries one.
 - What is under way changes through its workflow: 503 means that Temporal or its worker is away.
 """

@@ -220,7 +220,10 @@ def _http(error: HTTPException) -> JSONResponse:
     """What the framework refuses by itself."""
     match error.status_code:
         case 404:
-            detail = "There is nothing at this address; /docs lists what there is."
+            detail = (
+                "There is nothing at this address; /docs lists what there is, and docs/tracking.md the calls "
+                "of the tracking API, such as POST /track."
+            )
             return problem(404, "not-found", "There is no such thing", detail)
         case 400:  # It could not even be taken apart, such as a form of several parts.
             return _refusal(Invalid(f"The body can't be read: {str(error.detail).rstrip('.')}."))

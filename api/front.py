@@ -8,12 +8,10 @@ a page may use the API are told so here, since they can't show its key yet.
 """
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Mapping, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import structlog
 from fastapi import Request
@@ -23,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, of_error
 from api.ingest.routes import serves
+from api.request_ids import request_id
 
 log = structlog.get_logger("api")
 
@@ -33,7 +32,6 @@ API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,100}")
 _CAREFUL = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -128,8 +126,7 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive, send
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        self.id = request_id(Headers(scope=scope).get("x-request-id", ""))
         self.most = LARGEST_UPLOAD if scope["path"].startswith(UPLOADS) else LARGEST_BODY
         self.read = 0  # Bytes.
         self.told: dict[str, str] = {}

@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from domain.addresses import normal_address
-from domain.calls import Call, Fault, Id, Object
+from domain.calls import Call, Fault, Id, Object, escaped
 from domain.events import GROUP_JOINED, OURS, PAGE_VIEWED, SCREEN_VIEWED, EventKind
 from domain.phones import normal_phone
 from domain.profiles import ConsentState, Purpose
+from domain.traits import PLACES, misread, take_changes
 from domain.values import as_text
 
 LONGEST_NAME = 255  # Characters of a name of a person, and of a message id.
@@ -75,6 +76,7 @@ class Arrived(Struct, gc=False):
     context: bytes | None = None
     consents: bytes | None = None
     doubts: list[Fault] | None = None  # Names in the traits that were not taken; the rest is kept.
+    left_out: list[Fault] | None = None  # Traits likewise, or not all that they were meant to be.
 
 
 def arrive(
@@ -238,12 +240,18 @@ def _identify(call: Call, arrived: Arrived, rights: Rights) -> None:
     if traits:
         if not _TRAITS_THAT_NAME.keys().isdisjoint(traits):
             _name_by(traits, arrived)
-        if closed := rights.closed_attributes.intersection(traits):
-            name = min(closed)
-            raise Refused(
-                f"/traits/{_escaped(name)}", f'Only a secret key can set "{name}": send it from a server.'
-            )
-        arrived.properties = json_of(traits, "/traits")
+        faults: list[Fault] = []
+        for name in sorted(rights.closed_attributes.intersection(traits)):
+            del traits[name]
+            detail = f'Only a secret key can set "{name}": send it from a server.'
+            faults.append(Fault(f"/traits/{escaped(name)}", detail))
+        text = json_of(traits, "/traits")
+        if b'"$' in text and (changes := take_changes(traits)):
+            faults += changes
+            text = json_of(traits, "/traits")
+        if not PLACES.isdisjoint(traits):
+            faults += misread(traits)
+        arrived.properties, arrived.left_out = text, faults or None
     consents = call.consent if call.consents is None else call.consents
     if consents:
         arrived.consents = _consents(consents, "/consent" if call.consents is None else "/consents", rights)
@@ -298,7 +306,7 @@ def _no_consents(call: Call) -> None:
 def _consents(said: Mapping[str, Any], pointer: str, rights: Rights) -> bytes | None:
     states: dict[str, str] = {}
     for purpose, state in said.items():
-        at = f"{pointer}/{_escaped(purpose)}"
+        at = f"{pointer}/{escaped(purpose)}"
         if purpose not in _PURPOSES:
             raise Refused(at, f"Consent is for one of: {', '.join(_PURPOSES)}.")
         if state is None:
@@ -344,10 +352,10 @@ def _look_through(value: Any, pointer: str, level: int) -> None:
             raise Refused(pointer, f"This is nested too deeply: at most {DEEPEST} levels are kept.")
         case dict():
             for key, each in value.items():
-                at = f"{pointer}/{_escaped(key)}"
+                at = f"{pointer}/{escaped(key)}"
                 if len(key) > LONGEST_KEY:
                     raise Refused(
-                        f"{pointer}/{_escaped(key[:LONGEST_KEY])}",
+                        f"{pointer}/{escaped(key[:LONGEST_KEY])}",
                         f"This name is longer than {LONGEST_KEY} characters.",
                     )
                 if "\0" in key:
@@ -362,11 +370,6 @@ def _look_through(value: Any, pointer: str, level: int) -> None:
             pass
         case int() if abs(value) > LARGEST_NUMBER:
             raise Refused(pointer, "This number is larger than a double holds, which is 1.8e308.")
-
-
-def _escaped(key: str) -> str:
-    """As part of a JSON pointer, in which no NUL is written."""
-    return key.replace("~", "~0").replace("/", "~1").replace("\0", "\\u0000")
 
 
 def sent_time(sent_at: str | None) -> datetime | None:

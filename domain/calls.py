@@ -5,8 +5,9 @@ and what nobody knows is passed over: Segment's libraries send much that is mean
 """
 
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -16,7 +17,8 @@ Id: TypeAlias = str | int | float | None  # Shops count their customers, so numb
 Object: TypeAlias = dict[str, Any] | None
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]").search
-_PATH = re.compile(r"\[([0-9]+)\]|\.([^.\[]+)").finditer
+_PATH = re.compile(r"\[([0-9]+|\.\.\.)\]|\.([^.\[]+)").finditer
+_ANY = "..."  # How a decoder calls a key of an object that may have any.
 _WORDS = {
     "str": "a text",
     "int": "a number",
@@ -93,11 +95,14 @@ class Fault(NamedTuple):
 
 
 class Unreadable(Exception):
-    """The body holds no calls at all. `malformed` says that it is not even JSON."""
+    """The body holds no calls at all. `malformed` says that it is not even JSON.
 
-    def __init__(self, fault: Fault, malformed: bool) -> None:
+    `seen` is what can be told of the call all the same.
+    """
+
+    def __init__(self, fault: Fault, malformed: bool, seen: Call | None = None) -> None:
         super().__init__(fault.detail)
-        self.fault, self.malformed = fault, malformed
+        self.fault, self.malformed, self.seen = fault, malformed, seen
 
 
 class Sent(Struct, gc=False):
@@ -109,8 +114,20 @@ class Sent(Struct, gc=False):
     historical: bool = False
     context: Object = None
     key: str | None = None
+    seen: Mapping[int, Call] = {}  # What can be told, by their index, of events that can't be read.
 
 
+class _Glimpse(Struct, gc=False):
+    """What of a call names it, each as it stands."""
+
+    type: Raw = Raw(b"null")
+    event: Raw = Raw(b"null")
+    name: Raw = Raw(b"null")
+    message_id: Raw = field(default=Raw(b"null"), name="messageId")
+    our_message_id: Raw = field(default=Raw(b"null"), name="message_id")
+
+
+_glimpse = msgspec.json.Decoder(_Glimpse).decode
 _call = msgspec.json.Decoder(Call).decode
 _batch = msgspec.json.Decoder(Batch).decode
 _loose = msgspec.json.Decoder(_Loose).decode
@@ -123,7 +140,7 @@ def single(body: bytes) -> Sent:
     try:
         call = _call(body)
     except _FLAWS as error:
-        raise _unreadable(error, body) from None
+        raise _unreadable(error, body, seen(body)) from None
     return Sent([call], "", None, False, None, call.key or call.write_key)
 
 
@@ -131,6 +148,7 @@ def batch(body: bytes) -> Sent:
     """The calls that a body holds. One that can't be read is a fault in its place. Raises `Unreadable`."""
     found: Batch | _Loose
     sent: Sequence[Call | Fault] | None
+    glimpses: dict[int, Call] = {}
     try:
         found = _batch(body)
         sent = found.batch if found.events is None else found.events
@@ -141,6 +159,9 @@ def batch(body: bytes) -> Sent:
             raise _unreadable(error, body) from None
         raw = found.batch if found.events is None else found.events
         sent = None if raw is None else [_read(bytes(each)) for each in raw]
+        for n, each in enumerate(sent or ()):
+            if isinstance(each, Fault) and raw is not None and (glimpse := seen(bytes(raw[n]))):
+                glimpses[n] = glimpse
     if sent is None:
         raise Unreadable(Fault("/events", "Send the events as a list in `events` (or `batch`)."), False)
     return Sent(
@@ -150,7 +171,29 @@ def batch(body: bytes) -> Sent:
         bool(found.historical),
         found.context,
         found.key or found.write_key,
+        glimpses,
     )
+
+
+def seen(raw: bytes) -> Call | None:
+    """Of a call that can't be read, its type, its name and its id, for whoever looks for it later."""
+    try:
+        glimpse = _glimpse(raw)
+    except _FLAWS:
+        return None
+    return Call(
+        type=_text(glimpse.type),
+        event=_text(glimpse.event),
+        name=_text(glimpse.name),
+        message_id=_text(glimpse.message_id) or _text(glimpse.our_message_id),
+    )
+
+
+def _text(raw: Raw) -> str | None:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except _FLAWS:
+        return None
 
 
 def _loosely(body: bytes) -> _Loose:
@@ -178,9 +221,9 @@ def _read(raw: bytes) -> Call | Fault:
         return in_words(error, raw)
 
 
-def _unreadable(error: Exception, body: bytes) -> Unreadable:
+def _unreadable(error: Exception, body: bytes, glimpse: Call | None = None) -> Unreadable:
     shape = isinstance(error, msgspec.ValidationError | RecursionError) or _HALF(body) is not None
-    return Unreadable(in_words(error, body), not shape)
+    return Unreadable(in_words(error, body), not shape, glimpse)
 
 
 def in_words(error: Exception, raw: bytes) -> Fault:
@@ -192,15 +235,57 @@ def in_words(error: Exception, raw: bytes) -> Fault:
             return Fault("", "This is not UTF-8, as JSON has to be.")
         case msgspec.ValidationError():
             said, _, path = str(error).partition(" - at `")
-            return Fault(_pointer(path.rstrip("`")), _expected(said))
+            return Fault(_pointer(path.rstrip("`"), raw), _expected(said))
         case _ if _HALF(raw):
             return Fault("", "A text in this holds half a character (a lone surrogate); send whole ones.")
+        case _ if str(error) == "Input data was truncated":
+            where = f"it is cut off after {len(raw):,} bytes" if raw.strip() else "there is nothing in it"
+            return Fault("", f"This is no valid JSON: {where}.")
     return Fault("", f"This is no valid JSON: {str(error).removeprefix('JSON is malformed: ')}.")
 
 
-def _pointer(path: str) -> str:
-    """`$.events[3].properties[...]` as /events/3/properties."""
-    return "".join(f"/{found[1] or found[2]}" for found in _PATH(path.removeprefix("$")))
+def _pointer(path: str, raw: bytes) -> str:
+    """`$.events[3].properties[...][1]` as /events/3/properties/n/1, as far as it can be told.
+
+    A decoder names no keys of an object that may have any. What is wrong there is a number that is too large.
+    """
+    known: list[str] = []
+    for found in _PATH(path.removeprefix("$")):
+        if found[1] == _ANY:
+            known += _too_large(raw, known)
+            break
+        known.append(found[1] or found[2])
+    return "".join(f"/{escaped(key)}" for key in known)
+
+
+def _too_large(raw: bytes, inside: Sequence[str]) -> Sequence[str]:
+    """The keys that lead to the first number there that no double holds; none where it isn't found."""
+    try:
+        value = json.loads(raw)
+        for key in inside:
+            value = value[int(key) if isinstance(value, list) else key]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    while waiting:
+        keys, value = waiting.pop()
+        if isinstance(value, float) and math.isinf(value):
+            return keys
+        waiting += [((*keys, key), each) for key, each in reversed([*_within(value)])]
+    return ()
+
+
+def _within(value: Any) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict():
+            yield from value.items()
+        case list():
+            yield from ((str(n), each) for n, each in enumerate(value))
+
+
+def escaped(key: str) -> str:
+    """As part of a JSON pointer, in which no NUL is written."""
+    return key.replace("~", "~0").replace("/", "~1").replace("\0", "\\u0000")
 
 
 def _expected(said: str) -> str:

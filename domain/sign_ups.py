@@ -5,12 +5,12 @@ from datetime import timedelta
 from domain.templates import Template
 
 # The workspace's own template of this name is used, so that a marketer can say it otherwise; it is made when
-# the first one is needed. It prints {{ list }} and {{ link }}.
+# the first one is needed. It prints {{ list }}, {{ link }} and {{ sender }}, by which the form says who asks.
 NAME = "Subscription confirmation"
 MAIL = Template(
     "Please confirm: {{ list }}",
     '<html><body style="font-family: sans-serif"><p>Hello,</p>'
-    "<p>somebody, probably you, asked for {{ list }} from {{ workspace.name }} at this address. Please "
+    "<p>somebody, probably you, asked for {{ list }} from {{ sender }} at this address. Please "
     "confirm that it was you.</p>"
     '<p><a href="{{ link }}">Yes, I want to get it</a></p><p>Or copy this address: {{ link }}</p>'
     '<p style="color:#666666">If it was not you, there is nothing to do: without your yes, you get nothing '

@@ -35,7 +35,7 @@ def readable_by(answer: Answer, origin: bytes) -> Answer:
     """
     readable = (
         (b"access-control-allow-origin", origin),
-        (b"access-control-expose-headers", b"Retry-After"),
+        (b"access-control-expose-headers", b"Retry-After, X-Request-Id"),
         (b"vary", b"Origin"),
     )
     return answer._replace(headers=(*answer.headers, *readable))
@@ -85,7 +85,7 @@ _TITLES = {
 def problem(
     status: int, detail: str, *headers: Header, refused: Sequence[tuple[int, Fault]] = (), where: str = "body"
 ) -> Answer:
-    """A problem of RFC 9457, as the API answers it, with the events that were refused."""
+    """A problem of RFC 9457, as the API answers it, with the events that were refused; see `named`."""
     kind, title = _TITLES[status]
     value: dict[str, Any] = {
         "type": f"urn:campanile:problem:{kind}",
@@ -100,12 +100,21 @@ def problem(
     return json(status, value, *headers, kind=b"application/problem+json")
 
 
-def all_refused(refused: Sequence[tuple[int, Fault]]) -> Answer:
+def named(answer: Answer, request_id: str) -> Answer:
+    """The same problem, with what to quote when one asks about it."""
+    body = orjson.dumps({**orjson.loads(answer.body), "request_id": request_id})
+    headers = tuple(each for each in answer.headers if each[0] != b"content-length")
+    length = (b"content-length", str(len(body)).encode())
+    return Answer(answer.status, (*headers, length, (b"x-request-id", request_id.encode())), body)
+
+
+def all_refused(refused: Sequence[tuple[int, Fault]], status: int = 422) -> Answer:
+    """Nothing was kept. The sentence names the first field at fault."""
     fault = refused[0][1]
     where = fault.pointer.strip("/").replace("/", ".")
     detail = f"{where}: {fault.detail}" if where else fault.detail
     more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-    return problem(422, f"{detail}{more}", refused=refused)
+    return problem(status, f"{detail}{more}", refused=refused)
 
 
 def detail_of(answer: Answer) -> str:
@@ -135,7 +144,6 @@ OTHER_ORIGIN = problem(
 )
 NO_HISTORY = problem(403, "Only a secret key can import history: send it from a server.")
 UNKNOWN_ENCODING = problem(415, "Send the body as it is, or with Content-Encoding: gzip.")
-EMPTY = problem(422, "There is no event in it.")
 
 
 def too_large(most: str) -> Answer:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
+import structlog
 from starlette.types import Receive, Scope, Send
 
 from api.ingest import answers
@@ -21,6 +22,7 @@ from api.ingest.routes import PROJECTS, ROUTES, SETTINGS, Route, serves
 from api.ingest.senders import Sender, Senders, key_in
 from api.ingest.settings_document import settings_document
 from api.leases import Leases
+from api.request_ids import request_id
 from api.tracking.groups import Full
 from api.tracking.storage import Away, Storage
 from domain import arrivals, calls
@@ -31,7 +33,10 @@ from domain.events import EventKind, RefusalStage
 from models.base import Sessions
 from models.queries import inbox
 
+log = structlog.get_logger("ingest")
+
 MINUTE = timedelta(minutes=1)
+MOST_LOGGED = 20  # Refusals in a second.
 NOT_STORABLE = "This can't be stored: our log says why."
 
 
@@ -56,6 +61,7 @@ class Ingest:
         self._refusals = Refusals(sessions, Storage(patience), clock)
         self._leases = Leases(sessions, events_a_minute, MINUTE)
         self._leasing = Storage(patience)
+        self._second = self._logged = 0  # How many refusals were logged in which second.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -66,11 +72,26 @@ class Ingest:
                 answer = await self._respond(scope, headers, receive)
             except HungUp:
                 return
+            if answer.status >= 400:
+                answer = self._named(answer, scope, headers)
             if (origin := headers.get(b"origin")) is not None and answer.status != 204:
                 answer = answers.readable_by(answer, origin)
             status, said, body = answer
             await send({"type": "http.response.start", "status": status, "headers": said})
             await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    def _named(self, answer: Answer, scope: Scope, headers: Mapping[bytes, bytes]) -> Answer:
+        """The same problem under an id, by which our log knows it, unless it knows many of this second."""
+        id_ = request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
+        second = int(self._clock.now().timestamp())
+        if second != self._second:
+            self._second, self._logged = second, 0
+        if self._logged < MOST_LOGGED:
+            self._logged += 1
+            # Other paths are anybody's, and may hold a key.
+            path = scope["path"] if scope["path"] in ROUTES else None
+            log.info("Refused", request_id=id_, path=path, status=answer.status)
+        return answers.named(answer, id_)
 
     async def settle(self) -> None:
         """Store what has come in, and write down what was refused."""
@@ -118,7 +139,11 @@ class Ingest:
             body = await body_of(headers, receive, route.most)
             sent = calls.batch(body) if route.kind is None else calls.single(body)
         except (TooLarge, Unknown, Garbled, Unreadable) as error:
-            return self._told(sender, _unread(error, route.most), body)
+            answer = _unread(error, route.most)
+            if sender is not None and isinstance(error, Unreadable):
+                self._note(sender, route, error.seen, error.fault, body)
+                return answer
+            return self._told(sender, answer, body)
         if sender is None:
             if not sent.key:
                 return answers.NO_KEY
@@ -129,7 +154,9 @@ class Ingest:
             return self._told(sender, refusal, body)
         events = len(sent.calls)
         if not events:
-            return answers.EMPTY
+            empty = Fault(sent.place, "There is no event in it: send one at least.")
+            self._note(sender, route, None, empty, body)
+            return answers.all_refused([(0, empty)])
         if events > MOST_EVENTS:
             return self._told(sender, answers.too_large(f"{MOST_EVENTS:,} events"), body)
         now = self._clock.now()
@@ -181,11 +208,11 @@ class Ingest:
                 at = f"{sent.place}/{n}" if sent.place else ""
                 fault = Fault(at + refusal.fault.pointer, refusal.fault.detail)
                 refused.append((n, fault))
-                self._note(sender, route, call, fault, body)
+                self._note(sender, route, call if isinstance(call, Call) else sent.seen.get(n), fault, body)
             else:
                 rows.append(inbox.row(workspace, now, received, trusted, arrived))
                 places.append(n)
-                if arrived.doubts:
+                if arrived.doubts or arrived.left_out:
                     self._doubt(sender, call, arrived, body)
         if not rows:
             return answers.all_refused(refused)
@@ -197,27 +224,27 @@ class Ingest:
                 if fate is Fate.REFUSED:
                     fault = Fault(f"{sent.place}/{n}" if sent.place else "", NOT_STORABLE)
                     refused.append((n, fault))
-                    self._note(sender, route, sent.calls[n], fault, body)
+                    call = sent.calls[n]
+                    self._note(sender, route, call if isinstance(call, Call) else None, fault, body)
             refused.sort()
             if len(refused) == len(sent.calls):
                 return answers.all_refused(refused)
         return answers.kept(len(sent.calls) - len(refused), refused, route.status)
 
-    def _note(self, sender: Sender, route: Route, call: Call | Fault, fault: Fault, body: bytes) -> None:
-        known = call if isinstance(call, Call) else None
-        kind = route.kind or (known.type if known else None)
-        self._refusals.note(sender.workspace_id, fault, kind=kind, call=known, body=body)
+    def _note(self, sender: Sender, route: Route, call: Call | None, fault: Fault, body: bytes) -> None:
+        kind = route.kind or (None if call is None else call.type or EventKind.TRACK)
+        self._refusals.note(sender.workspace_id, fault, kind=kind, call=call, body=body)
 
     def _doubt(self, sender: Sender, call: Call | Fault, arrived: Arrived, body: bytes) -> None:
-        for fault in arrived.doubts or ():
-            self._refusals.note(
-                sender.workspace_id,
-                fault,
-                kind=arrived.kind,
-                call=call if isinstance(call, Call) else None,
-                body=body,
-                stage=RefusalStage.NAME,
-            )
+        known = call if isinstance(call, Call) else None
+        for stage, faults in (
+            (RefusalStage.NAME, arrived.doubts),
+            (RefusalStage.FIELD, arrived.left_out),
+        ):
+            for fault in faults or ():
+                self._refusals.note(
+                    sender.workspace_id, fault, kind=arrived.kind, call=known, body=body, stage=stage
+                )
 
     def _told(self, sender: Sender | None, answer: Answer, body: bytes) -> Answer:
         """The same answer, which is written down where we know whose it is."""
@@ -244,7 +271,7 @@ def _unread(error: Exception, most: int) -> Answer:
         case Unknown():
             return answers.UNKNOWN_ENCODING
         case Unreadable(fault=fault, malformed=malformed):
-            return answers.problem(400 if malformed else 422, fault.detail, refused=[(0, fault)])
+            return answers.all_refused([(0, fault)], 400 if malformed else 422)
     return answers.problem(400, f"The body can't be unpacked: {error}.")
 
 

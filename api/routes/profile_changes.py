@@ -16,7 +16,7 @@ from api.manners import Mannered
 from api.people import ProfileChange, ProfileIn, ProfileOut, item_of, shown
 from api.shapes import In, Out, example
 from api.stack import Opened
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid
 from domain.roles import Permission
 from models.base import enter
 from models.profiles import Profile
@@ -168,7 +168,7 @@ async def change_profile(
 ) -> ProfileOut:
     """Change a profile: its names, what is known of it, its attributes, and who looks after it.
 
-    A null takes away; for a name that is all names of its kind.
+    A null takes away; for a name that is all names of its kind. The last name can't be taken.
     """
     if not body.model_fields_set:
         raise Invalid("Name at least one field to change.")
@@ -209,6 +209,8 @@ async def merge_profile(
     if not await rows.exists(db, Profile, body.into):
         raise Invalid(f"There is no profile {body.into}.", "/into")
     into = await profiles.person(db, body.into)
+    if who == into:
+        raise Conflict("The two are one person already: name another one in `into`.", "/into")
     now = opened.clock.now()
     await profiles_merged.merge(db, who, into, now)
     await attributes.keep_values(db, workspace_id, list({who, into}))

@@ -58,7 +58,10 @@ def too_many() -> bytes:
 
 
 def choose(choices: Choices, saved: str = "") -> bytes:
-    """Each topic with its box, and the way out of all of it."""
+    """Each topic with its box, and the way out of all of it.
+
+    No message names a topic yet, so the page says what a choice does and what it does not.
+    """
     told = f'<p role="status"><strong>{escape(saved)}</strong></p>' if saved else ""
     boxes = "".join(_box(choices, index) for index in range(len(choices.topics)))
     if boxes:
@@ -70,11 +73,12 @@ def choose(choices: Choices, saved: str = "") -> bytes:
     if choices.denied:
         said = f"You get no marketing mail from {choices.sender}."
         if choices.topics:
-            said += " Choose something, and you get that again."
+            said += " Choose something, and you may be written to again."
             nothing = ""
     else:
         said = f"What do you want to hear of from {choices.sender}?"
-    return page("What you hear of", said, form=told + boxes + nothing)
+    more = [_KEPT] if boxes else []
+    return page("What you hear of", said, *more, form=told + boxes + nothing)
 
 
 def _box(choices: Choices, index: int) -> str:
@@ -88,6 +92,10 @@ def _box(choices: Choices, index: int) -> str:
     )
 
 
+_KEPT = (
+    "What you choose is kept, but messages are not sorted by it yet. To get none at all, unsubscribe: that "
+    "holds at once."
+)
 _CHANNELS = {"sms": "by SMS", "whatsapp": "by WhatsApp", "push": "as a notification", "tracking": "tracking"}
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from domain import changes
-from domain.errors import CampanileError, Conflict, NotFound
+from domain.errors import CampanileError, Conflict, Invalid, NotFound
 from domain.profiles import OWN_WORD, ConsentState, IdentityKind, Purpose, is_news
 from models.queries import attributes, follow_ups, people_lock, profiles
 
@@ -99,6 +99,7 @@ class _Batch:
     def take(self, item: Item) -> Written:
         try:
             person = self._whom(item)
+            _check_named(person, item)
             after = changes.changed(person.attributes, item.attributes)
         except CampanileError as error:
             return Written("refused", None, error)
@@ -172,6 +173,19 @@ class _Batch:
                 self.spoken.append((person.id, purpose, state, item.source))
                 news = True
         return news
+
+
+def _check_named(person: _Person, item: Item) -> None:
+    """Raises `Invalid` where the item would take the last name: whoever has none is found by nobody."""
+    taken = [kind for kind, value in item.names.items() if value is None]
+    if any(item.names.values()) or not person.names or not all(kind in taken for kind, _ in person.names):
+        return
+    held = next(kind for kind in taken if any(kind == each for each, _ in person.names))
+    raise Invalid(
+        "This is the last name by which the person is known: give another with it, or erase them by "
+        "DELETE /api/v1/profiles/{id}.",
+        f"/{held}",
+    )
 
 
 _HOLDERS = text(

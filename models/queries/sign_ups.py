@@ -19,6 +19,7 @@ from models.queries import lists, messages, profiles, profiles_written, rows, te
 from models.queries.profiles import HERE
 from models.queries.profiles_written import Item
 from models.templates import Template, TemplateVersion
+from models.workspaces import Workspace
 
 
 class Form(NamedTuple):
@@ -35,10 +36,12 @@ async def form(db: AsyncSession, workspace_id: UUID, list_id: UUID) -> Form:
     if not await workspaces.is_open(db):
         raise NotFound("This workspace was closed.")
     found = await rows.get(db, List, list_id)
-    workspace = await workspaces.get(db, workspace_id)
-    return Form(
-        found.name, found.description, found.opt_in == OptIn.DOUBLE, workspace.sender_name or workspace.name
-    )
+    sender = _sender(await workspaces.get(db, workspace_id))
+    return Form(found.name, found.description, found.opt_in == OptIn.DOUBLE, sender)
+
+
+def _sender(workspace: Workspace) -> str:
+    return workspace.sender_name or workspace.name
 
 
 _PENDING = text(
@@ -107,7 +110,8 @@ async def write_to(
         public_url=public_url,
     )
     try:
-        holes = domain.render(compiled, {"list": form_of.name, "link": link, "email": email})
+        said = {"list": form_of.name, "link": link, "sender": _sender(workspace), "email": email}
+        holes = domain.render(compiled, said)
     except domain.TemplateError as error:
         raise Invalid(error.message) from error
     await messages.queue_letters(

@@ -11,6 +11,7 @@ public key, which it revokes when it ends, and lists its own origin among the wo
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,7 @@ def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 8090
     served = ThreadingHTTPServer(("127.0.0.1", port), Handler)  # It shows people: on this machine alone.
     origin = f"http://127.0.0.1:{served.server_port}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C: the key is revoked.
     try:
         with api.public_key(origin) as key:
             Handler.api, Handler.options = api, {"apiKey": key, "apiUrl": api.url}

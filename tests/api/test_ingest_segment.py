@@ -182,7 +182,7 @@ async def test_a_page_can_read_every_answer_and_is_told_when_to_try_again(
     assert [answer.status_code for answer in answers] == [202, 429, 429, 401, 400, 413, 405]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == SHOP
-        assert answer.headers["access-control-expose-headers"] == "Retry-After"
+        assert answer.headers["access-control-expose-headers"] == "Retry-After, X-Request-Id"
         assert answer.headers["vary"] == "Origin"
     assert len(arrivals(database)) == 1
 

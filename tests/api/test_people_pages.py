@@ -138,6 +138,19 @@ async def test_the_confirmation_is_a_transactional_mail_of_the_workspace(
         assert await rows(db, "select count(*) from templates") == [1]
 
 
+async def test_the_mail_names_who_asks_as_the_form_does(sessions: Sessions, visitor: AsyncClient) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update workspaces set sender_name = 'Groove Records'"))
+    form = await a_form(sessions)
+    assert "By Groove Records." in (await visitor.get(form)).text
+
+    await subscribe(visitor, form)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        [holes] = await rows(db, "select holes::text from messages")
+    assert "Groove Records" in holes
+
+
 async def a_form_of_another_list(sessions: Sessions) -> str:
     async with sessions(DEFAULT_WORKSPACE) as db:
         made = List(**HERE, name="Others")

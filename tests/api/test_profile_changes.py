@@ -292,8 +292,29 @@ async def test_two_profiles_of_one_person_are_merged_by_hand(api: AsyncClient, s
     assert answer.status_code == 200
     assert answer.json()["attributes"] == {"plan": "pro", "job": "poet"}
     assert (await api.get(f"{V1}/profiles/{other}")).json()["id"] == str(ada)
+    told = refusal(await api.post(f"{V1}/profiles/{other}/merge", json={"into": str(ada)}), 409)
+    assert "one person already" in told["detail"]
     refusal(await api.post(f"{V1}/profiles/{other}/merge", json={"into": str(uuid4())}), 422)
     refusal(await api.post(f"{V1}/profiles/{uuid4()}/merge", json={"into": str(ada)}), 404)
+
+
+async def test_nobody_is_merged_into_themselves(api: AsyncClient, sessions: Sessions) -> None:
+    ada = await a_profile(sessions)
+    told = refusal(await api.post(f"{V1}/profiles/{ada}/merge", json={"into": str(ada)}), 409)
+    assert told["errors"][0]["pointer"] == "/into"
+
+
+async def test_the_last_name_of_a_person_is_not_taken(api: AsyncClient) -> None:
+    ada = (await post(api, email="ada@example.com", user_id="c1")).json()["id"]
+
+    told = refusal(await patch(api, ada, email=None, user_id=None), 422)
+    assert told["errors"][0]["pointer"] == "/email"
+    assert "DELETE" in told["detail"]
+    assert (await patch(api, ada, email=None, phone=None)).status_code == 200
+    assert refusal(await patch(api, ada, user_id=None), 422)["errors"][0]["pointer"] == "/user_id"
+    answer = await patch(api, ada, user_id=None, email="ada@work.example")
+    assert [each["value"] for each in answer.json()["identities"]] == ["ada@work.example"]
+    assert (await patch(api, ada, phone=None, country="AT")).status_code == 200
 
 
 async def test_what_was_erased_is_not_written_to(api: AsyncClient, sessions: Sessions) -> None:

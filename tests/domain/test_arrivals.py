@@ -131,7 +131,9 @@ def test_what_is_closed_to_pages_is_closed_in_each_kind_of_call() -> None:
     assert fault(EventKind.TRACK, closed, name="x").pointer == "/name"
     assert fault(EventKind.PAGE, closed).pointer == "/type"
     assert fault(EventKind.GROUP, closed, groupId="g").pointer == "/type"
-    assert fault(EventKind.IDENTIFY, closed, traits={"a": 1, "vip": None}).pointer == "/traits/vip"
+    told = meant(EventKind.IDENTIFY, closed, traits={"a": 1, "vip": None})
+    assert told.properties == b'{"a":1}'
+    assert [each.pointer for each in told.left_out or ()] == ["/traits/vip"]
     assert meant(EventKind.SCREEN, closed).name == "screen viewed"
 
 
@@ -211,3 +213,64 @@ def test_an_event_that_can_not_be_read_is_a_fault_in_its_place() -> None:
     assert [type(each) for each in sent.calls] == [Call, Fault, Fault]
     assert (sent.place, sent.key, sent.sent_at) == ("/batch", "k", "s")
     assert "half a character" in sent.calls[2].detail  # type: ignore[union-attr]
+
+
+LARGE = "A number in this is larger than a double holds, which is 1.8e308."
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ('{"properties": {"n": 1e400}}', "/properties/n"),
+        ('{"properties": {"a": 1, "b/c": [0, {"~": -1e400}], "d": 1e400}}', "/properties/b~1c/1/~0"),
+        ('{"elsewhere": 1e400, "context": {"page": {"n": 1e400}}}', "/context/page/n"),
+        ('{"properties": {"n": 1e400, "n": 1}}', "/properties"),
+        ('{"properties": {"": 1e400}}', "/properties/"),
+        ('{"userId": 1e400}', "/userId"),
+    ],
+)
+def test_a_number_that_no_double_holds_is_pointed_at(body: str, pointer: str) -> None:
+    with pytest.raises(Unreadable) as error:
+        calls.single(body.encode())
+    assert error.value.fault == (pointer, LARGE)
+
+
+def test_what_names_a_call_is_seen_although_it_can_not_be_read() -> None:
+    with pytest.raises(Unreadable) as error:
+        calls.single(b'{"email": 5, "event": "x", "type": 7, "messageId": "m"}')
+    seen = error.value.seen
+    assert seen is not None
+    assert (seen.type, seen.event, seen.message_id) == (None, "x", "m")
+
+    sent = calls.batch(b'{"events": [{"name": "good"}, {"type": "page", "name": "x", "email": 5}, 7]}')
+    assert {n: (each.type, each.name) for n, each in sent.seen.items()} == {1: ("page", "x")}
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "good"),
+    [
+        ("time_zone", "Europe/Vienna", True),
+        ("timeZone", "Mars/Base", False),
+        ("timezone", 5, False),
+        ("locale", "de_AT", True),
+        ("locale", "english please", False),
+        ("locale", "e", False),
+        ("country", "at", True),
+        ("country", "Austria", False),
+        ("country", ["AT"], False),
+        ("country", None, True),
+    ],
+)
+def test_a_place_that_can_not_be_read_is_kept_as_an_attribute_and_noted(
+    name: str, said: Any, good: bool
+) -> None:
+    told = meant(EventKind.IDENTIFY, traits={name: said})
+    assert orjson.loads(told.properties) == {name: said}
+    assert [each.pointer for each in told.left_out or ()] == ([] if good else [f"/traits/{name}"])
+
+
+def test_traits_are_set_and_never_added_to() -> None:
+    told = meant(EventKind.IDENTIFY, traits={"visits": {"$inc": 1}, "a/b": {"$append": "x"}, "city": "$inc"})
+    assert orjson.loads(told.properties) == {"city": "$inc"}
+    assert [each.pointer for each in told.left_out or ()] == ["/traits/visits", "/traits/a~1b"]
+    assert all("PATCH /api/v1/profiles" in each.detail for each in told.left_out or ())

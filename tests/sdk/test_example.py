@@ -1,5 +1,6 @@
 """The example's page shows a visit turning into a profile's timeline."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -44,3 +45,27 @@ async def test_a_visit_turns_into_a_timeline(
         example.kill()
     (named,) = site.rows("select value from identities where kind = 'email'")
     assert named["value"] == "ada@example.com"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_key_is_revoked_however_the_example_is_ended(
+    sdk: Path, site: Site, tmp_path: Path, how: signal.Signals
+) -> None:
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    example = Process(
+        "example",
+        [sys.executable, SDK / "example" / "serve.py", str(port)],
+        log=tmp_path / "example.log",
+        environment={"API_URL": site.url, "API_KEY": OWNER_OF_ALL.key},
+    )
+    at_work = "select id from keys where name = 'SDK example' and revoked_at is null order by id"
+    before = site.rows(at_work)
+    example.start()
+    try:
+        example.wait_until(lambda: is_up(url))
+        assert len(site.rows(at_work)) == len(before) + 1
+        example.stop(how)
+        assert example.exit_code == 0
+    finally:
+        example.kill()
+    assert site.rows(at_work) == before
