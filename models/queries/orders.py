@@ -155,7 +155,7 @@ _CHANGE = text(
     ), noted as (
         insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
         select :workspace, uuidv7(), :now, '{RefusalStage.FIELD}', '{EventKind.ORDER_CHANGE}', key,
-            message_id, '/status', 'The order is cancelled, and stays so: send a new order with an id of its own.'
+            message_id, '/status', 'The order is cancelled and stays so: send a new one with its own id.'
         from timely where too_late and status is distinct from '{OrderStatus.CANCELLED}' order by id
     )
     select id from known where order_id is null order by id

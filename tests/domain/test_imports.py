@@ -115,7 +115,7 @@ def test_rows_alike_are_counted_and_rows_with_an_id_are_not() -> None:
         ("1,1997-01-01,0,5", "quantity", "1 to 1,000,000"),
         ("1,1997-01-01,-1,5", "quantity", "1 to 1,000,000"),
         ("1,1997-01-01,1.5,5", "quantity", "1 to 1,000,000"),
-        ("1,1997-01-01,1,-5", "total_usd", "below zero"),
+        ("1,1997-01-01,1,-5", "total_usd", "refunds are not orders"),
         ("1,1997-01-01,1,$5", "total_usd", "without a currency's sign"),
         ("1,1997-01-01,1,5.12345", "total_usd", "four decimals"),
         ("1,1997-01-01,1,1000000000000.01", "total_usd", "check the decimal point"),
