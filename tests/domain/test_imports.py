@@ -152,6 +152,7 @@ def test_a_currency_that_is_none_is_refused_and_an_empty_one_is_the_workspaces()
         (ImportKind.CUSTOMERS, "email,", "Column 2 has no name"),
         (ImportKind.ORDERS, "customer_id,quantity,total", '"ordered_on" or "ordered_at" is missing'),
         (ImportKind.ORDERS, "customer_id,ordered_on,total", '"quantity" is missing'),
+        (ImportKind.ORDERS, "customer_id,ordered_on,total", "or `mapping` to say which column it is"),
         (ImportKind.ORDERS, "customer_id,ordered_on,quantity", '"total" is missing'),
         (ImportKind.ORDERS, "customer_id,ordered_on,quantity,total_zzz", '"total_zzz" names no currency'),
         (ImportKind.ORDERS, "customer_id,ordered_on,quantity,total_usd,total", "both are totals"),
