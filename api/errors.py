@@ -267,6 +267,10 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
             detail = "This holds half a character; send whole ones."
         case "uuid_parsing" | "uuid_type" | "uuid_version":
             detail = "This is no id; copy one from an answer, such as 0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f."
+        case "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type" | "datetime_object_invalid":
+            detail = "This is no time: write one such as 2026-01-15T10:24:00Z, or a day such as 2026-01-15."
+        case "date_parsing" | "date_from_datetime_parsing" | "date_from_datetime_inexact" | "date_type":
+            detail = "This is no day: write one such as 2026-01-15."
         case "string_pattern_mismatch":  # There is one pattern: no line ends.
             detail = "Write it on one line."
         case _:

@@ -12,6 +12,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     StringConstraints,
     WithJsonSchema,
     model_validator,
@@ -24,7 +25,17 @@ from domain.addresses import normal_address
 from domain.errors import CampanileError
 from domain.events import EventKind, RefusalStage
 from domain.imports import LARGEST_QUANTITY, LONGEST_NAME
-from domain.orders import MOST_LINES, Keys, OrderStatus, contradiction, moment, refund
+from domain.orders import (
+    MOST_LINES,
+    Keys,
+    OrderStatus,
+    Standing,
+    What,
+    contradiction,
+    contradiction_within,
+    moment,
+    refund,
+)
 from domain.phones import normal_phone
 from domain.profiles import IdentityKind
 from domain.values import as_text
@@ -53,13 +64,19 @@ Said = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME),
     AfterValidator(_whole),
 ]
+Email = Annotated[Said, AfterValidator(normal_address)]
 _AMOUNT = {
     "anyOf": [
         {"type": "string", "pattern": r"^[0-9]{1,12}(\.[0-9]{1,4})?$"},
         {"type": "number", "minimum": 0},
     ]
 }
-Amount = Annotated[Decimal, BeforeValidator(_amount), WithJsonSchema(_AMOUNT)]
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_amount),
+    PlainSerializer(money.shown, return_type=str, when_used="json"),
+    WithJsonSchema(_AMOUNT),
+]
 Currency = Annotated[
     str, AfterValidator(money.currency), Field(json_schema_extra={"pattern": "^[A-Za-z]{3}$"})
 ]
@@ -83,7 +100,7 @@ class OrderIn(In):
         description="The shop's own. Sent again, it is stored once. Without one, an order is known by all "
         "that it says, and by which of those in the request that say the same it is.",
     )
-    email: Annotated[Said, AfterValidator(normal_address)] | None = None
+    email: Email | None = None
     user_id: Said | None = None
     phone: Annotated[Said, AfterValidator(normal_phone)] | None = None
     anonymous_id: Said | None = None
@@ -150,15 +167,39 @@ async def read(
         own = {order.order_id for _, order in given if order.order_id}
         stored = {order.key: order for order in (await orders.known(db, own) if own else ())}
     keys, taken = Keys(), Taken()
+    firsts: dict[str, tuple[What, OrderIn]] = {}
     for index, order in given:
         try:
-            taken.rows[index] = _arrival(order, workspace, keys, now)
+            taken.rows[index] = row = _arrival(order, workspace, keys, now)
             if order.order_id in stored:
-                _same(taken.rows[index], stored[order.order_id])
+                _same(row, stored[order.order_id])
+            if order.order_id:
+                first, other = firsts.setdefault(order.order_id, (_what(row), order))
+                if wrong := contradiction_within(_what(row), order.names, first, other.names):
+                    raise wrong
         except CampanileError as error:
             taken.rows.pop(index, None)
             taken.wrong[index] = [error]
     return taken
+
+
+async def standing(opened: Stack, workspace_id: UUID, which: str) -> tuple[str, Standing]:
+    """The key of an order, and how it stands: as it is stored, or as it was told and waits to be stored.
+
+    Raises `NotFound`.
+    """
+    async with opened.sessions(workspace_id) as db:
+        stored = await orders.known(db, [which])
+    if not stored:
+        async with opened.sessions.engine() as db:
+            waiting = await arrivals.order(db, workspace_id, which)
+        if waiting is not None:
+            total, refunded = Decimal(waiting["total"]), Decimal(waiting["refunded"])
+            return which, Standing(total, refunded, OrderStatus(waiting["status"]), None)
+    # By its id; or the pump stored it while we looked.
+    async with opened.sessions(workspace_id) as db:
+        order = await orders.find(db, which)
+    return order.key, Standing(order.total, order.refunded, OrderStatus(order.status), order.changed_at)
 
 
 async def keep(opened: Stack, rows: Sequence[Coming], told: Sequence[Told] = ()) -> None:
@@ -205,7 +246,7 @@ def _arrival(order: OrderIn, workspace: Workspace, keys: Keys, now: datetime) ->
         stands["status"] = OrderStatus.CANCELLED.value
     key = order.order_id or keys.key(order.names, written or "", order.pieces, order.total, currency)
     lines = [line.model_dump(mode="json", exclude_none=True) for line in order.lines or ()]
-    said = {"total": money.written(order.total), "currency": currency, "quantity": order.pieces}
+    said = {"total": money.shown(order.total), "currency": currency, "quantity": order.pieces}
     return Coming(
         workspace_id=workspace.id,
         received_at=now,
@@ -221,7 +262,10 @@ def _arrival(order: OrderIn, workspace: Workspace, keys: Keys, now: datetime) ->
 
 
 def _same(row: Coming, stored: Order) -> None:
-    said = row.properties or {}
-    told = Decimal(said["total"]), said["currency"], said["quantity"]
-    if wrong := contradiction(told, (stored.total, stored.currency, stored.quantity)):
+    if wrong := contradiction(_what(row), (stored.total, stored.currency, stored.quantity)):
         raise wrong
+
+
+def _what(row: Coming) -> What:
+    said = row.properties or {}
+    return Decimal(said["total"]), said["currency"], said["quantity"]

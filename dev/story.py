@@ -104,7 +104,7 @@ class Story:
         for _ in waiting("what the shop sent"):
             if not asked(self.api.get("/api/v1/events/lag"))["waiting"]:
                 break
-        asked_for = {"since": begun.isoformat(), "replayed": "false"}
+        asked_for = {"since": begun.isoformat()}
         for one in asked(self.api.get("/api/v1/events/quarantine", params=asked_for))["items"]:
             raise StackError(f"something that the shop sent could not be worked in: {one['reason']}")
         done.visit = shop.seen(VISITOR, begun)

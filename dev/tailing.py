@@ -105,7 +105,7 @@ def _rest(item: Item) -> Iterator[str]:
                 yield "The rest of it was kept."
         case _:
             yield item["reason"]
-            yield "(replayed)" if item["replayed_at"] else f"replay it as {item['id']}"
+            yield f"replay it as {item['id']}"
 
 
 def _plain(text: str) -> str:

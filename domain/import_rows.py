@@ -285,7 +285,8 @@ def _amount(cell: str) -> str:
     try:
         return format(money.amount(text), "f")
     except ValueError as error:
-        raise _Wrong("total", f'"{shown(text)}" is no total. {error}') from None
+        way_out = "; refunds are not orders, so leave them out" if text.startswith("-") else ""
+        raise _Wrong("total", f'"{shown(text)}" is no total. {error}{way_out}') from None
 
 
 @lru_cache(maxsize=1000)

@@ -215,7 +215,10 @@ def _check_required(kind: ImportKind, at: dict[str, int]) -> None:
     def need(*either: str) -> None:
         if not any(name in at for name in either):
             words = " or ".join(f'"{name}"' for name in either)
-            raise Invalid(f"The column {words} is missing: the first line has to name it.")
+            raise Invalid(
+                f"The column {words} is missing: the first line has to name it, or `mapping` to say which"
+                " column it is."
+            )
 
     if kind is ImportKind.CUSTOMERS:
         need("customer_id", "email")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-_AMOUNT = re.compile(r"[0-9]{1,13}(?:\.([0-9]+))?").fullmatch
+_AMOUNT = re.compile(r"[0-9]+(?:\.([0-9]+))?").fullmatch
 
 LARGEST = Decimal(10) ** 12  # Above this an amount is a mistake in any currency.
 
@@ -42,13 +42,13 @@ def amount(text: str) -> Decimal:
     found = _AMOUNT(text)
     if found is None:
         if text.startswith("-"):
-            raise ValueError("It is below zero; refunds are not orders, so leave them out")
+            raise ValueError("It must not be negative")
         raise ValueError("Write it as digits with a point, such as 29.33, without a currency's sign")
-    if found[1] and len(found[1].rstrip("0")) > 4:
-        raise ValueError("It has more than four decimals; round it first")
     value = Decimal(text)
     if value > LARGEST:
-        raise ValueError("It is above 1,000,000,000,000; check the decimal point")
+        raise ValueError("It is too large, above 1,000,000,000,000; check the decimal point")
+    if found[1] and len(found[1].rstrip("0")) > 4:
+        raise ValueError("It has more than four decimals; round it first")
     return Decimal(int(value)) if value == value.to_integral_value() else value.normalize()
 
 
@@ -58,6 +58,12 @@ def currency(text: str) -> str:
     if code not in CURRENCIES:
         raise ValueError("It is no currency; write its ISO 4217 code, such as USD")
     return code
+
+
+def shown(value: Decimal) -> str:
+    """An amount as it is answered, with at least two decimals: 29.5000 is "29.50", and 0.1255 stays."""
+    whole, _, decimals = written(value).partition(".")
+    return f"{whole}.{decimals:0<2}"
 
 
 def written(value: Decimal) -> str:

@@ -1,6 +1,6 @@
 """Orders: what a shop tells us of them, and what becomes of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -103,23 +103,48 @@ class Standing:
 def refund(total: Decimal, refunded: Decimal, status: OrderStatus | None) -> dict[str, Any]:
     """Status and refund that go together. Raises `Invalid`."""
     if refunded > total:
-        raise Invalid(
-            f"More than the order's total, {money.written(total)}: write that or less.", "/refunded"
-        )
+        raise Invalid(f"More than the order's total, {money.shown(total)}: write that or less.", "/refunded")
     if status is OrderStatus.REFUNDED and not refunded:
         raise Invalid("Say how much was refunded, or leave `status` out.", "/refunded")
     status = OrderStatus.REFUNDED if refunded else OrderStatus.PLACED
-    return {"status": status.value, "refunded": money.written(refunded)}
+    return {"status": status.value, "refunded": money.shown(refunded)}
 
 
-def contradiction(told: tuple[Decimal, str, int], stored: tuple[Decimal, str, int]) -> CampanileError | None:
-    """What is wrong with an order that comes again, as total, currency and quantity."""
-    for name, one, other in zip(("total", "currency", "quantity"), told, stored, strict=True):
-        if one != other:
-            said = money.written(other) if isinstance(other, Decimal) else other
-            return Conflict(
-                f"This order is already there, and its {name} is {said}: change it by PATCH, or give this "
-                "one an id of its own.",
-                f"/{name}",
-            )
+What = tuple[Decimal, str, int]  # An order's total, currency and quantity.
+
+
+def contradiction(told: What, stored: What) -> CampanileError | None:
+    """What is wrong with an order that is stored already and comes again."""
+    for name, said in _differences(told, stored):
+        return Conflict(
+            f"This order is already there, and its {name} is {said}: change it by PATCH, or give this one an "
+            "id of its own.",
+            f"/{name}",
+        )
     return None
+
+
+def contradiction_within(
+    told: What, names: Mapping[IdentityKind, str], first: What, firsts: Mapping[IdentityKind, str]
+) -> CampanileError | None:
+    """What is wrong with an order whose id another one of the request has, `first`, of the buyer `firsts`."""
+    for name, said in _differences(told, first):
+        return Conflict(
+            f"An order before this one has the same id, and its {name} is {said}: give this one an id of its "
+            "own, or leave it out.",
+            f"/{name}",
+        )
+    both = next((kind for kind in _MOST_TELLING if kind in names and kind in firsts), None)
+    if both and names[both] != firsts[both]:
+        return Conflict(
+            f"An order before this one has the same id and another {both}: give this one an id of its own.",
+            f"/{both}",
+        )
+    return None
+
+
+def _differences(told: What, other: What) -> Iterator[tuple[str, str]]:
+    """The name of each field that differs, and what the other one says."""
+    for name, one, another in zip(("total", "currency", "quantity"), told, other, strict=True):
+        if one != another:
+            yield name, money.shown(another) if isinstance(another, Decimal) else str(another)

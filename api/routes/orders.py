@@ -15,13 +15,13 @@ from api.deps import Db, Pages
 from api.errors import in_words
 from api.manners import Mannered
 from api.moments import aware
-from api.ordering import Amount, Currency, OrderIn, keep, read, told
+from api.ordering import Amount, Currency, Email, OrderIn, keep, read, standing, told
 from api.shapes import In, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain import money
 from domain.errors import CampanileError, Invalid
 from domain.events import EventKind
-from domain.orders import MOST_ORDERS, OrderStatus, Standing
+from domain.orders import MOST_ORDERS, OrderStatus
 from domain.roles import Permission
 from models.orders import Order
 from models.queries import orders, profiles_found
@@ -124,8 +124,8 @@ class OrderOut(Out):
             "profile_id": "0199f1c2-a4b2-7e11-8c4d-5e6f7a8b9c0d",
             "ordered_at": "2026-01-15T10:24:00Z",
             "quantity": 2,
-            "total": "120",
-            "refunded": "20",
+            "total": "120.00",
+            "refunded": "20.00",
             "currency": "EUR",
             "status": "refunded",
             "source": "api",
@@ -189,13 +189,18 @@ async def list_orders(
     workspace_id: WorkspaceId,
     pages: Pages,
     profile_id: Annotated[UUID | None, Query(description="Only this profile's.")] = None,
+    email: Annotated[Email | None, Query(description="Only theirs who have this address.")] = None,
     since: Annotated[datetime | None, Query(alias="from", description="Ordered then or later.")] = None,
     before: Annotated[datetime | None, Query(alias="to", description="Ordered before then.")] = None,
     state: Annotated[OrderStatus | None, Query(alias="status")] = None,
     currency: Annotated[Currency | None, Query()] = None,
 ) -> Page[OrderOut]:
     """Orders, the last stored first. Times without an offset are in the workspace's time zone."""
-    if profile_id:
+    if profile_id and email:
+        raise Invalid("Both say whose: leave this or profile_id out.", "?email")
+    if email:
+        profile_id = (await profiles_found.find(db, email)).profile.id
+    elif profile_id:
         profile_id = (await profiles_found.find(db, str(profile_id))).profile.id
     since, before = await aware(db, workspace_id, since), await aware(db, workspace_id, before)
     asked = orders.Asked(profile_id, since, before, state, currency)
@@ -215,7 +220,8 @@ async def change_order(
 ) -> OrderKeyOut:
     """Refund an order, all of it or a part, or cancel it. Its buyer's sums follow within moments.
 
-    The last word by `changed_at` holds, which is now unless you say.
+    The last word by `changed_at` holds, which is now unless you say. An order that was told a moment ago can
+    be changed by its key at once. A cancelled order stays cancelled.
     """
     said = change.model_fields_set
     if not said & {"status", "refunded"}:
@@ -225,22 +231,21 @@ async def change_order(
             "Write `cancelled` or `refunded`; to take a refund back, set `refunded` to 0.", "/status"
         )
     now = opened.clock.now()
+    key, stands = await standing(opened, workspace_id, order)
     async with opened.sessions(workspace_id) as db:
-        stored = await orders.find(db, order)
         at = await aware(db, workspace_id, change.changed_at if "changed_at" in said else None) or now
     if at > now:
         raise Invalid("This lies in the future: leave it out if it is now.", "/changed_at")
-    stands = Standing(stored.total, stored.refunded, OrderStatus(stored.status), stored.changed_at)
     after = stands.after(
         change.status if "status" in said else None, change.refunded if "refunded" in said else None, at
     )
-    row = Coming(workspace_id, now, EventKind.ORDER_CHANGE, at, {"key": stored.key, **after})
+    row = Coming(workspace_id, now, EventKind.ORDER_CHANGE, at, {"key": key, **after})
     await keep(opened, [row])
-    return OrderKeyOut(key=stored.key)
+    return OrderKeyOut(key=key)
 
 
 def shown(row: Order) -> OrderOut:
-    amounts = {"total": money.written(row.total), "refunded": money.written(row.refunded)}
+    amounts = {"total": money.shown(row.total), "refunded": money.shown(row.refunded)}
     return OrderOut.model_validate({**vars(row), **amounts})
 
 

@@ -78,9 +78,9 @@ async def list_quarantined(
     kind: EventKind | None = None,
     name: Annotated[str | None, Query(max_length=255)] = None,
     since: Annotated[datetime | None, Query(description="Put aside then or later.")] = None,
-    replayed: Annotated[bool | None, Query(description="Only those that were, or were not.")] = None,
+    replayed: Annotated[bool, Query(description="Those that were tried again.")] = False,
 ) -> Page[QuarantinedOut]:
-    """What was put aside, the last to arrive first."""
+    """What was put aside and not tried again yet, the last to arrive first."""
     asked = quarantine.Asked(kind, name, await aware(db, workspace_id, since), replayed)
     found = await quarantine.page(db, asked, pages.after, pages.limit)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)

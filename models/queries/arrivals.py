@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from domain.events import EventKind
 from models.base import Json
 
 
@@ -79,3 +80,18 @@ async def lag(db: AsyncSession, workspace_id: UUID) -> Lag:
     found = await db.execute(_LAG, {"workspace": workspace_id, "most": COUNTED + 1})
     waiting, oldest_at = found.one()
     return Lag(min(waiting, COUNTED), waiting <= COUNTED, oldest_at)
+
+
+_ORDER = text(
+    f"""
+    select properties from inbox
+    where workspace_id = :workspace and kind = '{EventKind.ORDER}' and properties ->> 'key' = :key
+    order by id limit 1
+    """
+)
+
+
+async def order(db: AsyncSession, workspace_id: UUID, key: str) -> Json | None:
+    """What the first order that waits under this key says, if one does. It reads all that waits."""
+    found: Json | None = await db.scalar(_ORDER, {"workspace": workspace_id, "key": key})
+    return found

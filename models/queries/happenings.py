@@ -16,7 +16,7 @@ from domain.flows import FlowState
 from domain.messages import Work
 from models import working
 from models.base import Db, bulk_prefix
-from models.queries import enrollments, pokes
+from models.queries import amounts, enrollments, pokes
 from models.queries.enrollments_moved import noted
 from models.queries.listening import Listening, look
 
@@ -163,11 +163,11 @@ def _columns(workspace_id: UUID, places: Sequence[tuple[int, UUID, str]]) -> dic
 
 # What an order was as an event. Money is text: numbers in JSON are binary fractions to most who read them.
 _OF_ORDERS = text(
-    """
+    f"""
     insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
     select row_number() over (order by o.ordered_at, o.id), o.id,
         case when p.merged_into is null then p.id else p.merged_into end, 'order placed',
-        jsonb_build_object('order', o.key, 'total', o.total::text, 'currency', o.currency),
+        jsonb_build_object('order', o.key, 'total', {amounts.shown("o.total")}, 'currency', o.currency),
         o.ordered_at, 0
     from orders o
     join profiles p on p.workspace_id = :workspace and p.id = o.profile_id

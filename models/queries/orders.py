@@ -23,13 +23,13 @@ async def place(db: Db, workspace_id: UUID, now: datetime) -> list[UUID]:
     """Store the orders of the batch and add up their buyers anew.
 
     Returns the ids of the orders that are new and not historical. An order that is there stays as it is; one
-    that says otherwise is noted among the refusals. A profile's sums come from its orders and not from the
-    sums before, so that they are right in whatever order things come in. Whoever calls this holds the lock
-    on the workspace's people.
+    that says otherwise is noted among the refusals, also where both came in this batch. A profile's sums come
+    from its orders and not from the sums before, so that they are right in whatever order things come in.
+    Whoever calls this holds the lock on the workspace's people.
     """
     values = {"workspace": workspace_id, "now": now}
-    await db.execute(_NOTE_CONTRADICTIONS, values)
     new = [row[0] for row in await db.execute(_PLACE, values)]
+    await db.execute(_NOTE_CONTRADICTIONS, values)
     await db.execute(_ADD_UP, values)
     return new
 
@@ -39,7 +39,7 @@ async def change(db: Db, workspace_id: UUID, now: datetime) -> list[UUID]:
 
     Returns the ids of the arrivals whose order nobody knows. The order of the inbox counts, and a change that
     is older by the shop's clock than one before it is passed over: however a batch is cut, the same comes
-    out.
+    out. A cancelled order stays so: a later change that says otherwise is noted among the refusals.
     What a change does not name stays. Afterwards `taken.profile_id` says whose order each change was about.
     """
     values = {"workspace": workspace_id, "now": now}
@@ -85,45 +85,56 @@ _NOTE_CONTRADICTIONS = text(
     f"""
     with told as materialized (
         select id, properties ->> 'key' as key, message_id, (properties ->> 'quantity')::int as quantity,
-            (properties ->> 'total')::numeric(20, 4) as total, properties ->> 'currency' as currency
+            (properties ->> 'total')::numeric(20, 4) as total, properties ->> 'currency' as currency,
+            profile_id
         from taken where kind = '{EventKind.ORDER}'
     )
     insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
     select :workspace, uuidv7(), :now, '{RefusalStage.FIELD}', '{EventKind.ORDER}', t.key, t.message_id,
         case when t.total <> o.total then '/total' when t.currency <> o.currency then '/currency'
-            else '/quantity' end,
-        'An order with this id is already there and says otherwise: it stays as it is. Change it by PATCH'
-            || ' /api/v1/orders/{{order}}, or give this one an id of its own.'
+            when t.quantity <> o.quantity then '/quantity' else '' end,
+        case when (t.total, t.currency, t.quantity) is distinct from (o.total, o.currency, o.quantity)
+            then 'An order with this id is already there and says otherwise: it stays as it is. Change it by'
+                || ' PATCH /api/v1/orders/{{order}}, or give this one an id of its own.'
+            else 'An order with this id is already there and is somebody else''s: it stays as it is. Give'
+                || ' this one an id of its own.' end
     from told t cross join lateral (
         select * from orders where workspace_id = :workspace and key = t.key limit 1
     ) o
     where (t.total, t.currency, t.quantity) is distinct from (o.total, o.currency, o.quantity)
+        or t.profile_id <> o.profile_id
     """
 )
 
-# A change counts when nothing before it was newer. Each field is then the last that one of these names.
+# A change counts when nothing before it was newer and nothing before it cancelled the order. Each field is
+# then the last that one of these names.
 _CHANGE = text(
     f"""
     with told as materialized (
-        select id, occurred_at, properties ->> 'key' as key, properties ->> 'status' as status,
+        select id, occurred_at, message_id, properties ->> 'key' as key, properties ->> 'status' as status,
             (properties ->> 'refunded')::numeric(20, 4) as refunded,
             (properties ->> 'total')::numeric(20, 4) as total
         from taken where kind = '{EventKind.ORDER_CHANGE}'
     ), known as materialized (
-        select t.*, o.id as order_id, greatest(o.changed_at, max(t.occurred_at) over (
+        select t.*, o.id as order_id, o.status as stood, greatest(o.changed_at, max(t.occurred_at) over (
             partition by t.key order by t.id rows between unbounded preceding and 1 preceding
         )) as newest
         from told t left join lateral (
-            select id, changed_at from orders where workspace_id = :workspace and key = t.key limit 1
+            select id, changed_at, status from orders where workspace_id = :workspace and key = t.key limit 1
         ) o on true
+    ), timely as materialized (
+        select *, stood = '{OrderStatus.CANCELLED}' or count(*) filter (
+            where status = '{OrderStatus.CANCELLED}'
+        ) over (partition by order_id order by id rows between unbounded preceding and 1 preceding) > 0
+            as too_late
+        from known
+        where order_id is not null and (newest is null or occurred_at >= newest)
     ), folded as materialized (
         select order_id, max(occurred_at) as at,
             (array_agg(status order by id desc) filter (where status is not null))[1] as status,
             (array_agg(refunded order by id desc) filter (where refunded is not null))[1] as refunded,
             (array_agg(total order by id desc) filter (where total is not null))[1] as total
-        from known
-        where order_id is not null and (newest is null or occurred_at >= newest)
-        group by order_id
+        from timely where not too_late group by order_id
     ), changed as (
         update orders o set
             total = coalesce(f.total, o.total),
@@ -141,6 +152,11 @@ _CHANGE = text(
             changed_at = f.at
         from folded f
         where o.workspace_id = :workspace and o.id = f.order_id
+    ), noted as (
+        insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
+        select :workspace, uuidv7(), :now, '{RefusalStage.FIELD}', '{EventKind.ORDER_CHANGE}', key,
+            message_id, '/status', 'The order is cancelled and stays so: send a new one with its own id.'
+        from timely where too_late and status is distinct from '{OrderStatus.CANCELLED}' order by id
     )
     select id from known where order_id is null order by id
     """

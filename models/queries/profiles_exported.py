@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from models.queries import amounts
 from models.queries.profiles import HERE
 
 PAGE = 1000  # Rows of one table that are read at once.
@@ -13,22 +14,28 @@ PAGE = 1000  # Rows of one table that are read at once.
 _THEIRS = "t.profile_id = any(cast(:people as uuid[]))"
 
 
-def _rows(table: str, which: str = _THEIRS, less: str = "") -> TextClause:
+def _as_text(money: str) -> str:
+    """The SQL that says these columns as `domain.money.shown` does."""
+    said = ", ".join(f"'{column}', {amounts.shown(f't.{column}')}" for column in money.split())
+    return f" || jsonb_build_object({said})" if said else ""
+
+
+def _rows(table: str, which: str = _THEIRS, less: str = "", money: str = "") -> TextClause:
     """A page of the table's rows, by their ids, without the columns that say nothing of the person."""
     gone = ", ".join(f"'{column}'" for column in ("workspace_id", *less.split()))
     return text(
         f"""
-        select t.id, (to_jsonb(t) - array[{gone}])::text as json from {table} t
+        select t.id, (to_jsonb(t) - array[{gone}]{_as_text(money)})::text as json from {table} t
         where t.workspace_id = {HERE} and {which} and t.id > :after order by t.id limit :limit
         """
     )
 
 
-def _all(table: str, order: str) -> TextClause:
+def _all(table: str, order: str, money: str = "") -> TextClause:
     """All rows of a table that has no ids, and not many of one person: they come at once."""
     return text(
         f"""
-        select null::uuid as id, (to_jsonb(t) - 'workspace_id')::text as json from {table} t
+        select null::uuid as id, (to_jsonb(t) - 'workspace_id'{_as_text(money)})::text as json from {table} t
         where t.workspace_id = {HERE} and {_THEIRS} order by {order}
         """
     )
@@ -52,8 +59,8 @@ SECTIONS: Mapping[str, TextClause] = {
     "notes": _rows("profile_notes"),
     "lists": _all("list_members", "t.list_id"),
     "segments": _all("segment_members", "t.segment_id"),
-    "orders": _rows("orders"),
-    "order_totals": _all("order_rollups", "t.currency"),
+    "orders": _rows("orders", money="total refunded"),
+    "order_totals": _all("order_rollups", "t.currency", "total"),
     "events": _rows("events"),
     "enrollments": _rows("enrollments"),
     "messages": _rows("messages", less="queue_id attempt reconcile_at"),

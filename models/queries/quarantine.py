@@ -21,7 +21,7 @@ class Asked:
     kind: str | None = None
     name: str | None = None
     since: datetime | None = None  # Put aside then or later.
-    replayed: bool | None = None
+    replayed: bool = False
 
 
 async def page(db: AsyncSession, asked: Asked, after: UUID | None, limit: int) -> Sequence[Quarantined]:
@@ -30,8 +30,7 @@ async def page(db: AsyncSession, asked: Asked, after: UUID | None, limit: int) -
         Quarantined.arrival["kind"].astext == asked.kind if asked.kind is not None else None,
         Quarantined.arrival["name"].astext == asked.name if asked.name is not None else None,
         Quarantined.at >= asked.since if asked.since is not None else None,
-        Quarantined.replayed_at.is_not(None) if asked.replayed else None,
-        Quarantined.replayed_at.is_(None) if asked.replayed is False else None,
+        Quarantined.replayed_at.is_not(None) if asked.replayed else Quarantined.replayed_at.is_(None),
         Quarantined.id < after if after is not None else None,
     ]
     found = select(Quarantined).where(*(each for each in which if each is not None))

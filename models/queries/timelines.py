@@ -9,6 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from models.queries import amounts
+
 
 class Kind(StrEnum):
     EVENT = "event"
@@ -45,8 +47,8 @@ _SELECTS = {
     Kind.ORDER: (
         "orders t",
         "t.ordered_at",
-        """'key', t.key, 'total', t.total::text, 'currency', t.currency, 'quantity', t.quantity,
-            'status', t.status, 'refunded', t.refunded::text""",
+        f"""'key', t.key, 'total', {amounts.shown("t.total")}, 'currency', t.currency, 'quantity', t.quantity,
+            'status', t.status, 'refunded', {amounts.shown("t.refunded")}""",
     ),
     Kind.ENROLLMENT: (
         "flows f join enrollments t on t.workspace_id = f.workspace_id and t.flow_id = f.id",

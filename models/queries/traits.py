@@ -81,8 +81,8 @@ _APPLY = text(
     refused as (
         insert into refusals (workspace_id, id, at, stage, kind, pointer, reason)
         select :workspace, uuidv7(), :now, '{RefusalStage.FIELD}', '{EventKind.IDENTIFY}', '/traits',
-            'Profile ' || profile_id || ' has as many attributes as one may have ({MOST}, and {LARGEST:,} bytes '
-                || 'together): remove some by null. These traits were left out.'
+            'Profile ' || profile_id || ' has as many attributes as one may have ({MOST}, and {LARGEST:,} '
+                || 'bytes together): remove some by null. These traits were left out.'
         from judged where not fits
     ),
     written as (
@@ -126,7 +126,7 @@ async def apply(
 
 _OWN_WORD = ", ".join(f"'{source}'" for source in sorted(OWN_WORD))
 # Of what a batch says about one thing, the person's own no counts, or else the newest by the sender's clock;
-# what is older than what holds says nothing. Then it is as in `domain.profiles.may_grant`: a no is taken, a yes
+# what is older than what holds says nothing. Then, as in `domain.profiles.may_grant`: a no is taken, a yes
 # where nobody said no, or who did says so now.
 _ALLOW = text(
     f"""

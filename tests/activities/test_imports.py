@@ -547,4 +547,4 @@ async def test_historical_orders_enroll_nobody_and_live_ones_everybody(sessions:
     more = BOUGHT + "2,1997-01-19,1,5\n1,1997-01-20,1,6\n9,1997-01-20,1,7\n"
     done = await imported(sessions, "orders", more, live=True, batch=2)
     assert counts(done) == (2, 3, 1)
-    assert await asked(sessions, ENTERED) == [("5.0000",), ("6.0000",)]
+    assert await asked(sessions, ENTERED) == [("5.00",), ("6.00",)]

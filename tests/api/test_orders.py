@@ -63,11 +63,11 @@ async def test_an_order_is_in_the_inbox_when_it_is_answered(
     assert row.occurred_at == datetime(2026, 1, 15, 9, 24, tzinfo=UTC)
     assert row.properties == {
         "key": "o1",
-        "total": "120.5",
+        "total": "120.50",
         "currency": "EUR",
         "quantity": 2,
         "status": "placed",
-        "refunded": "0",
+        "refunded": "0.00",
         "lines": [{"sku": "LP", "quantity": 2, "price": "60.25"}],
         "source": "api",
     }
@@ -128,6 +128,47 @@ async def test_a_bad_order_costs_no_neighbour_its_place(lonely_api: AsyncClient,
     assert ("request", "order", "no", "/orders/1/total") in noted
 
 
+async def test_of_two_orders_of_a_request_that_contradict_one_another_the_second_is_refused(
+    lonely_api: AsyncClient, sessions: Sessions
+) -> None:
+    first = {**ADA, "order_id": "o1", "email": "ada@shop.example"}
+    others = [
+        {**first, "total": "30"},
+        {**first, "currency": "EUR"},
+        {**first, "quantity": 2},
+        {**first, "user_id": "c2"},
+        {"order_id": "o1", "total": "29.330", "ordered_on": "2025-12-24", "email": "Ada@Shop.example"},
+    ]
+    told = await created(await lonely_api.post(f"{V1}/orders/batch", json={"orders": [first, *others]}))
+
+    assert [each["index"] for each in told["accepted"]] == [0, 5]
+    assert [each["pointer"] for each in told["refused"]] == [
+        "/orders/1/total",
+        "/orders/2/currency",
+        "/orders/3/quantity",
+        "/orders/4/user_id",
+    ]
+    assert "its total is 29.33:" in told["refused"][0]["detail"]
+    assert len(await refused(sessions)) == 4
+
+
+async def test_a_refusal_says_what_is_wrong_and_how_to_write_it(lonely_api: AsyncClient) -> None:
+    async def why(**said: Any) -> str:
+        answer = await lonely_api.post(f"{V1}/orders", json={**ADA, **said})
+        [error] = refusal(answer, 422)["errors"]
+        assert isinstance(error["detail"], str)
+        return error["detail"]
+
+    assert await why(refunded="-1") == "It must not be negative."
+    assert await why(total=-1) == "It must not be negative."
+    assert "too large" in await why(total="99999999999999999999")
+    assert "2026-01-15T10:24:00Z" in await why(ordered_on=None, ordered_at="15.1.2026")
+    assert "such as 2026-01-15." in await why(ordered_on="15.1.2026")
+    for path in ("orders?from=yesterday", "events?since=yesterday", "exports/events?from=yesterday"):
+        problem = refusal(await lonely_api.get(f"{V1}/{path}"), 422)
+        assert "2026-01-15T10:24:00Z" in problem["detail"]
+
+
 async def test_a_batch_of_which_nothing_can_be_kept_is_refused(
     lonely_api: AsyncClient, sessions: Sessions
 ) -> None:
@@ -159,7 +200,7 @@ async def test_an_order_that_is_there_and_says_otherwise_is_a_conflict(
 
     assert (await lonely_api.post(f"{V1}/orders", json=same)).status_code == 202
     problem = refusal(await lonely_api.post(f"{V1}/orders", json={**same, "total": "11"}), 409)
-    assert "its total is 10" in problem["detail"]
+    assert "its total is 10.00" in problem["detail"]
     assert ("request", "order", "o1", "/total") in await refused(sessions)
 
 
@@ -169,7 +210,7 @@ async def test_a_refund_is_checked_at_once_and_written_as_a_change(
     await stored(sessions, "o1", "10")
 
     too_much = refusal(await lonely_api.patch(f"{V1}/orders/o1", json={"refunded": "10.01"}), 422)
-    assert "the order's total, 10" in too_much["detail"]
+    assert "the order's total, 10.00" in too_much["detail"]
     refusal(await lonely_api.patch(f"{V1}/orders/o1", json={}), 422)
     refusal(await lonely_api.patch(f"{V1}/orders/o1", json={"status": "placed"}), 422)
     refusal(await lonely_api.patch(f"{V1}/orders/o1", json={"status": "refunded", "refunded": 0}), 422)
@@ -182,11 +223,26 @@ async def test_a_refund_is_checked_at_once_and_written_as_a_change(
         assert (await lonely_api.patch(f"{V1}/orders/o1", json=change)).status_code == 202
 
     assert [(row.kind, row.properties) for row in await inbox(sessions)] == [
-        ("order change", {"key": "o1", "status": "refunded", "refunded": "4"}),
-        ("order change", {"key": "o1", "status": "refunded", "refunded": "10"}),
-        ("order change", {"key": "o1", "status": "placed", "refunded": "0"}),
+        ("order change", {"key": "o1", "status": "refunded", "refunded": "4.00"}),
+        ("order change", {"key": "o1", "status": "refunded", "refunded": "10.00"}),
+        ("order change", {"key": "o1", "status": "placed", "refunded": "0.00"}),
         ("order change", {"key": "o1", "status": "cancelled"}),
     ]
+
+
+async def test_an_order_that_still_waits_can_be_changed_by_its_key(
+    lonely_api: AsyncClient, sessions: Sessions
+) -> None:
+    body = {**ADA, "order_id": "o1"}
+    await created(await lonely_api.post(f"{V1}/orders", json=body))
+
+    refusal(await lonely_api.patch(f"{V1}/orders/o1", json={"refunded": "29.34"}), 422)
+    answer = await lonely_api.patch(f"{V1}/orders/o1", json={"refunded": "20"})
+
+    assert (answer.status_code, answer.json()) == (202, {"key": "o1"})
+    [_, change] = await inbox(sessions)
+    assert change.properties == {"key": "o1", "status": "refunded", "refunded": "20.00"}
+    refusal(await lonely_api.patch(f"{V1}/orders/o2", json={"refunded": "1"}), 404)
 
 
 async def test_a_cancelled_order_cannot_be_refunded_and_old_news_is_refused(
@@ -211,7 +267,7 @@ async def test_orders_are_read_by_id_by_key_and_by_what_they_say(
 
     one = await created(await lonely_api.get(f"{V1}/orders/o1"))
     assert await created(await lonely_api.get(f"{V1}/orders/{one['id']}")) == one
-    assert (one["total"], one["refunded"], one["lines"]) == ("12.5", "0", [{"sku": "LP"}])
+    assert (one["total"], one["refunded"], one["lines"]) == ("12.50", "0.00", [{"sku": "LP"}])
     assert one["profile_id"] == str(ada)
 
     async def keys(**asked: Any) -> list[str]:
@@ -220,6 +276,7 @@ async def test_orders_are_read_by_id_by_key_and_by_what_they_say(
 
     assert await keys() == ["o3", "o2", "o1"]
     assert await keys(profile_id=str(ada)) == ["o1"]
+    assert await keys(email="O1@Shop.example") == ["o1"]
     assert await keys(**{"from": "2026-02-01"}) == ["o3", "o1"]
     assert await keys(to="2026-02-01T00:00:00Z") == ["o2"]
     assert await keys(status="cancelled") == ["o3"]
@@ -228,6 +285,9 @@ async def test_orders_are_read_by_id_by_key_and_by_what_they_say(
     rest = await lonely_api.get(f"{V1}/orders", params={"limit": 2, "cursor": first["next_cursor"]})
     assert [each["key"] for each in (await created(rest))["items"]] == ["o1"]
     refusal(await lonely_api.get(f"{V1}/orders", params={"profile_id": str(DEFAULT_WORKSPACE)}), 404)
+    refusal(await lonely_api.get(f"{V1}/orders", params={"email": "nobody@shop.example"}), 404)
+    both = {"email": "o1@shop.example", "profile_id": str(ada)}
+    assert refusal(await lonely_api.get(f"{V1}/orders", params=both), 422)["errors"][0]["in"] == "query"
     refusal(await lonely_api.get(f"{V1}/orders/nothing"), 404)
 
 

@@ -75,6 +75,15 @@ async def test_a_message_tells_what_became_of_it(api: AsyncClient, ada: UUID) ->
     assert message["details"]["opened_at"]
 
 
+async def test_money_is_a_text_with_two_decimals_at_least(api: AsyncClient, ada: UUID) -> None:
+    answer = await created(await api.get(f"{V1}/profiles/{ada}/timeline", params={"kind": "order"}))
+    exported = await created(await api.get(f"{V1}/profiles/{ada}/export"))
+
+    [order] = answer["items"]
+    assert (order["details"]["total"], order["details"]["refunded"]) == ("30.00", "0.00")
+    assert [(each["total"], each["refunded"]) for each in exported["orders"]] == [("30.00", "0.00")]
+
+
 async def test_kinds_can_be_picked_and_pages_go_on(api: AsyncClient, sessions: Sessions, ada: UUID) -> None:
     for hours in range(1, 6):
         await an_event(sessions, ada, "clicked", hours)

@@ -113,6 +113,46 @@ async def test_an_order_that_says_otherwise_changes_nothing_and_is_noted(db: Asy
     assert (stage, name, pointer) == ("field", "o1", "/total")
 
 
+async def test_of_two_orders_of_a_batch_that_contradict_one_another_the_second_is_noted(
+    db: AsyncSession,
+) -> None:
+    ada, bob = await a_person(db), await a_person(db)
+    for key, more in (
+        ("total", {"total": "9"}),
+        ("currency", {"currency": "EUR"}),
+        ("quantity", {"quantity": 2}),
+        ("same", {}),
+    ):
+        await placed(db, ada, key, "5")
+        await placed(db, ada, key, "5", told=more)
+    await placed(db, ada, "person", "5")
+    await placed(db, bob, "person", "5")
+
+    await pumped(db)
+
+    assert await rows(db, "select name, pointer from refusals order by name") == [
+        ("currency", "/currency"),
+        ("person", ""),
+        ("quantity", "/quantity"),
+        ("total", "/total"),
+    ]
+    assert await rows(db, "select distinct total, currency, quantity, profile_id from orders") == [
+        (5, "USD", 1, ada)
+    ]
+
+
+async def test_an_order_that_comes_again_as_somebody_elses_is_noted(db: AsyncSession) -> None:
+    ada, bob = await a_person(db), await a_person(db)
+    await placed(db, ada, "o1", "5")
+    await pumped(db)
+    await placed(db, bob, "o1", "5")
+    await pumped(db)
+
+    [reason] = await rows(db, "select reason from refusals")
+    assert "somebody else's" in reason
+    assert await rows(db, "select profile_id from orders") == [ada]
+
+
 async def test_historical_orders_count_and_are_not_among_the_new_ones(db: AsyncSession) -> None:
     ada = await a_person(db)
     await placed(db, ada, "old", "5", historical=True, at=NOON - timedelta(days=400))
@@ -166,6 +206,45 @@ async def test_all_of_an_order_is_refunded_when_no_amount_is_named(db: AsyncSess
 
     assert await order(db, "a") == (10, 10, "refunded")
     assert await rows(db, ROLLUPS) == [("USD", 0, 1, NOON, NOON)]
+
+
+async def test_a_cancelled_order_stays_cancelled_whatever_comes_after(db: AsyncSession) -> None:
+    ada = await a_person(db)
+    later: list[dict[str, Any]] = [
+        {"refunded": "3", "status": "refunded"},
+        {"refunded": "3"},
+        {"refunded": "0", "status": "placed"},
+        {"total": "20"},
+    ]
+    for key in ("one batch", "two batches"):
+        await placed(db, ada, key, "10")
+        await take(db, "order change", {"key": key, "status": "cancelled"})
+        if key == "two batches":
+            await pumped(db)
+        for change in later:
+            await take(db, "order change", {"key": key, **change}, at=NOON + timedelta(hours=1))
+        await take(db, "order change", {"key": key, "status": "cancelled"}, at=NOON + timedelta(hours=2))
+        await pumped(db)
+
+        assert await order(db, key) == (10, 0, "cancelled")
+        noted = await rows(db, "select kind, pointer from refusals where name = :key", key=key)
+        assert noted == [("order change", "/status")] * len(later)
+    assert await rows(db, ROLLUPS) == []
+
+
+async def test_a_cancellation_that_is_older_than_what_holds_is_passed_over(db: AsyncSession) -> None:
+    await placed(db, await a_person(db), "a", "10")
+    changes: list[tuple[dict[str, Any], int]] = [
+        ({"refunded": "4", "status": "refunded"}, 2),
+        ({"status": "cancelled"}, 1),
+        ({"refunded": "5", "status": "refunded"}, 3),
+    ]
+    for change, hours in changes:
+        await take(db, "order change", {"key": "a", **change}, at=NOON + timedelta(hours=hours))
+    await pumped(db)
+
+    assert await order(db, "a") == (10, 5, "refunded")
+    assert await rows(db, "select reason from refusals") == []
 
 
 async def test_an_older_change_that_comes_late_is_passed_over(db: AsyncSession) -> None:
