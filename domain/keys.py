@@ -12,6 +12,8 @@ from domain.roles import KeyKind
 
 SHOWN = 11  # Characters by which a list shows a key: its kind and 48 bits.
 _KEY = re.compile(r"(sk|pk)_[A-Za-z0-9_-]{43}")
+# What looks like one, whole or mistyped, or cut off where a text ends.
+_LIKE_A_KEY = re.compile(r"(sk|pk)_(?:[A-Za-z0-9_-]{20,}|[A-Za-z0-9_-]*(?:\\(?:u[0-9A-Fa-f]*)?)?\Z)")
 
 
 def new_key(kind: KeyKind) -> str:
@@ -22,6 +24,11 @@ def new_key(kind: KeyKind) -> str:
 def is_key(given: str) -> bool:
     """Whether it has the form of a key; one that has not is looked up nowhere."""
     return _KEY.fullmatch(given) is not None
+
+
+def without_keys(said: str) -> str:
+    """The same text with whatever looks like a key struck out; which kind it was can still be read."""
+    return _LIKE_A_KEY.sub(r"\1_…", said)
 
 
 def hash_of(secret: str) -> bytes:

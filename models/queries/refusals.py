@@ -1,7 +1,7 @@
 """What senders were told, kept for a while for whoever debugs a site."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -9,6 +9,8 @@ import orjson
 from sqlalchemy import text
 
 from domain.events import RefusalStage
+from domain.keys import without_keys
+from domain.spelling import spelt_out
 from models.base import Db, changed
 
 
@@ -39,5 +41,24 @@ _KEEP = text(
 
 
 async def keep(db: Db, told: Sequence[Told]) -> int:
-    """Write refusals down, of any workspaces, as the engine. Those of one that is gone are left out."""
-    return await changed(db, _KEEP, {"told": orjson.dumps(told).decode()})
+    """Write refusals down, of any workspaces, as the engine. Those of one that is gone are left out.
+
+    Keys are struck out of every text: many people read refusals, and a body may hold its sender's key. So that
+    these are found, and a person's names when they are erased, JSON's escapes are written out before.
+    """
+    kept = [
+        replace(
+            each,
+            name=each.name and _fit(each.name),
+            message_id=each.message_id and _fit(each.message_id),
+            pointer=_fit(each.pointer),
+            reason=_fit(each.reason),
+            body=each.body and _fit(each.body),
+        )
+        for each in told
+    ]
+    return await changed(db, _KEEP, {"told": orjson.dumps(kept).decode()})
+
+
+def _fit(said: str) -> str:
+    return without_keys(spelt_out(said))

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import text
 
+from api.ingest.refusals import LONGEST
 from domain.roles import KeyKind, Permission
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -414,6 +415,23 @@ async def test_a_trait_that_is_no_name_is_left_out_and_noted(sessions: Sessions,
         ("request", "identify", "/traits/email"),
         ("name", "identify", "/traits/email"),
     ]
+
+
+@pytest.mark.parametrize("spelt", [lambda key: key, lambda key: f"\\u00{ord(key[0]):x}{key[1:]}"])
+async def test_a_refusal_never_keeps_the_key_that_a_body_holds(
+    sessions: Sessions, spelt: Callable[[str], str]
+) -> None:
+    key = await a_key(sessions, KeyKind.SECRET)
+    bad = f'{{"type": "track", "userId": "u", "event": "{key}", "messageId": "{key}", "timestamp": "{key}"}}'
+    filler = " " * (LONGEST - 40)
+    async with served(sessions) as (site, _, _):
+        body = f'{{"writeKey": "{spelt(key)}", "batch": [{bad}]}}'
+        assert refused(await site.post("/v1/batch", content=body))
+        cut = f'{{{filler}"writeKey": "{spelt(key)}", "batch": [{bad}]}}'
+        assert refused(await site.post("/v1/batch", content=cut))
+    told = str(await refusals(sessions, "name, message_id, pointer, reason, body"))
+    assert "sk_…" in told
+    assert key[3:11] not in told
 
 
 async def test_what_was_refused_is_written_down_a_few_times_a_second(
