@@ -18,7 +18,7 @@ from domain.lists import MemberState, OptIn
 from domain.roles import Permission
 from domain.tokens import About, Tokens
 from models.lists import List
-from models.queries import lists, profiles_found, rows
+from models.queries import lists, people_lock, profiles_found, rows
 
 router = APIRouter(prefix="/lists", tags=["lists"], route_class=Mannered)
 
@@ -141,6 +141,7 @@ async def change_list(
 )
 async def delete_list(list_id: UUID, opened: Opened, db: Db, unchanged: Unchanged) -> None:
     """Delete a list. The people who are on it stay."""
+    await people_lock.take_here(db)
     if unchanged.asked:
         unchanged.check(shown(await rows.get(db, List, list_id, lock=True), opened))
     await lists.remove(db, list_id)

@@ -1,4 +1,8 @@
-"""Static lists, and who is on them."""
+"""Static lists, and who is on them.
+
+Whoever writes members waits first for those who decide who is who (`people_lock`): a merge moves members, and
+an erasure deletes them, in an order of their own.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -13,7 +17,7 @@ from domain.errors import Conflict
 from domain.lists import MemberState
 from models.base import changed
 from models.lists import List
-from models.queries import rows
+from models.queries import people_lock, rows
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 
@@ -49,6 +53,7 @@ async def change(db: AsyncSession, list_id: UUID, values: dict[str, Any]) -> Lis
 
 async def remove(db: AsyncSession, list_id: UUID) -> None:
     """And who is on it. The people stay. Raises `NotFound`."""
+    await people_lock.take_here(db)
     await rows.get(db, List, list_id, lock=True)
     await db.execute(delete(List).where(List.id == list_id))
 
@@ -99,6 +104,7 @@ async def add(
     db: AsyncSession, list_id: UUID, profile_ids: Collection[UUID], source: str, now: datetime
 ) -> int:
     """Put people on a list. Returns how many were not on it. Who was merged is put there as the survivor."""
+    await people_lock.take_here(db)
     values = {"list": list_id, "profiles": [*profile_ids], "source": source, "now": now}
     return await changed(db, _ADD, values)
 
@@ -120,5 +126,6 @@ async def take_off(
     db: AsyncSession, list_id: UUID, profile_ids: Collection[UUID], source: str, now: datetime
 ) -> int:
     """Take people off a list, which remembers that they were on it. Returns how many were."""
+    await people_lock.take_here(db)
     values = {"list": list_id, "profiles": [*profile_ids], "source": source, "now": now}
     return await changed(db, _TAKE_OFF, values)

@@ -15,7 +15,7 @@ from domain.lists import MemberState, OptIn
 from domain.messages import MessageClass
 from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose
 from models.lists import List, ListMember
-from models.queries import lists, messages, profiles, profiles_written, rows, templates, workspaces
+from models.queries import lists, messages, people_lock, profiles, profiles_written, rows, templates, workspaces
 from models.queries.profiles import HERE
 from models.queries.profiles_written import Item
 from models.templates import Template, TemplateVersion
@@ -65,6 +65,7 @@ async def ask(
     without that mail nobody knows whose word it was: so it lifts no denial. Raises `NotFound`.
     """
     asked = await form(db, workspace_id, list_id)
+    await people_lock.take_here(db)
     item = Item(names={IdentityKind.EMAIL: email})
     known = await profiles.find(db, IdentityKind.EMAIL, email)  # Whose primary address stays what it is.
     if known is None:
@@ -140,6 +141,7 @@ async def confirm(db: AsyncSession, list_id: UUID, profile_id: UUID, now: dateti
 
     From then on they are on the list, and allow marketing by email by their own word.
     """
+    await people_lock.take_here(db)
     who = await profiles.alive(db, profile_id)
     where = (ListMember.list_id == list_id, ListMember.profile_id == who)
     member = await db.scalar(select(ListMember).where(*where).with_for_update())
