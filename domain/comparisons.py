@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from domain.values import Scalar, Value, compares
 
 LONGEST_LIST = 1_000
+_BEYOND = 2**63  # Whole numbers of 64 bits are what every JSON library takes, and ours.
 
 
 def _storable(text: str) -> str:
@@ -94,7 +95,11 @@ def scalar(value: Any) -> Scalar:
     match value:
         case str():
             return _storable(value)
-        case bool() | int():
+        case bool():
+            return value
+        case int():
+            if not -_BEYOND <= value < _BEYOND:
+                raise ValueError("This whole number has more than 64 bits: write it as a text.")
             return value
         case float() if math.isfinite(value):
             return value

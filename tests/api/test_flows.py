@@ -78,6 +78,16 @@ async def test_what_a_flow_listens_to_is_kept_as_it_was_sent(api: AsyncClient) -
             "/definition/trigger/where/0",
         ),
         (
+            {
+                "trigger": {
+                    "kind": "event",
+                    "event": "x",
+                    "where": [{"kind": "property", "name": "total", "op": "is", "value": 10**30}],
+                }
+            },
+            "/definition/trigger/where/0/value",
+        ),
+        (
             {"steps": {"hello": {"kind": "wait_for_event", "event": "x", "at_most": 0}}},
             "/definition/steps/hello/at_most",
         ),

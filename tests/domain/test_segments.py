@@ -219,3 +219,18 @@ def test_who_asks_about_an_event_in_a_segment_is_told_where_that_belongs() -> No
 
     assert "wait_for_event" in message
     assert pointer == "/rule/all/1/not"
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_whole_number_of_more_than_64_bits_is_refused_by_its_field(number: int) -> None:
+    for value, op in ((number, "is"), (number, ">"), ([1, number], "in")):
+        rule = {"all": [{"kind": "attribute", "name": "it", "op": op, "value": value}]}
+        assert refusal(rule) == (
+            "This whole number has more than 64 bits: write it as a text.",
+            "/rule/all/0/value",
+        )
+    total = {"kind": "orders", "measure": "total", "op": ">", "value": number}
+    assert "64 bits" in refusal(total)[0]
+    assert picks(
+        {"kind": "attribute", "name": "it", "op": "is", "value": 2**63 - 1}, Person({"it": 2**63 - 1})
+    )
