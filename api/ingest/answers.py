@@ -74,6 +74,7 @@ _TITLES = {
     403: ("forbidden", "Not yours to do"),
     404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "Wrong method"),
+    408: ("too-slow", "It took too long"),
     413: ("too-large", "Too large"),
     415: ("unknown-encoding", "Packed in an unknown way"),
     422: ("invalid", "The request breaks a rule"),
@@ -129,6 +130,10 @@ def wrong_method(*allowed: str) -> Answer:
 
 AWAY = problem(503, "The events can't be stored now: send them again soon.", (b"retry-after", b"2"))
 FULL = problem(503, "Too many events are waiting to be stored: send them again soon.", (b"retry-after", b"1"))
+# Neither was read to its end, so that nothing else can come by the same connection.
+_CLOSED: Header = (b"connection", b"close")
+TOO_SLOW = problem(408, "The end of the body did not come in time: send it again.", _CLOSED)
+CROWDED = problem(503, "Too many bodies are half sent: send it again soon.", (b"retry-after", b"5"), _CLOSED)
 NO_KEY = problem(
     401,
     "Send a key: Authorization: Bearer pk_…, or as the user of Basic, or as key or writeKey in the body.",

@@ -11,9 +11,12 @@ from api.ingest.answers import Answer
 from api.ingest.inbox import Fate, Inbox
 from api.ingest.reading import (
     MOST_EVENTS,
+    Crowded,
     Garbled,
     HungUp,
+    Pieces,
     TooLarge,
+    TooSlow,
     Unknown,
     body_of,
 )
@@ -52,13 +55,17 @@ class Ingest:
         events_a_minute: int = 1_200_000,
         patience: float = 3.0,
         room: int = 20_000,
+        slowest: float = 10.0,
+        unfinished: int = 64_000_000,
     ) -> None:
         """`patience` is how many seconds the database may be away before senders are told, and `room` how
-        many events may wait to be stored."""
+        many events may wait to be stored. A body that comes in pieces may take `slowest` seconds, and those
+        that are not whole yet may hold so many bytes `unfinished` together."""
         self._sessions, self._public_url, self._clock = sessions, public_url, clock
         self._senders = Senders(sessions, Storage(patience), clock)
         self._inbox = Inbox(sessions, Storage(patience), room=room)
         self._refusals = Refusals(sessions, Storage(patience), clock)
+        self._pieces = Pieces(slowest, unfinished)
         self._leases = Leases(sessions, events_a_minute, MINUTE)
         self._leasing = Storage(patience)
         self._second = self._logged = 0  # How many refusals were logged in which second.
@@ -125,6 +132,10 @@ class Ingest:
             return answers.AWAY
         except Full:
             return answers.FULL
+        except TooSlow:
+            return answers.TOO_SLOW
+        except Crowded:
+            return answers.CROWDED
         return answers.NOWHERE
 
     async def _take(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
@@ -136,7 +147,7 @@ class Ingest:
                 return answers.UNKNOWN_KEY
         body = b""
         try:
-            body = await body_of(headers, receive, route.most)
+            body = await body_of(headers, receive, route.most, self._pieces)
             sent = calls.batch(body) if route.kind is None else calls.single(body)
         except (TooLarge, Unknown, Garbled, Unreadable) as error:
             answer = _unread(error, route.most)

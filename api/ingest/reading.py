@@ -1,5 +1,6 @@
 """What a client sends, read to its end and no further than we take."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
 
@@ -22,11 +23,54 @@ class Unknown(Exception):
     """It is packed in a way that we don't know."""
 
 
+class TooSlow(Exception):
+    """Its end did not come in time."""
+
+
+class Crowded(Exception):
+    """Bodies that are not whole yet hold all that they may hold together."""
+
+
 class HungUp(Exception):
     """The client left in the middle of it: nobody waits for an answer."""
 
 
-async def body_of(headers: Mapping[bytes, bytes], receive: Receive, most: int) -> bytes:
+class Pieces:
+    """Bodies that come in several pieces. Who sends them may be nobody we know: the key can be at the end."""
+
+    def __init__(self, seconds: float, room: int) -> None:
+        """`seconds` is how long one may take from its first piece on, and `room` how many bytes those that
+        are not whole may hold in this process together."""
+        self._seconds, self._room = seconds, room
+        self._held = 0
+
+    async def rest(self, kind: str, body: bytes, receive: Receive, most: int) -> bytes:
+        """All of which `body`, from a message of this kind, is the first piece. Raises what is above."""
+        whole, piece, more = bytearray(), body, True
+        try:
+            async with asyncio.timeout(self._seconds):
+                while True:
+                    whole += piece
+                    self._held += len(piece)
+                    if len(whole) > most:
+                        raise TooLarge
+                    if not more:
+                        return bytes(whole)
+                    if self._held > self._room:
+                        raise Crowded
+                    if kind == "http.disconnect":
+                        raise HungUp
+                    message = await receive()
+                    kind = message["type"]
+                    piece = message.get("body", b"")
+                    more = message.get("more_body", False) or kind == "http.disconnect"
+        except TimeoutError:
+            raise TooSlow from None
+        finally:
+            self._held -= len(whole)
+
+
+async def body_of(headers: Mapping[bytes, bytes], receive: Receive, most: int, pieces: Pieces) -> bytes:
     """The body, unpacked, of at most so many bytes. Raises what is above."""
     announced = headers.get(b"content-length", b"")
     size = int(announced[:20]) if announced.isdigit() else -1
@@ -36,26 +80,11 @@ async def body_of(headers: Mapping[bytes, bytes], receive: Receive, most: int) -
     body: bytes = message.get("body", b"")
     # The last message is seldom said to be the last: to ask for one more would only wake us again.
     if len(body) != size and (message.get("more_body", False) or message["type"] == "http.disconnect"):
-        body = await _rest(message["type"], body, receive, most)
+        body = await pieces.rest(message["type"], body, receive, most)
     if len(body) > most:
         raise TooLarge
     packed = headers.get(b"content-encoding")
     return body if packed is None else _unpacked(body, packed, most)
-
-
-async def _rest(kind: str, body: bytes, receive: Receive, most: int) -> bytes:
-    parts, size, more = [body], len(body), True
-    while more:
-        if kind == "http.disconnect":
-            raise HungUp
-        message = await receive()
-        kind = message["type"]
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise TooLarge
-        more = message.get("more_body", False) or kind == "http.disconnect"
-    return b"".join(parts)
 
 
 def _unpacked(body: bytes, packed: bytes, most: int) -> bytes:

@@ -43,8 +43,8 @@ _KEEP = text(
 async def keep(db: Db, told: Sequence[Told]) -> int:
     """Write refusals down, of any workspaces, as the engine. Those of one that is gone are left out.
 
-    Keys are struck out of every text: many people read refusals, and a body may hold its sender's key. So that
-    these are found, and a person's names when they are erased, JSON's escapes are written out before.
+    Keys are struck out of every text: many people read refusals, and a body may hold its sender's key. JSON's
+    escapes are written out before, so that keys are found, and a person's names when they are erased.
     """
     kept = [
         replace(

@@ -15,7 +15,16 @@ from domain.lists import MemberState, OptIn
 from domain.messages import MessageClass
 from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose
 from models.lists import List, ListMember
-from models.queries import lists, messages, people_lock, profiles, profiles_written, rows, templates, workspaces
+from models.queries import (
+    lists,
+    messages,
+    people_lock,
+    profiles,
+    profiles_written,
+    rows,
+    templates,
+    workspaces,
+)
 from models.queries.profiles import HERE
 from models.queries.profiles_written import Item
 from models.templates import Template, TemplateVersion

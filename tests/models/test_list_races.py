@@ -42,7 +42,9 @@ async def two_people_and_a_list(sessions: Sessions, *, on_it: bool) -> tuple[UUI
 
 async def members(sessions: Sessions) -> Sequence[tuple[UUID, str]]:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        return [(row[0], row[1]) for row in await db.execute(text("select profile_id, state from list_members"))]
+        return [
+            (row[0], row[1]) for row in await db.execute(text("select profile_id, state from list_members"))
+        ]
 
 
 @pytest.mark.parametrize("on_it", [False, True])
