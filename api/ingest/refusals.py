@@ -61,7 +61,7 @@ class Refusals:
                 _clean(message_id),
                 _clean(fault.pointer) or "",
                 _clean(fault.detail) or "",
-                _clean(body[: 4 * LONGEST].decode("utf-8", "replace")),
+                _beginning(body[: 4 * LONGEST].decode("utf-8", "replace")),
             )
         )
         if self._running is None:
@@ -103,3 +103,8 @@ class Refusals:
 def _clean(text: str | None) -> str | None:
     """Text that PostgreSQL keeps, and not too much of it."""
     return None if text is None else text[:LONGEST].replace("\0", "\\u0000")
+
+
+def _beginning(body: str) -> str | None:
+    """As much of a body, without half a text at its end: it may be a name, which nobody finds again."""
+    return _clean(body if len(body) <= LONGEST else body[:LONGEST].rpartition('"')[0])
