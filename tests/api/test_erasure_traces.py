@@ -104,7 +104,8 @@ async def test_message_ids_that_hold_an_address_are_forgotten(
 
     await erase(api, sessions)
 
-    assert await rows(sessions, "select message_id from seen") == [("another",)]
+    [(seen,)] = await rows(sessions, "select message_id from seen")
+    assert seen.endswith("another")  # By which kind of key it came stands before it.
     assert ("another",) in await rows(sessions, "select message_id from events")
     assert set(found(postgres, database, ADDRESS)) <= {"events"}  # Of somebody else.
 
