@@ -95,7 +95,7 @@ async def test_what_was_put_aside_is_tried_again_under_a_new_id_and_only_once(
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         id_ = await put_aside(db, properties={"a": None})
-        taken = {"here": DEFAULT_WORKSPACE, "mine": f"m-{id_}", "at": NOON}
+        taken = {"here": DEFAULT_WORKSPACE, "mine": f"s m-{id_}", "at": NOON}
         await db.execute(text("insert into seen values (:here, :mine, :at), (:here, 'm-0', :at)"), taken)
 
     again = f"{V1}/events/quarantine/{id_}/replay"
