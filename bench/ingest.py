@@ -115,7 +115,7 @@ async def both(stack: Stack, key: str, plan: Plan) -> list[Case]:
         allow(db, key)
         with tracking(stack) as (port, _), stack.worker("bench.worker", "null"):
             before, began = count(db, "events"), time.perf_counter()
-            most = await load(port, key, 64, plan.together)
+            most = await load(port, key, 256, plan.together)
             kept, seconds = count(db, "events") - before, time.perf_counter() - began
             left = count(db, "inbox")
             await until_empty(db)
