@@ -1,24 +1,15 @@
 """The pumps at work, for ever: a schedule sees to it that there is always one run of this."""
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-)
+from temporalio.client import Client, ScheduleActionStartWorkflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.ingest import IngestActivities, Pumped
+    from workflows import temporal
     from workflows.temporal import SLICE, TASK_QUEUE
 
 SCHEDULE = "ingest"
@@ -62,21 +53,11 @@ def in_words(done: Pumped) -> str:
 
 async def schedule(client: Client, pumps: int = 1) -> None:
     """Have the pumps run, once for the whole installation. Safe to call at every start."""
-    with suppress(ScheduleAlreadyRunningError):
-        await client.create_schedule(
-            SCHEDULE,
-            Schedule(
-                action=ScheduleActionStartWorkflow(
-                    IngestWorkflow.run,
-                    IngestRun(pumps),
-                    id="ingest",
-                    task_queue=TASK_QUEUE,
-                    static_summary="Ingest: what came in becomes people, events and orders",
-                ),
-                spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=30))]),
-                policy=SchedulePolicy(
-                    overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)
-                ),
-            ),
-            trigger_immediately=True,
-        )
+    action = ScheduleActionStartWorkflow(
+        IngestWorkflow.run,
+        IngestRun(pumps),
+        id="ingest",
+        task_queue=TASK_QUEUE,
+        static_summary="Ingest: what came in becomes people, events and orders",
+    )
+    await temporal.schedule(client, SCHEDULE, action, timedelta(seconds=30), at_once=True)

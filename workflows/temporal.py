@@ -1,10 +1,20 @@
 """What every workflow shares: the task queue, named policies, search attributes, and the way to connect."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypedDict
 from uuid import UUID
 
-from temporalio.client import Client
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+)
 from temporalio.common import (
     Priority,
     RetryPolicy,
@@ -102,3 +112,29 @@ async def connect(address: str, namespace: str = "default", *, lazy: bool = Fals
         interceptors=[CorrelatedClient()],
         grpc_compression=GrpcCompression.NONE,
     )
+
+
+async def schedule(
+    client: Client,
+    name: str,
+    action: ScheduleActionStartWorkflow,
+    every: timedelta,
+    *,
+    at_once: bool = False,
+) -> None:
+    """Have a workflow started again and again, once for the whole installation, unless it is under way.
+
+    Safe to call at every start. `at_once` starts it the first time without waiting.
+    """
+    with suppress(ScheduleAlreadyRunningError):
+        await client.create_schedule(
+            name,
+            Schedule(
+                action=action,
+                spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=every)]),
+                policy=SchedulePolicy(
+                    overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(minutes=1)
+                ),
+            ),
+            trigger_immediately=at_once,
+        )
