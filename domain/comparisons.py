@@ -6,6 +6,7 @@ Everything here is either true or false, never unknown. `models/queries/comparis
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from domain.values import Scalar, Value, compares
 
 LONGEST_LIST = 1_000
+_LARGEST = 10**308
 _BEYOND = 2**63  # Whole numbers of 64 bits are what every JSON library takes, and ours.
 
 
@@ -98,9 +100,12 @@ def scalar(value: Any) -> Scalar:
         case bool():
             return value
         case int():
-            if not -_BEYOND <= value < _BEYOND:
-                raise ValueError("This whole number has more than 64 bits: write it as a text.")
-            return value
+            if -_BEYOND <= value < _BEYOND:
+                return value
+            # PostgreSQL writes 1e300 out to its last digit, so a rule that it kept comes back so.
+            if abs(value) <= _LARGEST and Decimal(repr(float(value))) == value:
+                return float(value)
+            raise ValueError("This whole number has more than 64 bits: write it as a text.")
         case float() if math.isfinite(value):
             return value
     raise ValueError("Give it a value to compare with: a text, a number, true or false.")

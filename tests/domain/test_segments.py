@@ -10,7 +10,17 @@ from pydantic import TypeAdapter
 
 from domain.errors import Invalid
 from domain.flows import Branch
-from domain.segments import DEEPEST, MOST_CONDITIONS, Person, Rollup, Rule, conditions, holds, parse
+from domain.segments import (
+    DEEPEST,
+    MOST_CONDITIONS,
+    Attribute,
+    Person,
+    Rollup,
+    Rule,
+    conditions,
+    holds,
+    parse,
+)
 from tests.rules import NOON, ZONES, branches, people
 
 BUYER = Person(
@@ -221,7 +231,7 @@ def test_who_asks_about_an_event_in_a_segment_is_told_where_that_belongs() -> No
     assert pointer == "/rule/all/1/not"
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30 + 1])
 def test_a_whole_number_of_more_than_64_bits_is_refused_by_its_field(number: int) -> None:
     for value, op in ((number, "is"), (number, ">"), ([1, number], "in")):
         rule = {"all": [{"kind": "attribute", "name": "it", "op": op, "value": value}]}
@@ -234,3 +244,9 @@ def test_a_whole_number_of_more_than_64_bits_is_refused_by_its_field(number: int
     assert picks(
         {"kind": "attribute", "name": "it", "op": "is", "value": 2**63 - 1}, Person({"it": 2**63 - 1})
     )
+
+
+def test_a_large_number_that_postgresql_wrote_out_is_the_number_that_it_was() -> None:
+    rule = parse({"kind": "attribute", "name": "n", "op": ">", "value": 10**300})
+    assert isinstance(rule, Attribute)
+    assert rule.value == 1e300
