@@ -82,7 +82,7 @@ async def test_what_a_flow_listens_to_is_kept_as_it_was_sent(api: AsyncClient) -
                 "trigger": {
                     "kind": "event",
                     "event": "x",
-                    "where": [{"kind": "property", "name": "total", "op": "is", "value": 10**30}],
+                    "where": [{"kind": "property", "name": "total", "op": "is", "value": 10**30 + 1}],
                 }
             },
             "/definition/trigger/where/0/value",
