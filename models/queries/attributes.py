@@ -34,8 +34,8 @@ def _is_date(written: str) -> str:
     return f"({written} ~ '{_INSTANT}' and pg_input_is_valid({written}, 'timestamptz'))"
 
 
-def _type_of(value: str) -> str:
-    """The `AttributeType` of a JSONB value that is not null."""
+def type_of(value: str) -> str:
+    """The SQL of the `AttributeType` of a JSONB value that is not null."""
     return f"""
         case jsonb_typeof({value})
             when 'string' then case when {_is_date(f"({value} #>> '{{}}')")}
@@ -76,7 +76,7 @@ def _noting(traits: str) -> TextClause:
         with given as materialized (
             select name, type, count(*) as n
             from (
-                select t.name, {_type_of("t.value")} as type
+                select t.name, {type_of("t.value")} as type
                 from ({traits}) t (name, value)
                 where jsonb_typeof(t.value) <> 'null' and length(t.name) between 1 and {LONGEST_NAME}
             ) typed

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from domain.events import ORDER_PLACED, EventKind
 from models.base import Db, changed
+from models.queries.attributes import type_of
 
 MOST_NAMES = 5_000  # In a workspace's catalogue. Events of other names are kept all the same.
 # Of one batch in ten, and of each with an event never seen before, so many of each name are looked at for
@@ -73,18 +74,6 @@ _COUNT = text(
     returning old.name is null
     """
 )
-
-
-def type_of(value: str) -> str:
-    """The SQL of a JSON value's type, in the words of `domain.attributes.AttributeType`."""
-    return f"""
-        case jsonb_typeof({value})
-            when 'array' then 'list'
-            when 'string' then case when {value} #>> '{{}}'
-                ~ '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}([T ][0-9]{{2}}:[0-9]{{2}}.*)?$'
-                then 'date' else 'string' end
-            else jsonb_typeof({value}) end
-    """
 
 
 _DESCRIBE = text(
