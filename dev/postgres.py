@@ -171,13 +171,19 @@ class Postgres:
             return wheel / "pginstall" / "bin"
         mine = self.home / f"programs-{importlib.metadata.version(WHEEL)}"
         if not mine.exists():
-            copy = mine.with_name(f"{mine.name}.new")
+            # Another server of this clone may be started at the same moment.
+            copy = mine.with_name(f"{mine.name}.{os.getpid()}")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(wheel, copy / wheel.name, symlinks=True)
             libraries = wheel.with_name(wheel.name + ".libs")
             if libraries.exists():
                 shutil.copytree(libraries, copy / libraries.name, symlinks=True)
-            copy.rename(mine)
+            try:
+                copy.rename(mine)
+            except OSError:
+                shutil.rmtree(copy)
+                if not mine.exists():
+                    raise
         return mine / wheel.name / "pginstall" / "bin"
 
     def initialise(self) -> None:
