@@ -16,7 +16,7 @@ from api.stack import Opened
 from domain.errors import Invalid
 from domain.roles import Permission
 from domain.segments import Rule, parse
-from models.queries import rows, segments, workspaces
+from models.queries import rows, segments, segments_written, workspaces
 from models.segments import Segment
 
 router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
@@ -86,7 +86,7 @@ class EstimateOut(Out):
 @router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.SEGMENTS_WRITE)])
 async def create_segment(body: SegmentIn, workspace_id: WorkspaceId, db: Db) -> SegmentOut:
     """Create a segment."""
-    return shown(await segments.create(db, workspace_id, body.name, as_json(body.rule)))
+    return shown(await segments_written.create(db, workspace_id, body.name, as_json(body.rule)))
 
 
 @router.get("", dependencies=[needs(Permission.SEGMENTS_READ)])
@@ -130,7 +130,7 @@ async def change_segment(segment_id: UUID, change: SegmentChange, db: Db, unchan
         values["name"] = change.name
     if "rule" in change.model_fields_set:
         values["rule"] = as_json(change.rule)
-    return shown(await segments.change(db, segment_id, values))
+    return shown(await segments_written.change(db, segment_id, values))
 
 
 @router.delete(
@@ -140,7 +140,7 @@ async def delete_segment(segment_id: UUID, db: Db, unchanged: Unchanged) -> None
     """Delete a segment that no campaign or flow uses."""
     if unchanged.asked:
         unchanged.check(shown(await rows.get(db, Segment, segment_id, lock=True)))
-    await segments.delete(db, segment_id)
+    await segments_written.delete(db, segment_id)
 
 
 def as_json(rule: Rule) -> dict[str, Any]:

@@ -5,7 +5,6 @@ asked, and into index look-ups where few are. None of them is ever null, and eve
 workspace comes from the wall, so all this works only in a transaction of `sessions(workspace_id)`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, TypeVar, assert_never
@@ -31,19 +30,15 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
-from domain.errors import Conflict, Invalid
+from domain.errors import Invalid
 from domain.messages import MessageState
 from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
 from domain.values import COMPARE
 from models.base import Json
-from models.campaigns import Campaign
-from models.flows import Flow
 from models.messages import Message as Line
 from models.orders import OrderRollup
 from models.profiles import Profile
-from models.queries import rows
 from models.queries.comparisons import holding
-from models.segments import Segment
 from models.workspaces import Workspace
 
 T = TypeVar("T")
@@ -51,38 +46,6 @@ Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
 
 COUNT_FOR = 1_500  # Milliseconds; a count that takes longer is sampled instead.
 SAMPLE = 50_000  # About so many profiles are looked at in a sample.
-
-
-async def create(db: AsyncSession, workspace_id: UUID, name: str, rule: Json) -> Segment:
-    segment = Segment(workspace_id=workspace_id, name=name, rule=rule)
-    db.add(segment)
-    await db.flush()
-    await db.refresh(segment)
-    return segment
-
-
-async def change(db: AsyncSession, segment_id: UUID, values: Mapping[str, Any]) -> Segment:
-    """Write these columns. Raises `NotFound`."""
-    segment = await rows.get(db, Segment, segment_id, lock=True)
-    if values.get("rule", segment.rule) != segment.rule:
-        segment.materialized_at = None  # Its members are found anew.
-    for column, value in {**values, "updated_at": func.now()}.items():
-        setattr(segment, column, value)
-    await db.flush()
-    await db.refresh(segment)
-    return segment
-
-
-async def delete(db: AsyncSession, segment_id: UUID) -> None:
-    """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
-    segment = await rows.get(db, Segment, segment_id, lock=True)
-    picks = Campaign.segment_id == segment_id
-    if used := await rows.use(db, "segment", "campaign", Campaign.name, Campaign.state, picks):
-        raise Conflict(used)
-    begins = Flow.definition["trigger"]["segment_id"].astext == str(segment_id)
-    if used := await rows.use(db, "segment", "flow", Flow.name, Flow.state, begins):
-        raise Conflict(used)
-    await db.delete(segment)
 
 
 def where(

@@ -12,7 +12,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.ingest import Spoilt
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import segments, taken
+from models.queries import segments_written, taken
 from tests.arrivals import a_pump, arrival, pump, put
 from tests.people import another_workspace
 from tests.support import GivenClock
@@ -159,7 +159,7 @@ async def outcome(sessions: Sessions) -> list[tuple[Any, ...]]:
 async def a_segment_of_pros(sessions: Sessions, clock: GivenClock) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         rule = {"kind": "attribute", "name": "plan", "op": "is", "value": "pro"}
-        await segments.create(db, DEFAULT_WORKSPACE, "Pros", rule)
+        await segments_written.create(db, DEFAULT_WORKSPACE, "Pros", rule)
     await pump(sessions, clock)
 
 

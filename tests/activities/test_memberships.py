@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import follow_ups, segments
+from models.queries import follow_ups, segments_written
 from tests.arrivals import arrival, pump, put
 from tests.people import another_workspace
 from tests.support import GivenClock
@@ -18,7 +18,7 @@ BUYERS = {"kind": "orders", "measure": "count", "op": ">=", "value": 1}
 
 async def a_segment_of(sessions: Sessions, rule: dict[str, Any], name: str = "Some") -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await segments.create(db, DEFAULT_WORKSPACE, name, rule)
+        await segments_written.create(db, DEFAULT_WORKSPACE, name, rule)
 
 
 async def members(db: AsyncSession) -> set[str]:

@@ -22,7 +22,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.imports import Import
 from models.members import IdempotencyKey
-from models.queries import segments
+from models.queries import segments_written
 from models.segments import Segment
 from settings import Settings
 from tests.api.conftest import the_app
@@ -147,7 +147,7 @@ async def frail(sessions: Sessions) -> AsyncIterator[AsyncClient]:
     async def make(workspace_id: WorkspaceId, db: Db) -> str:
         nonlocal asked
         asked += 1
-        made = await segments.create(db, workspace_id, "Everybody", EVERYBODY)
+        made = await segments_written.create(db, workspace_id, "Everybody", EVERYBODY)
         if asked < 3:
             raise RuntimeError("A crash.")
         return str(made.id)

@@ -13,7 +13,7 @@ from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, claims, profiles_merged, queued, rows, segments
+from models.queries import campaigns, claims, profiles_merged, queued, rows, segments, segments_written
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 from tests.sending import EVERYBODY, NOW, PATIENT, a_draft, a_sender, at, people, ran, some, states
@@ -138,7 +138,7 @@ async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessi
     acts = CampaignActivities(sessions, GivenClock(), PATIENT, slices=1)
     assert (await ran(acts.begin, ref)).started
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await segments.change(db, campaign.segment_id, {"rule": {"any": []}})
+        await segments_written.change(db, campaign.segment_id, {"rule": {"any": []}})
 
     assert await ran(acts.freeze, ref) == 3
 

@@ -23,7 +23,7 @@ from models.flows import Enrollment, Flow, FlowVersion
 from models.messages import Message as Line
 from models.orders import OrderRollup
 from models.profiles import Profile
-from models.queries import segments
+from models.queries import segments, segments_written
 from models.queries.profiles_merged import merge
 from models.queries.segments import Estimate
 from models.segments import Segment
@@ -185,16 +185,16 @@ async def test_a_journey_under_a_merged_profile_is_asked_about_the_person(sessio
 
 async def test_a_segment_that_a_flow_begins_with_is_not_deleted(sessions: Sessions) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        segment = await segments.create(db, DEFAULT_WORKSPACE, "Everybody", {"all": []})
+        segment = await segments_written.create(db, DEFAULT_WORKSPACE, "Everybody", {"all": []})
         definition = {"trigger": {"kind": "segment", "segment_id": str(segment.id)}}
         flow = Flow(**HERE, name="Welcome", slug="welcome", definition=definition)
         db.add(flow)
         await db.flush()
         with pytest.raises(Conflict, match='The flow "Welcome"'):
-            await segments.delete(db, segment.id)
+            await segments_written.delete(db, segment.id)
         await db.delete(flow)
         await db.flush()
-        await segments.delete(db, segment.id)
+        await segments_written.delete(db, segment.id)
 
         assert await db.scalar(select(Segment)) is None
 
