@@ -6,30 +6,62 @@ Everything here is either true or false, never unknown. `models/queries/comparis
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from domain.values import Scalar, Value, compares
+from domain import patterns
+from domain.values import Scalar, Value, as_text, compares
 
 LONGEST_LIST = 1_000
 _LARGEST = 10**308
 _BEYOND = 2**63  # Whole numbers of 64 bits are what every JSON library takes, and ours.
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """PostgreSQL keeps neither a NUL nor half of a character."""
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("Take out what is no character: a NUL, or half of a surrogate pair.")
     return text
 
 
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 
 
 class Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, serialize_by_alias=True)
+
+
+# What each of these denies. They are true where the value is missing.
+DENIES: Final[Mapping[str, str]] = {
+    "is not": "is",
+    "not in": "in",
+    "does not contain": "contains",
+    "does not include": "includes",
+    "does not exist": "exists",
+}
+Op: TypeAlias = Literal[
+    "is",
+    "is not",
+    "in",
+    "not in",
+    "contains",
+    "does not contain",
+    "starts with",
+    "ends with",
+    "matches",
+    ">",
+    ">=",
+    "<",
+    "<=",
+    "between",
+    "includes",
+    "does not include",
+    "exists",
+    "does not exist",
+]
 
 
 class Comparison(Node):
@@ -41,50 +73,93 @@ class Comparison(Node):
     - A number: as a number, exactly; a text counts if it is written like one (12, -3.50).
     - A boolean: as a boolean; a text counts if it is "true" or "false" in any case.
 
-    What can't be read so, lists and objects too, is as if it were missing; `exists` alone asks for
-    anything but null. `is not` is the same as not `is`, and so true where the value is missing.
+    What can't be read so, lists and objects too, is as if it were missing; `exists` asks for anything but
+    null, and `includes` for a list, of whose elements one is the value. `between` includes both ends.
+    `matches` looks for a pattern (`domain.patterns`) in the first 200 characters. Each of `DENIES` is the
+    same as not what it denies, and so true where the value is missing; every other is false there.
     """
 
     name: Name
-    op: Literal["is", "is not", ">", ">=", "<", "<=", "contains", "starts with", "in", "exists"]
+    op: Op
     value: Value = Field(default=None, validate_default=True)
 
     @field_validator("value", mode="before")
     @classmethod
     def _fits(cls, value: Any, info: ValidationInfo) -> Value:
-        match info.data.get("op"):
-            case None:
-                return None  # The op is wrong, and said to be.
-            case "exists":
-                if value is not None:
-                    raise ValueError('"exists" asks only whether there is a value; leave the value out.')
-                return None
-            case "in":
-                if not isinstance(value, list | tuple) or not 1 <= len(value) <= LONGEST_LIST:
-                    raise ValueError(f'"in" wants a list of 1 to {LONGEST_LIST:,} values.')
-                return tuple(scalar(each) for each in value)
-            case "contains" | "starts with" as op:
-                if not isinstance(value, str):
-                    raise ValueError(f'"{op}" wants a text.')
-                return _storable(value)
-            case "is" | "is not":
-                return scalar(value)
-            case op:
-                if isinstance(value, bool):
-                    raise ValueError(f'"{op}" wants a text or a number: true and false have no order.')
-                return scalar(value)
+        op = info.data.get("op")
+        return None if op is None else fitting(op, value)  # None: the op is wrong, and said to be.
+
+    @property
+    def asks(self) -> tuple[str, bool]:
+        """The op without its denial, and whether it is denied."""
+        return DENIES.get(self.op, self.op), self.op in DENIES
 
     def holds(self, found: Any) -> bool:
         """Whether this is true of what was found under the name, None where nothing was."""
-        match self.op, self.value:
-            case "exists", _:
-                return found is not None
-            case "in", tuple(values):
-                return any(compares("is", found, value) for value in values)
-            case "is not", value:
-                return not compares("is", found, value)
-            case op, value:
-                return compares(op, found, value)
+        op, denied = self.asks
+        return compared(op, found, self.value) != denied
+
+
+def all_hold(where: Iterable[Comparison], values: Mapping[str, Any]) -> bool:
+    """Whether all of these are true of the values with these names: of an event's properties."""
+    return all(each.holds(values.get(each.name)) for each in where)
+
+
+def fitting(op: str, value: Any) -> Value:
+    """The value, as it fits this op. Raises `ValueError`."""
+    match DENIES.get(op, op):
+        case "exists":
+            if value is not None:
+                raise ValueError(f'"{op}" asks only whether there is a value; leave the value out.')
+            return None
+        case "in":
+            if not isinstance(value, list | tuple) or not 1 <= len(value) <= LONGEST_LIST:
+                raise ValueError(f'"{op}" wants a list of 1 to {LONGEST_LIST:,} values.')
+            return tuple(scalar(each) for each in value)
+        case "between":
+            return _ends(value)
+        case "contains" | "starts with" | "ends with":
+            if not isinstance(value, str):
+                raise ValueError(f'"{op}" wants a text.')
+            return storable(value)
+        case "matches":
+            if not isinstance(value, str):
+                raise ValueError('"matches" wants a pattern: a text such as "^A[0-9]+".')
+            patterns.canonical(storable(value))
+            return value
+        case "is" | "includes":
+            return scalar(value)
+    if isinstance(value, bool):
+        raise ValueError(f'"{op}" wants a text or a number: true and false have no order.')
+    return scalar(value)
+
+
+def _ends(value: Any) -> tuple[Scalar, Scalar]:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError('"between" wants two values, the smaller one first: [18, 30].')
+    low, high = (scalar(each) for each in value)
+    if isinstance(low, bool) or isinstance(high, bool) or isinstance(low, str) != isinstance(high, str):
+        raise ValueError('"between" wants two numbers, or two texts.')
+    if compares(">", low, high):
+        raise ValueError("Write the smaller one of the two first: nothing lies between them so.")
+    return low, high
+
+
+def compared(op: str, found: Any, value: Value) -> bool:
+    """Whether what was found compares so with the value; `op` denies nothing."""
+    match op, value:
+        case "exists", _:
+            return found is not None
+        case "in", tuple(values):
+            return any(compares("is", found, each) for each in values)
+        case "between", (low, high):
+            return compares(">=", found, low) and compares("<=", found, high)
+        case "includes", _:
+            return isinstance(found, list) and any(compares("is", each, value) for each in found)
+        case "matches", str(pattern):
+            text = as_text(found)
+            return text is not None and patterns.compiled(pattern).search(text[: patterns.REACH]) is not None
+    return compares(op, found, value)
 
 
 class Property(Comparison):
@@ -96,7 +171,7 @@ class Property(Comparison):
 def scalar(value: Any) -> Scalar:
     match value:
         case str():
-            return _storable(value)
+            return storable(value)
         case bool():
             return value
         case int():

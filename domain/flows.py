@@ -1,6 +1,6 @@
 """A flow is a graph of steps. This module says which step comes next, and nothing else."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -9,8 +9,9 @@ from uuid import UUID
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from domain.comparisons import Name, Property
+from domain.deeds import Message
 from domain.errors import Invalid
-from domain.segments import Message, Rule, conditions
+from domain.segments import Rule, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
@@ -67,11 +68,6 @@ class EventTrigger(_Part):
     kind: Literal["event"] = "event"
     event: Name
     where: Where = ()
-
-
-def holds(where: Iterable[Property], properties: Mapping[str, Any]) -> bool:
-    """Whether all of the conditions are true of an event with these properties."""
-    return all(condition.holds(properties.get(condition.name)) for condition in where)
 
 
 class ApiTrigger(_Part):

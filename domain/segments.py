@@ -6,41 +6,41 @@
 Everything here is either true or false, never unknown: a condition on something that a profile does
 not have is false, and so its `not` is true. `{"all": []}` is everybody, `{"any": []}` nobody.
 `holds` says what a rule means for one profile; `models/queries/segments.py` says it for all of them. A
-new kind of condition is a class in `Condition` and `Rule`, a case in `holds`, and a case in there.
+new kind of condition is a class in `domain.conditions` or `domain.deeds`, a member of `Condition`, a case in
+there, and a sentence in `domain.sentences`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, time
-from decimal import Decimal
-from typing import Annotated, Any, Literal, TypeAlias, assert_never
-from zoneinfo import ZoneInfo
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias, get_args
+from uuid import UUID
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, ValidationError
+
+from domain.comparisons import Node
+from domain.conditions import (
+    Attribute,
+    Consent,
+    Identity,
+    InFlow,
+    InSegment,
+    Known,
+    OnList,
+    Share,
+    Suppressed,
+    Tagged,
+    Topic,
 )
-
-from domain.comparisons import Comparison, Name, Node, scalar
+from domain.deeds import Event, Message, Messages, Orders, Sequence_
 from domain.errors import Invalid
-from domain.money import Code
-from domain.values import COMPARE, as_number
+from domain.facts import Person
+from domain.moments import When
 
 DEEPEST = 20  # Levels of a tree.
 MOST_CONDITIONS = 200
-MOST_ORDERS = 1_000_000_000
-
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_INSTANT = re.compile(_DATE.pattern + r"[T ][0-9]{2}:[0-9]{2}.*(Z|[+-][0-9]{2}:?[0-9]{2})")
+HEAVIEST = 400  # Of all the conditions' weights.
 
 
 class All(Node):
@@ -55,94 +55,28 @@ class Not(Node):
     not_: Part = Field(alias="not")
 
 
-class Attribute(Comparison):
-    """What the profile's attribute says, read as `Comparison` has it."""
-
-    kind: Literal["attribute"] = "attribute"
-
-
-class Orders(Node):
-    """What the profile's orders add up to, in one currency.
-
-    `total` is money, compared exactly: a number, or a text such as "100.50". `count` is a whole number.
-    Who never ordered in that currency has a total and a count of 0. `first` and `last` are the first and
-    last order's instants: a date means midnight in the workspace's time zone, as both `before` and `on
-    or after` want it; who never ordered has neither.
-    """
-
-    kind: Literal["orders"] = "orders"
-    measure: Literal["total", "count", "first", "last"]
-    op: Literal["is", ">", ">=", "<", "<=", "before", "on or after"]
-    value: str | int | float
-    currency: Code | None = None  # None: the workspace's.
-
-    @field_validator("op")
-    @classmethod
-    def _suits(cls, op: str, info: ValidationInfo) -> str:
-        is_time = info.data.get("measure") in ("first", "last")
-        if "measure" in info.data and is_time != (op in ("before", "on or after")):
-            allowed = '"before" or "on or after"' if is_time else "is, >, >=, <, or <="
-            raise ValueError(f'Compare "{info.data["measure"]}" by {allowed}.')
-        return op
-
-    @field_validator("value", mode="before")
-    @classmethod
-    def _fits(cls, value: Any, info: ValidationInfo) -> str | int | float:
-        match info.data.get("measure"):
-            case "total":
-                if isinstance(value, str) and as_number(value) is None:
-                    raise ValueError("Write an amount as 100 or 100.50, without a currency.")
-                if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-                    raise ValueError("Give an amount of money to compare with, such as 100.50.")
-                return str(value) if isinstance(value, Decimal) else scalar(value)
-            case "count":
-                if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_ORDERS:
-                    raise ValueError(f"Give a whole number between 0 and {MOST_ORDERS:,}.")
-                return value
-            case "first" | "last":
-                return _moment(value)
-        return ""  # The measure is wrong, and said to be.
-
-    def operand(self, time_zone: str) -> Decimal | int | datetime:
-        """What the measure is compared with: money, a number of orders, or an instant."""
-        match self.measure:
-            case "total":
-                amount = as_number(self.value)
-                assert amount is not None, "The validator refuses anything else."
-                return amount
-            case "count":
-                return int(self.value)
-            case "first" | "last":
-                text = str(self.value)
-                if _DATE.fullmatch(text):
-                    return datetime.combine(date.fromisoformat(text), time(), ZoneInfo(time_zone))
-                return datetime.fromisoformat(text)
+Condition: TypeAlias = (
+    Attribute
+    | Identity
+    | Known
+    | Orders
+    | Event
+    | Sequence_
+    | Messages
+    | Message
+    | Consent
+    | Topic
+    | Suppressed
+    | OnList
+    | Tagged
+    | InSegment
+    | InFlow
+    | Share
+)
+KINDS = tuple(each.model_fields["kind"].default for each in get_args(Condition))
 
 
-def _moment(value: Any) -> str:
-    """A date, or an instant with its offset from UTC, as it was written (ISO 8601)."""
-    try:
-        if isinstance(value, str) and _DATE.fullmatch(value):
-            date.fromisoformat(value)
-            return value
-        if isinstance(value, str) and _INSTANT.fullmatch(value):
-            datetime.fromisoformat(value)
-            return value
-    except ValueError:
-        pass
-    raise ValueError("Give a date such as 1998-01-31, or an instant such as 1998-01-31T08:00:00+01:00.")
-
-
-class Message(Node):
-    """What became of a message: in a flow, of the step's message in this very journey.
-
-    `received` says that the provider took it, which is all we know at once. Where a loop sent the
-    message more than once, any of them counts.
-    """
-
-    kind: Literal["message"] = "message"
-    did: Literal["received", "opened", "clicked"]
-    step: Name
+_GROUPS = ("all", "any", "not")
 
 
 def _tag(value: Any) -> str | None:
@@ -160,17 +94,12 @@ def _tag(value: Any) -> str | None:
             return getattr(value, "kind", None)
 
 
-_GROUPS = ("all", "any", "not")
-
-Condition: TypeAlias = Attribute | Orders | Message
-
-
 def _about_the_profile(value: Any) -> Any:
     """Says where conditions on an event belong, to somebody who puts one among those on a profile."""
     if isinstance(value, dict) and value.get("kind") == "property":
         raise ValueError(
-            'A condition on a property of an event stands in the "where" of an event trigger or of a '
-            "wait_for_event step; a segment or a branch can't ask about it yet."
+            'A condition on a property of an event stands in the "where" of a condition of the kind event or '
+            "sequence, or of a flow's event trigger or wait_for_event step."
         )
     return value
 
@@ -180,13 +109,26 @@ Part = Annotated[
     | Annotated[Any_, Tag("any")]
     | Annotated[Not, Tag("not")]
     | Annotated[Attribute, Tag("attribute")]
+    | Annotated[Identity, Tag("identity")]
+    | Annotated[Known, Tag("known")]
     | Annotated[Orders, Tag("orders")]
-    | Annotated[Message, Tag("message")],
+    | Annotated[Event, Tag("event")]
+    | Annotated[Sequence_, Tag("sequence")]
+    | Annotated[Messages, Tag("messages")]
+    | Annotated[Message, Tag("message")]
+    | Annotated[Consent, Tag("consent")]
+    | Annotated[Topic, Tag("topic")]
+    | Annotated[Suppressed, Tag("suppressed")]
+    | Annotated[OnList, Tag("list")]
+    | Annotated[Tagged, Tag("tag")]
+    | Annotated[InSegment, Tag("segment")]
+    | Annotated[InFlow, Tag("flow")]
+    | Annotated[Share, Tag("share")],
     Discriminator(
         _tag,
         custom_error_type="rule",
         custom_error_message='Write {"all": […]}, {"any": […]}, {"not": …}, or a condition whose "kind" is '
-        "attribute, orders or message.",
+        f"{', '.join(KINDS[:-1])} or {KINDS[-1]}.",
     ),
     BeforeValidator(_about_the_profile),
 ]
@@ -221,7 +163,7 @@ def parse(data: Any, field: str = "/rule", in_flow: bool = False) -> Rule:
     """The rule that JSON says, which stands at the JSON pointer `field` of what was sent.
 
     Raises `Invalid`, in one sentence and with the pointer to what is wrong: the first thing, if there
-    are several. A condition on a message has a meaning only in a flow.
+    are several. A condition on a message of a journey has a meaning only in a flow.
     """
     try:
         rule = _RULE.validate_python(data)
@@ -229,8 +171,32 @@ def parse(data: Any, field: str = "/rule", in_flow: bool = False) -> Rule:
         error = errors.errors(include_url=False)[0]
         raise Invalid(_sentence(error), field + _pointer(error["loc"])) from None
     if not in_flow and any(isinstance(each, Message) for each in conditions(rule)):
-        raise Invalid("Only a branch of a flow can ask about a message of its own journey.", field)
+        raise Invalid(
+            'Only a branch of a flow can ask about a message of its own journey: "messages" asks about all.',
+            field,
+        )
+    check_weight(rule, field)
     return rule
+
+
+def as_json(rule: Rule) -> dict[str, Any]:
+    """The rule as it is stored and shown: what has its default is left out where that is None."""
+    written = _RULE.dump_python(rule, mode="json", by_alias=True, exclude_none=True)
+    assert isinstance(written, dict)
+    return written
+
+
+def check_weight(rule: Part, field: str = "/rule") -> None:
+    """Raises `Invalid` for a rule that would keep the database busy for too long."""
+    leaves = [*conditions(rule)]
+    weight = sum(each.weight for each in leaves)
+    if weight > HEAVIEST or len(leaves) > MOST_CONDITIONS:
+        raise Invalid(
+            f"The rule has {len(leaves)} conditions, with those of the segments that it names, and costs as "
+            f"much as {weight} plain attributes; {MOST_CONDITIONS} and {HEAVIEST} are allowed. Leave some "
+            "out, first those on events and sequences.",
+            field,
+        )
 
 
 def _sentence(error: Any) -> str:
@@ -243,7 +209,7 @@ def _sentence(error: Any) -> str:
             choices = error["ctx"]["expected"].replace("' or '", "', '")
             return f"Write one of these: {choices}."
         case "tuple_type":
-            return "Give a list of conditions."
+            return "Give a list of conditions." if error["loc"][-1] in _GROUPS else "Give a list."
         case "rule" | "value_error":
             return str(error["msg"]).removeprefix("Value error, ")
     return str(error["msg"]).replace("Input should", "This should") + "."
@@ -278,31 +244,82 @@ def conditions(rule: Part) -> Iterator[Condition]:
             yield rule
 
 
-@dataclass(frozen=True, slots=True)
-class Rollup:
-    """What a profile's orders in one currency add up to."""
-
-    total: Decimal
-    count: int
-    first_at: datetime
-    last_at: datetime
+def segments(rule: Part) -> frozenset[UUID]:
+    """The other segments that a rule names itself."""
+    return frozenset(each.segment_id for each in conditions(rule) if isinstance(each, InSegment))
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """What a rule may ask about one profile."""
+def expand(rule: Part, others: Mapping[UUID, Part], field: str = "/rule") -> Part:
+    """The rule with those of the segments that it names in their places, and so on.
 
-    attributes: Mapping[str, Any] = field(default_factory=dict)  # As JSON.
-    orders: Mapping[str, Rollup] = field(default_factory=dict)  # By currency.
-    # What was done with this journey's messages, by step: words of Message.did.
-    messages: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    Raises `Invalid` for a segment that is not in `others`, for one that names itself in the end, and for
+    a rule that becomes too large.
+    """
+
+    def whole(part: Part, path: tuple[UUID, ...]) -> Part:
+        match part:
+            case All(all=parts):
+                return All(all=tuple(whole(each, path) for each in parts))
+            case Any_(any=parts):
+                return Any_(any=tuple(whole(each, path) for each in parts))
+            case Not(not_=negated):
+                return Not(not_=whole(negated, path))
+            case InSegment(segment_id=other):
+                if other in path:
+                    raise Invalid("The segments name each other in a circle: take one of them out.", field)
+                if other not in others:
+                    raise Invalid(f"There is no segment {other}: it was deleted, or never was.", field)
+                if len(path) >= DEEPEST:
+                    raise Invalid(f"Segments name one another more than {DEEPEST} deep; flatten them.", field)
+                return whole(others[other], (*path, other))
+        return part
+
+    expanded = rule
+    if segments(rule):
+        _count(rule, others, field)
+        expanded = whole(rule, ())
+        check_weight(expanded, field)
+    return expanded
+
+
+def _count(rule: Part, others: Mapping[UUID, Part], field: str) -> None:
+    """Raises `Invalid` before a rule is written out that would double at every level."""
+    leaves: dict[UUID, int] = {}
+
+    def of(part: Part, path: tuple[UUID, ...]) -> int:
+        total = 0
+        for each in conditions(part):
+            if isinstance(each, InSegment) and each.segment_id not in path and each.segment_id in others:
+                if each.segment_id not in leaves:
+                    leaves[each.segment_id] = of(others[each.segment_id], (*path, each.segment_id))
+                total += leaves[each.segment_id]
+            else:
+                total += 1
+        return total
+
+    if (found := of(rule, ())) > MOST_CONDITIONS:
+        raise Invalid(
+            f"The rule has {found} conditions, with those of the segments that it names; {MOST_CONDITIONS} "
+            "are allowed.",
+            field,
+        )
+
+
+def reads(rule: Part) -> frozenset[str]:
+    """What an expanded rule depends on, in these words:
+
+    attribute:<name>, identities, orders, event:<name>, messages, consents, topics, suppressions, list:<id>,
+    tags, flow:<id>, "time zone" (of the person), and clock: time alone may bring somebody in, or out.
+    """
+    return frozenset(word for each in conditions(rule) for word in each.reads())
 
 
 def holds(rule: Part, person: Person, *, now: datetime, time_zone: str, currency: str) -> bool:
-    """Whether the rule is true for one profile.
+    """Whether the expanded rule is true for one profile.
 
     `now` is what "ago" counts from; `time_zone` (IANA) and `currency` (ISO 4217) are the workspace's.
     """
+    when = When(now, time_zone, currency)
 
     def met(part: Part) -> bool:
         match part:
@@ -312,26 +329,6 @@ def holds(rule: Part, person: Person, *, now: datetime, time_zone: str, currency
                 return any(met(each) for each in parts)
             case Not(not_=negated):
                 return not met(negated)
-            case Attribute():
-                return part.holds(person.attributes.get(part.name))
-            case Orders():
-                found = _measured(part, person.orders.get(part.currency or currency))
-                return found is not None and bool(COMPARE[part.op](found, part.operand(time_zone)))
-            case Message():
-                return part.did in person.messages.get(part.step, frozenset())
-            case _:
-                assert_never(part)
+        return part.holds(person, when)
 
     return met(rule)
-
-
-def _measured(condition: Orders, rollup: Rollup | None) -> Decimal | int | datetime | None:
-    match condition.measure:
-        case "total":
-            return rollup.total if rollup else Decimal(0)
-        case "count":
-            return rollup.count if rollup else 0
-        case "first":
-            return rollup.first_at if rollup else None
-        case "last":
-            return rollup.last_at if rollup else None

@@ -6,8 +6,10 @@ Each reading answers None for what can't be read so. `models/queries/segments.py
 import operator
 import re
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
+from zoneinfo import ZoneInfo
 
 Scalar: TypeAlias = str | bool | int | float
 Value: TypeAlias = Scalar | tuple[Scalar, ...] | None
@@ -64,6 +66,42 @@ def as_text(value: Any) -> str | None:
     return None
 
 
+# What a text must look like to be read as a day or an instant (ISO 8601), here and in SQL; both then ask the
+# calendar whether there is such a day.
+TIME = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{1,6})?)?"
+    r"(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$"
+)
+_TIME = re.compile(TIME)
+
+
+def as_day(value: Any) -> date | None:
+    """The day of a text that is a day or an instant in ISO 8601, as it is written there."""
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        return None
+    try:
+        return date.fromisoformat(value[:10])
+    except ValueError:
+        return None
+
+
+def as_time(value: Any, zone: ZoneInfo) -> datetime | None:
+    """The same as an instant: what has no offset is the time of day in `zone`, and a day its midnight."""
+    if as_day(value) is None:
+        return None
+    at = datetime.fromisoformat(value)
+    if at.tzinfo:
+        return at
+    # What the clocks show twice, or never, is taken for standard time, as PostgreSQL does.
+    return min((at.replace(tzinfo=zone, fold=fold) for fold in (0, 1)), key=_offset)
+
+
+def _offset(at: datetime) -> timedelta:
+    offset = at.utcoffset()
+    assert offset is not None
+    return offset
+
+
 def exact(value: float) -> Decimal:
     """The number that was written, not the binary fraction that stands for it."""
     return Decimal(value) if isinstance(value, int) else Decimal(repr(value))
@@ -78,9 +116,14 @@ def compares(op: str, found: Any, value: Value) -> bool:
             text = as_text(found)
             if text is None:
                 return False
-            if op == "contains":
-                return value in text
-            return text.startswith(value) if op == "starts with" else bool(COMPARE[op](text, value))
+            match op:
+                case "contains":
+                    return value in text
+                case "starts with":
+                    return text.startswith(value)
+                case "ends with":
+                    return text.endswith(value)
+            return bool(COMPARE[op](text, value))
         case _:
             number = as_number(found)
             return number is not None and bool(COMPARE[op](number, as_number(value)))

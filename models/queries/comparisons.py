@@ -1,11 +1,13 @@
 """What a comparison means for a whole column of values. `domain/comparisons.py` says it for one."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    TIMESTAMP,
     ColumnElement,
     Numeric,
     Text,
@@ -19,89 +21,159 @@ from sqlalchemy import (
     literal_column,
     not_,
     or_,
+    select,
+    true,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
+from domain import patterns
 from domain.comparisons import Comparison
-from domain.values import COMPARE, NUMBER, Scalar, Value, as_number
+from domain.conditions import Attribute, Identity
+from domain.values import COMPARE, NUMBER, TIME, Scalar, Value, as_boolean, as_number
 
 # Ours, and not a marketer's: written out, since every parameter of a long statement costs a little each time.
-_NULL, _STRING, _NUMBER, _BOOLEAN = (
-    literal_column(f"'{kind}'", Text) for kind in ("null", "string", "number", "boolean")
+_NULL, _STRING, _NUMBER, _BOOLEAN, _ARRAY = (
+    literal_column(f"'{kind}'", Text) for kind in ("null", "string", "number", "boolean", "array")
 )
 _LIKE_A_NUMBER = literal_column(f"'{NUMBER}'", Text)
+_LIKE_A_TIME = literal_column(f"'{TIME}'", Text)
+_ZONED = literal_column(r"'(Z|[T ].*[+-][0-9]{2}:?[0-9]{2})$'", Text)
+_EMPTY = literal_column("'[]'", JSONB)
 
 
-def holding(condition: Comparison, values: Any) -> ColumnElement[bool]:
-    """The condition that is true where it holds of `values`, a column of JSON objects. It is never null."""
-    found = _Found(values, condition.name)
-    match condition.op, condition.value:
-        case "exists", _:
-            return _known(found.kind != _NULL)
-        case "in", tuple(values):
-            return or_(*_is_one_of(found, values))
-        case "is not", value:
-            return not_(_compares("is", found, value))
-        case op, value:
-            return _compares(op, found, value)
+def holding(condition: Comparison | Attribute, values: Any) -> ColumnElement[bool]:
+    """The condition that is true where it holds of `values`, a column of JSON objects. It is never null.
+
+    Of an attribute, one that is no question of time.
+    """
+    found = Found.under(condition.name, values)
+    op, denied = condition.asks
+    plain = _plainly(op, found, condition.value)
+    holds = plain if plain is not None else compares(op, found, condition.value)
+    return not_(holds) if denied else holds
 
 
-class _Found:
-    """A value in its JSON object, and the readings of `domain.values`: null for what can't be read so."""
+def named(condition: Identity, value: Any) -> ColumnElement[bool]:
+    """Whether one name, a column of text, is what the condition asks for, leaving a denial aside."""
+    op, _ = condition.asks
+    return compares(op, Found(_STRING, value), condition.value)
 
-    def __init__(self, values: Any, name: str) -> None:
-        self.kind = func.jsonb_typeof(values.op("->")(literal(name, Text)))
-        self._written = values.op("->>")(literal(name, Text))
+
+class Found:
+    """A value of JSON, and the readings of `domain.values`: null for what can't be read so."""
+
+    def __init__(self, kind: Any, written: Any, whole: Any = None) -> None:
+        self.kind = kind
+        self.written = written
+        self.whole = whole
+
+    @classmethod
+    def under(cls, name: str, values: Any) -> "Found":
+        whole = values.op("->")(literal(name, Text))
+        return cls(func.jsonb_typeof(whole), values.op("->>")(literal(name, Text)), whole)
 
     @property
     def number(self) -> ColumnElement[Decimal]:
-        like_one = and_(self.kind == _STRING, self._written.op("~")(_LIKE_A_NUMBER))
-        return case((or_(self.kind == _NUMBER, like_one), cast(self._written, Numeric)))
+        like_one = and_(self.kind == _STRING, self.written.op("~")(_LIKE_A_NUMBER))
+        return case((or_(self.kind == _NUMBER, like_one), cast(self.written, Numeric)))
 
     @property
     def boolean(self) -> ColumnElement[str]:
         """The word, in small letters. Any other text is there too, and is neither word."""
-        return case((or_(self.kind == _BOOLEAN, self.kind == _STRING), func.lower(self._written)))
+        return case((or_(self.kind == _BOOLEAN, self.kind == _STRING), func.lower(self.written)))
 
     @property
     def text(self) -> ColumnElement[str]:
         """Ordered by code points, as Python does."""
-        plain = cast(func.trim_scale(cast(self._written, Numeric)), Text)
+        plain = cast(func.trim_scale(cast(self.written, Numeric)), Text)
         read = case(
-            (or_(self.kind == _STRING, self.kind == _BOOLEAN), self._written),
+            (or_(self.kind == _STRING, self.kind == _BOOLEAN), self.written),
             (self.kind == _NUMBER, plain),
         )
         return read.collate("C")
 
+    @property
+    def is_time(self) -> ColumnElement[bool]:
+        """Whether it is a day or an instant that there is."""
+        looks_so = and_(self.kind == _STRING, self.written.op("~")(_LIKE_A_TIME))
+        day = func.left(self.written, 10)
+        return case((looks_so, func.pg_input_is_valid(day, literal_column("'date'"))), else_=false())
 
-def _compares(op: str, found: _Found, value: Value) -> ColumnElement[bool]:
-    match value:
-        case bool():
-            return _known(found.boolean == _word(value))
-        case str():
-            match op:
-                case "contains":
-                    return _known(func.strpos(found.text, literal(value, Text)) > 0)
-                case "starts with":
-                    return _known(func.starts_with(found.text, literal(value, Text)))
-            return _known(COMPARE[op](found.text, literal(value, Text)))
-        case _:
-            return _known(COMPARE[op](found.number, literal(as_number(value), Numeric)))
+    def time(self, zone: str) -> ColumnElement[datetime]:
+        as_written = cast(self.written, TIMESTAMP(timezone=True))
+        here = func.timezone(literal(zone, Text), cast(self.written, TIMESTAMP(timezone=False)))
+        return case((self.is_time, case((self.written.op("~")(_ZONED), as_written), else_=here)))
 
 
-def _is_one_of(found: _Found, values: Sequence[Scalar]) -> Iterator[ColumnElement[bool]]:
+def compares(op: str, found: Found, value: Value) -> ColumnElement[bool]:
+    """Whether it compares so with the value; `op` denies nothing."""
+    match op, value:
+        case "exists", _:
+            return known(found.kind != _NULL)
+        case "in", tuple(values):
+            return or_(*_is_one_of(found, values))
+        case "between", (low, high):
+            return and_(compares(">=", found, low), compares("<=", found, high))
+        case "includes", _:
+            return _includes(found, value)
+        case _, bool():
+            return known(found.boolean == _word(bool(value)))
+        case _, str(text):
+            return known(_with_text(op, found.text, text))
+    return known(COMPARE[op](found.number, literal(as_number(value), Numeric)))
+
+
+def _with_text(op: str, found: ColumnElement[str], value: str) -> ColumnElement[bool]:
+    match op:
+        case "contains":
+            return func.strpos(found, literal(value, Text)) > 0
+        case "starts with":
+            return func.starts_with(found, literal(value, Text))
+        case "ends with":
+            return func.right(found, len(value)) == literal(value, Text)
+        case "matches":
+            pattern = literal(patterns.canonical(value), Text)
+            return func.left(found, patterns.REACH).op("~")(pattern)
+    compared: ColumnElement[bool] = COMPARE[op](found, literal(value, Text))
+    return compared
+
+
+def _plainly(op: str, found: Found, value: Value) -> ColumnElement[bool] | None:
+    """The same for words that only a text can be: what is written is compared as it is, which is faster."""
+    words = value if isinstance(value, tuple) else (value,)
+    if op not in ("is", "in") or not all(isinstance(word, str) and _is_plain(word) for word in words):
+        return None
+    if op == "is":
+        return known(found.written == literal(value, Text))
+    return known(found.written == any_(literal(list(words), ARRAY(Text))))
+
+
+def _is_plain(word: str) -> bool:
+    """Whether no number, boolean, list or object is ever written like this."""
+    return bool(word) and word[0] not in "[{-0123456789" and as_boolean(word) is None and word != "null"
+
+
+def _includes(found: Found, value: Value) -> ColumnElement[bool]:
+    elements = func.jsonb_array_elements(case((found.kind == _ARRAY, found.whole), else_=_EMPTY))
+    element = elements.column_valued("element")
+    each = Found(func.jsonb_typeof(element), element.op("#>>")(literal_column("'{}'")))
+    return select(true()).select_from(element).where(compares("is", each, value)).exists()
+
+
+def _is_one_of(found: Found, values: Sequence[Scalar]) -> Iterator[ColumnElement[bool]]:
     """One comparison for each kind of value among them."""
     if words := [_word(value) for value in values if isinstance(value, bool)]:
-        yield _known(found.boolean == any_(literal(words, ARRAY(Text))))
+        yield known(found.boolean == any_(literal(words, ARRAY(Text))))
     if texts := [value for value in values if isinstance(value, str)]:
-        yield _known(found.text == any_(literal(texts, ARRAY(Text))))
+        yield known(found.text == any_(literal(texts, ARRAY(Text))))
     if numbers := [as_number(value) for value in values if not isinstance(value, str | bool)]:
-        yield _known(found.number == any_(literal(numbers, ARRAY(Numeric))))
+        yield known(found.number == any_(literal(numbers, ARRAY(Numeric))))
 
 
 def _word(value: bool) -> str:
     return "true" if value else "false"
 
 
-def _known(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+def known(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """False where there was nothing to compare."""
     return func.coalesce(condition, false())

@@ -27,8 +27,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.conditions import Attribute
+from domain.deeds import Orders
 from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT, EventKind
-from domain.segments import Attribute, Orders, Rule, conditions, parse
+from domain.segments import Rule, conditions, parse
 from models.base import changed
 from models.profiles import Profile
 from models.queries import segments

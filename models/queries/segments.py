@@ -1,24 +1,33 @@
 """What a segment's rule means for everybody at once. `domain/segments.py` says it for one profile.
 
-Conditions become EXISTS and NOT EXISTS, which the planner turns into joins of whole sets where many are
-asked, and into index look-ups where few are. None of them is ever null, and every value is bound. The
+Each condition is a case of `_met`, and becomes EXISTS and NOT EXISTS over the rows that speak of it, none of
+which is ever null; `models.queries.people_asked` says how they are looked up. Every value is bound. The
 workspace comes from the wall, so all this works only in a transaction of `sessions(workspace_id)`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, TypeVar, assert_never
+from typing import Any, assert_never
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
 from sqlalchemy import (
     ColumnElement,
+    Date,
+    Integer,
+    Numeric,
     Select,
+    Text,
     and_,
     case,
+    cast,
     exists,
+    extract,
     false,
     func,
+    literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -26,23 +35,46 @@ from sqlalchemy import (
     text,
     true,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
 
+import models.lists
+import models.profiles
+from domain import measures
+from domain.conditions import (
+    FURTHEST,
+    Attribute,
+    Consent,
+    Identity,
+    InFlow,
+    InSegment,
+    Known,
+    OnList,
+    Share,
+    Suppressed,
+    Tagged,
+    Topic,
+)
+from domain.deeds import Event, Message, Messages, Orders, Sequence_, Then
 from domain.errors import Invalid
-from domain.messages import MessageState
-from domain.segments import All, Any_, Attribute, Message, Not, Orders, Person, Rule, holds
+from domain.lists import MemberState
+from domain.messages import Fate, MessageState
+from domain.moments import When, Window, instant, length
+from domain.orders import OrderStatus
+from domain.profiles import ADDRESS_KIND
+from domain.segments import All, Any_, Condition, Not, Rule
 from domain.values import COMPARE
-from models.base import Json
+from models.events import Event as Happening
+from models.flows import Enrollment
+from models.lists import ListMember, TopicConsent
 from models.messages import Message as Line
-from models.orders import OrderRollup
-from models.profiles import Profile
-from models.queries.comparisons import holding
+from models.orders import Order, OrderRollup
+from models.profiles import Profile, ProfileTag, Suppression
+from models.queries.comparisons import Found, holding, known, named
+from models.queries.people_asked import Asked, Column, Each, Everybody, Source
 from models.workspaces import Workspace
-
-T = TypeVar("T")
-Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
 
 COUNT_FOR = 1_500  # Milliseconds; a count that takes longer is sampled instead.
 SAMPLE = 50_000  # About so many profiles are looked at in a sample.
@@ -52,22 +84,45 @@ def where(
     rule: Rule,
     *,
     profile_id: Column[UUID],
+    enrollment: Column[UUID],
     now: datetime,
     time_zone: str,
     currency: str,
-    enrollment: Column[UUID] | None = None,
-    attributes: Column[Json] | None = None,
 ) -> ColumnElement[bool]:
-    """The condition that is true for the profiles whom the rule picks, and false for all others.
+    """The condition that is true for the journeys of those whom the rule picks, and false for all others.
 
-    `profile_id` is a column of the statement that asks. Its profiles may have been merged since, and are
-    taken for the person that they are now; unless `attributes` are given, the column of `profiles` in a
-    statement that reads these, and no merged ones, itself. `enrollment` is the id of the profile's journey
-    that a message condition asks about; without one such a condition raises `Invalid`. `now`, `time_zone`
-    and `currency` are as in `domain.segments.holds`.
+    `profile_id` and `enrollment` are columns of the statement that asks: whose journey it is, and its id,
+    which is what message conditions ask about. The profiles may have been merged since, and are taken for
+    the person that they are now. `now`, `time_zone` and `currency` are as in `domain.segments.holds`.
     """
-    whose = _Profile(profile_id, maybe_merged=attributes is None)
+    asked = Each(profile_id, maybe_merged=True)
+    return _tree(rule, asked, When(now, time_zone, currency), (profile_id, enrollment))
 
+
+def audience(rule: Rule, workspace: Workspace, now: datetime, *, each: bool = False) -> ColumnElement[bool]:
+    """The condition on `profiles` for whom the rule picks now. Merged and erased profiles are nobody.
+
+    `each`: the statement names a few people, and reads the rows of these alone.
+    """
+    when = When(now, workspace.time_zone, workspace.currency)
+    return _picked(Profile, rule, when, each=each)
+
+
+def members(rule: Rule, *, now: datetime, time_zone: str, currency: str, each: bool = False) -> Select[UUID]:
+    """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
+    when = When(now, time_zone, currency)
+    return select(Profile.id).where(_picked(Profile, rule, when, each=each))
+
+
+def _picked(person: type[Profile], rule: Rule, when: When, *, each: bool = False) -> ColumnElement[bool]:
+    asked: Asked = Each(person.id, maybe_merged=False, person=person) if each else Everybody(person)
+    return and_(person.merged_into.is_(None), person.erased_at.is_(None), _tree(rule, asked, when))
+
+
+Journey = tuple[Column[UUID], Column[UUID]]  # The profile's id, and the enrollment's.
+
+
+def _tree(rule: Rule, asked: Asked, when: When, journey: Journey | None = None) -> ColumnElement[bool]:
     def met(part: Rule) -> ColumnElement[bool]:
         match part:
             case All(all=parts):
@@ -76,44 +131,292 @@ def where(
                 return or_(false(), *map(met, parts))
             case Not(not_=negated):
                 return not_(met(negated))
-            case Attribute():
-                return holding(part, attributes) if attributes is not None else _of_person(part, whose)
-            case Orders():
-                never = holds(part, Person(), now=now, time_zone=time_zone, currency=currency)
-                return _orders(part, whose, time_zone, part.currency or currency, never)
-            case Message():
-                return _message(part, profile_id, enrollment)
-            case _:
-                assert_never(part)
+        return _met(part, asked, when, journey)
 
     return met(rule)
 
 
-def audience(rule: Rule, workspace: Workspace, now: datetime) -> ColumnElement[bool]:
-    """The condition on `profiles` for whom the rule picks now. Merged and erased profiles are nobody."""
-    return _picked(Profile, rule, now, workspace.time_zone, workspace.currency)
-
-
-def members(rule: Rule, *, now: datetime, time_zone: str, currency: str) -> Select[UUID]:
-    """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
-    return select(Profile.id).where(_picked(Profile, rule, now, time_zone, currency))
-
-
-def _picked(
-    person: type[Profile], rule: Rule, now: datetime, time_zone: str, currency: str
+def _met(  # noqa: PLR0912 - one case for each kind of condition
+    condition: Condition, asked: Asked, when: When, journey: Journey | None
 ) -> ColumnElement[bool]:
-    return and_(
-        person.merged_into.is_(None),
-        person.erased_at.is_(None),
-        where(
-            rule,
-            profile_id=person.id,
-            attributes=person.attributes,
-            now=now,
-            time_zone=time_zone,
-            currency=currency,
-        ),
+    match condition:
+        case Attribute():
+            return asked.profile(lambda person: _attribute(condition, person, when))
+        case Identity():
+            names = aliased(models.profiles.Identity)
+            which = [names.kind == condition.name, named(condition, names.value)]
+            has = asked.has(Source(names, names.profile_id, which))
+            return not_(has) if condition.asks[1] else has
+        case Known():
+            at = instant(condition.value, when)
+            return asked.profile(lambda person: COMPARE[condition.op](person.created_at, at))
+        case Orders():
+            return _orders(condition, asked, when)
+        case Event():
+            return _event(condition, asked, when)
+        case Sequence_():
+            sources = [_step(step, condition.window, when) for step in condition.steps]
+            return asked.follows(
+                sources, [length(step.within) if step.within else None for step in condition.steps]
+            )
+        case Messages():
+            return _messages(condition, asked, when)
+        case Message():
+            return _message(condition, journey)
+        case Consent():
+            consents = aliased(models.profiles.Consent)
+            said = [consents.purpose == condition.purpose, consents.ended_at.is_(None)]
+            return _said(condition.state, asked, consents, said)
+        case Topic():
+            choices = aliased(TopicConsent)
+            said = [choices.topic_id == condition.topic_id, choices.ended_at.is_(None)]
+            return _said(condition.state, asked, choices, said)
+        case Suppressed():
+            return _suppressed(condition, asked)
+        case OnList():
+            on = aliased(ListMember)
+            which = [on.list_id == condition.list_id, on.state == MemberState.MEMBER]
+            return asked.has(Source(on, on.profile_id, which))
+        case Tagged():
+            tags = aliased(ProfileTag)
+            return asked.has(Source(tags, tags.profile_id, [tags.tag == condition.tag]))
+        case InSegment():
+            raise LookupError("A rule is expanded before anybody is asked.")
+        case InFlow():
+            return _in_flow(condition, asked)
+        case Share():
+            return asked.profile(lambda person: _share(condition, person))
+        case _:
+            assert_never(condition)
+
+
+def _attribute(condition: Attribute, person: type[Profile], when: When) -> ColumnElement[bool]:
+    found = Found.under(condition.name, person.attributes)
+    match condition.op:
+        case "before" | "on or after":
+            at = instant(str(condition.value), when)
+            return known(COMPARE[condition.op](found.time(when.time_zone), at))
+        case "anniversary in" | "anniversary within":
+            assert isinstance(condition.value, int)
+            zone = func.coalesce(person.time_zone, when.time_zone)
+            today = cast(func.timezone(zone, when.now), Date)
+            return _comes_round(found, today, condition.value, condition.op)
+    return holding(condition, person.attributes)
+
+
+def _comes_round(found: Found, today: Any, days: int, op: str) -> ColumnElement[bool]:
+    """As `domain.conditions.comes_round` has it. A month and a day are compared as they are written."""
+    born = func.substr(found.written, 6, 5)
+    then = today + literal(days, Integer)
+
+    def on(day: Any) -> ColumnElement[str]:
+        return func.to_char(day, "MM-DD")
+
+    def leaps(day: Any) -> ColumnElement[bool]:
+        year = cast(extract("year", day), Integer)
+        return func.to_char(func.make_date(year, 2, 28) + literal(1, Integer), "MM-DD") == "02-29"
+
+    def has_it(day: Any) -> ColumnElement[bool]:
+        return or_(born == on(day), and_(born == "02-29", on(day) == "02-28", not_(leaps(day))))
+
+    if op == "anniversary in":
+        comes = has_it(then)
+    elif days == FURTHEST:
+        comes = true()
+    else:
+        # From one day to another of the year, or from one over New Year's Eve to another.
+        from_, to = on(today), on(then)
+        between = and_(born >= from_, born <= to)
+        over = or_(born >= from_, born <= to)
+        usual = case((from_ <= to, between), else_=over)
+        comes = or_(usual, and_(born == "02-29", or_(has_it(today), has_it(then))))
+    return and_(found.is_time, known(comes))
+
+
+def _said(state: str, asked: Asked, table: Any, said: list[ColumnElement[bool]]) -> ColumnElement[bool]:
+    if state == "unknown":
+        return not_(asked.has(Source(table, table.profile_id, said)))
+    return asked.has(Source(table, table.profile_id, [*said, table.state == state]))
+
+
+def _suppressed(condition: Suppressed, asked: Asked) -> ColumnElement[bool]:
+    """By the primary address of the channel, which is where a claim would send to."""
+    names, stopped = aliased(models.profiles.Identity), aliased(Suppression)
+    why = [] if condition.reason is None else [stopped.reason == condition.reason]
+    is_stopped = (
+        exists()
+        .where(
+            stopped.channel == condition.channel,
+            stopped.address_hash == func.sha256(func.convert_to(names.value, "UTF8")),
+            stopped.ended_at.is_(None),
+            *why,
+        )
+        .correlate_except(stopped)
     )
+    kind = ADDRESS_KIND[condition.channel]
+    return asked.has(
+        Source(names, names.profile_id, [names.kind == kind, names.is_primary.is_(True), is_stopped])
+    )
+
+
+def _share(condition: Share, person: type[Profile]) -> ColumnElement[bool]:
+    if condition.below >= 2**32:
+        return true()
+    digest = func.md5(literal(condition.salt, Text) + cast(person.id, Text))
+    return func.substr(digest, 1, 8).collate("C") < f"{condition.below:08x}"
+
+
+def _in_flow(condition: InFlow, asked: Asked) -> ColumnElement[bool]:
+    place = aliased(Enrollment)
+    which = [place.flow_id == condition.flow_id]
+    if condition.place == "in":
+        which.append(place.ended_at.is_(None))
+    elif condition.place == "finished":
+        which.append(place.ended_at.is_not(None))
+    if condition.step is not None:
+        which.append(place.step == condition.step)
+    return asked.has(Source(place, place.profile_id, which, stays=True))
+
+
+def _bounds(window: Window | None, at: Any, when: When) -> Iterator[ColumnElement[bool]]:
+    if window is not None:
+        after, before = window.bounds(when)
+        if after is not None:
+            yield at >= after
+        if before is not None:
+            yield at < before
+
+
+def _measured(
+    condition: Orders | Event | Messages, measure: str, at: Any, amount: Any, when: When
+) -> ColumnElement[bool]:
+    """Whether rows that there are add up as the condition has it, as `domain.measures.meets` says."""
+    asked: Any = measures.operand(measure, condition.value, when)
+    match measure:
+        case "count":
+            found: Any = func.count()
+        case "first":
+            found = func.min(at)
+        case "last":
+            found = func.max(at)
+        case "total" | "sum":
+            found = func.coalesce(func.sum(amount), literal(0, Numeric))
+        case "largest":
+            found = func.max(amount)
+        case _:
+            found, asked = func.sum(amount), literal(asked, Numeric) * func.count(amount)
+    return known(COMPARE[condition.op](found, asked))
+
+
+def _counted(
+    condition: Orders | Event | Messages, measure: str, asked: Asked, source: Source, amount: Any, when: When
+) -> ColumnElement[bool]:
+    """Those who have no such row are found as everybody but those whose rows add up otherwise."""
+    if measure == "count" and (condition.op, condition.value) in ((">=", 1), (">", 0)):
+        return asked.has(source)
+    if measure == "count" and (condition.op, condition.value) in (("is", 0), ("<", 1), ("<=", 0)):
+        return not_(asked.has(source))
+    adds_up = _measured(condition, measure, source.at, amount, when)
+    if measures.of_none(measure, condition.op, condition.value, when):
+        return not_(asked.adds_up(source, not_(adds_up)))
+    return asked.adds_up(source, adds_up)
+
+
+def _orders(condition: Orders, asked: Asked, when: When) -> ColumnElement[bool]:
+    currency = condition.currency or when.currency
+    if condition.window is None and condition.products is None:
+        return _rolled_up(condition, asked, currency, when)
+    order = aliased(Order)
+    which = [
+        order.currency == currency,
+        order.status != OrderStatus.CANCELLED,
+        *_bounds(condition.window, order.ordered_at, when),
+    ]
+    if condition.products is not None:
+        bought = func.jsonb_path_query_array(order.lines, literal_column("'$[*].sku'"))
+        which.append(known(bought.op("?|")(literal(list(condition.products), ARRAY(Text)))))
+    source = Source(order, order.profile_id, which, at=order.ordered_at)
+    return _counted(condition, condition.measure, asked, source, order.total - order.refunded, when)
+
+
+def _rolled_up(condition: Orders, asked: Asked, currency: str, when: When) -> ColumnElement[bool]:
+    """Of all orders in a currency there is one row that says it. Who never ordered has none."""
+    rollup = aliased(OrderRollup)
+    operand: Any = measures.operand(condition.measure, condition.value, when)
+    if condition.measure == "average":
+        compared = COMPARE[condition.op](rollup.total, literal(operand, Numeric) * rollup.count)
+    else:
+        found = {
+            "total": rollup.total,
+            "count": rollup.count,
+            "largest": rollup.largest,
+            "first": rollup.first_at,
+            "last": rollup.last_at,
+        }[condition.measure]
+        compared = COMPARE[condition.op](found, operand)
+    same = rollup.currency == currency
+    if measures.of_none(condition.measure, condition.op, condition.value, when):
+        return not_(asked.has(Source(rollup, rollup.profile_id, [same, not_(compared)])))
+    return asked.has(Source(rollup, rollup.profile_id, [same, compared]))
+
+
+def _step(step: Event | Then, window: Window | None, when: When) -> Source:
+    """The events that a condition asks for.
+
+    None came in before it occurred, so a window tells as well which months' partitions need not be read.
+    """
+    did = aliased(Happening)
+    which = [did.name == step.name, *_bounds(window, did.occurred_at, when)]
+    if window is not None and window.after is not None:
+        which.append(did.received_at >= instant(window.after, when))
+    which += [holding(each, did.properties) for each in step.where]
+    return Source(did, did.profile_id, which, stays=True, at=did.occurred_at)
+
+
+def _event(condition: Event, asked: Asked, when: When) -> ColumnElement[bool]:
+    source = _step(condition, condition.window, when)
+    amount = None
+    if condition.property_ is not None:
+        amount = Found.under(condition.property_, source.table.properties).number
+    return _counted(condition, condition.measure, asked, source, amount, when)
+
+
+def _messages(condition: Messages, asked: Asked, when: When) -> ColumnElement[bool]:
+    line = aliased(Line)
+    at: Any = line.closed_at
+    match condition.did:
+        case "received":
+            which = [line.state == MessageState.ACCEPTED]
+        case "bounced":
+            which = [line.closed_at.is_not(None), line.fate.in_((Fate.SOFT_BOUNCE, Fate.HARD_BOUNCE))]
+        case "opened":
+            at = line.opened_at
+            which = [at.is_not(None)]
+        case "clicked":
+            at = line.clicked_at
+            which = [at.is_not(None)]
+    which += _bounds(condition.window, at, when)
+    if condition.channel is not None:
+        which.append(line.channel == condition.channel)
+    if condition.source_id is not None:
+        which.append(line.source_id == condition.source_id)
+    source = Source(line, line.profile_id, which, stays=True, at=at)
+    return _counted(condition, "count", asked, source, None, when)
+
+
+def _message(condition: Message, journey: Journey | None) -> ColumnElement[bool]:
+    """By the profile, then the occasion: the ledger's key of decisions begins so."""
+    if journey is None:
+        raise Invalid("Only a branch of a flow can ask about a message of its own journey.")
+    profile_id, enrollment = journey
+    line = aliased(Line)
+    done = {
+        "received": line.state == MessageState.ACCEPTED,
+        "opened": line.opened_at.is_not(None),
+        "clicked": line.clicked_at.is_not(None),
+    }[condition.did]
+    sent = line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step
+    return exists().where(*sent, done).correlate_except(line)
 
 
 @dataclass(frozen=True)
@@ -134,11 +437,12 @@ async def estimate(
     count_for: int = COUNT_FOR,
 ) -> Estimate:
     """Count the members, or sample them where counting takes longer than `count_for` milliseconds."""
+    when = When(now, time_zone, currency)
     connection = await db.connection()
     attempt = await connection.begin_nested()
     try:
         await connection.execute(select(func.set_config("statement_timeout", str(count_for), True)))
-        picked = _picked(Profile, rule, now, time_zone, currency)
+        picked = _picked(Profile, rule, when)
         return Estimate(await _count(connection, Profile, picked), exact=True)
     except OperationalError as error:
         if not isinstance(error.orig, QueryCanceled):
@@ -147,7 +451,7 @@ async def estimate(
         await attempt.rollback()  # The limit goes with the savepoint that it was set in.
     share = float(await connection.scalar(_SHARE))
     some = aliased(Profile, tablesample(Profile, func.system(share)))
-    found = await _count(connection, some, _picked(some, rule, now, time_zone, currency))
+    found = await _count(connection, some, _picked(some, rule, when))
     return Estimate(round(found * 100 / share), exact=False)
 
 
@@ -160,62 +464,3 @@ _SHARE = text(
     f"select 100.0 * {SAMPLE} / greatest(reltuples, {SAMPLE * 10}) from pg_class"
     " where oid = 'profiles'::regclass"
 )
-
-
-@dataclass(frozen=True)
-class _Profile:
-    """The profile that is asked about, by its id in the statement that asks."""
-
-    id: Column[UUID]
-    maybe_merged: bool
-
-    def has(self, table: Any, theirs: Column[UUID], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-        """Whether the table has a row like this; its column `theirs` says whose it is.
-
-        What a merged profile had is the other one's by now. This is a join, and says CASE and not COALESCE
-        (which is not leakproof), so that behind the wall the row can be looked up by its key.
-        """
-        if not self.maybe_merged:
-            return exists().where(theirs == self.id, *conditions).correlate_except(table)
-        known = aliased(Profile)
-        is_theirs = theirs == case((known.merged_into.is_(None), known.id), else_=known.merged_into)
-        return exists().where(known.id == self.id, is_theirs, *conditions).correlate_except(table, known)
-
-
-def _of_person(condition: Attribute, whose: _Profile) -> ColumnElement[bool]:
-    person = aliased(Profile)
-    return whose.has(person, person.id, holding(condition, person.attributes))
-
-
-def _orders(
-    condition: Orders, whose: _Profile, time_zone: str, currency: str, never: bool
-) -> ColumnElement[bool]:
-    """`never` says whether it picks those who never ordered in this currency, and so have no row."""
-    rollup = aliased(OrderRollup)
-    measured = {
-        "total": rollup.total,
-        "count": rollup.count,
-        "first": rollup.first_at,
-        "last": rollup.last_at,
-    }[condition.measure]
-    compared = COMPARE[condition.op](measured, condition.operand(time_zone))
-    same = rollup.currency == currency
-    if never:
-        return not_(whose.has(rollup, rollup.profile_id, same, not_(compared)))
-    return whose.has(rollup, rollup.profile_id, same, compared)
-
-
-def _message(
-    condition: Message, profile_id: Column[UUID], enrollment: Column[UUID] | None
-) -> ColumnElement[bool]:
-    """By the profile, then the occasion: the ledger's key of decisions begins so."""
-    if enrollment is None:
-        raise Invalid("Only a branch of a flow can ask about a message of its own journey.")
-    line = aliased(Line)
-    done = {
-        "received": line.state == MessageState.ACCEPTED,
-        "opened": line.opened_at.is_not(None),
-        "clicked": line.clicked_at.is_not(None),
-    }[condition.did]
-    sent = line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step
-    return exists().where(*sent, done).correlate_except(line)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from domain.comparisons import Property
 from domain.errors import Invalid
-from domain.flows import Branch, Flow, Send, Wait, WaitForEvent, check, holds, next_step
+from domain.comparisons import all_hold
+from domain.flows import Branch, Flow, Send, Wait, WaitForEvent, check, next_step
 
 TEMPLATE = str(UUID(int=1))
 
@@ -84,9 +85,9 @@ def test_all_conditions_on_an_event_have_to_hold_and_none_is_true() -> None:
         Property(name="country", op="is", value="DE"),
     )
 
-    assert holds([dear, german], {"total": "120.00", "country": "DE"})
-    assert not holds([dear, german], {"total": 120})
-    assert holds([], {})
+    assert all_hold([dear, german], {"total": "120.00", "country": "DE"})
+    assert not all_hold([dear, german], {"total": 120})
+    assert all_hold([], {})
 
 
 def test_a_flow_reads_back_as_it_was_written() -> None:

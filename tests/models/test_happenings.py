@@ -14,7 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.comparisons import Property
-from domain.flows import MOST_HOPS, START, FlowState, WaitForEvent, holds
+from domain.comparisons import all_hold
+from domain.flows import MOST_HOPS, START, FlowState, WaitForEvent
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Db, Sessions
 from models.flows import Flow
@@ -123,7 +124,7 @@ async def test_conditions_mean_the_same_for_one_event_and_for_a_batch(
         await happen(db, *((who, "seen", properties) for who, properties in zip(crowd, batch, strict=True)))
 
         expected = {
-            who for who, properties in zip(crowd, batch, strict=True) if holds(conditions, properties)
+            who for who, properties in zip(crowd, batch, strict=True) if all_hold(conditions, properties)
         }
         assert set(await some(db, "select profile_id from enrollments")) == expected
         await db.rollback()
