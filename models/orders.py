@@ -20,6 +20,12 @@ class Order(Base):
         UniqueConstraint("workspace_id", "key"),
         CheckConstraint(one_of("status", OrderStatus), name="status"),
         Index("ix_orders_profile", "workspace_id", "profile_id", "ordered_at"),
+        Index(
+            "ix_orders_when",
+            "workspace_id",
+            "ordered_at",
+            postgresql_include=["profile_id", "currency", "status"],
+        ),
     )
 
     workspace_id: Mapped[Tenant]
@@ -54,3 +60,4 @@ class OrderRollup(Base):
     count: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
+    largest: Mapped[Decimal] = mapped_column(server_default="0")  # Of one order, less what was refunded of it.

@@ -69,14 +69,17 @@ _STORE_ORDERS = text(
     ), made as (
         select * from firsts union all select * from others
     ), added as (
-        insert into order_rollups as r (workspace_id, profile_id, currency, total, count, first_at, last_at)
-        select :workspace, profile_id, currency, sum(total), count(*), min(ordered_at), max(ordered_at)
+        insert into order_rollups as r
+            (workspace_id, profile_id, currency, total, count, first_at, last_at, largest)
+        select :workspace, profile_id, currency, sum(total), count(*), min(ordered_at), max(ordered_at),
+            max(total)
         from made group by profile_id, currency order by profile_id, currency
         on conflict (workspace_id, profile_id, currency) do update set
             total = r.total + excluded.total,
             count = r.count + excluded.count,
             first_at = least(r.first_at, excluded.first_at),
-            last_at = greatest(r.last_at, excluded.last_at)
+            last_at = greatest(r.last_at, excluded.last_at),
+            largest = greatest(r.largest, excluded.largest)
     )
     select (select count(*) from made), (select count(*) from refused),
         case when :live then (select array_agg(id) from made) end,

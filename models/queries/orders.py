@@ -188,7 +188,7 @@ _TOUCHED = f"""
         select t.profile_id, t.currency, s.*
         from touched t cross join lateral (
             select sum(o.total - o.refunded) as total, count(*) as count, min(o.ordered_at) as first_at,
-                max(o.ordered_at) as last_at
+                max(o.ordered_at) as last_at, max(o.total - o.refunded) as largest
             from orders o
             where o.workspace_id = :workspace and o.profile_id = t.profile_id and o.currency = t.currency
                 and o.status <> '{OrderStatus.CANCELLED}'
@@ -206,12 +206,12 @@ _ADD_UP = text(
             where s.count = 0
         ))
     )
-    insert into order_rollups (workspace_id, profile_id, currency, total, count, first_at, last_at)
-    select :workspace, profile_id, currency, total, count, first_at, last_at
+    insert into order_rollups (workspace_id, profile_id, currency, total, count, first_at, last_at, largest)
+    select :workspace, profile_id, currency, total, count, first_at, last_at, largest
     from sums where count > 0 order by profile_id, currency
     on conflict (workspace_id, profile_id, currency) do update set
         total = excluded.total, count = excluded.count,
-        first_at = excluded.first_at, last_at = excluded.last_at
+        first_at = excluded.first_at, last_at = excluded.last_at, largest = excluded.largest
     """
 )
 

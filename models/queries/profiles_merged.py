@@ -171,11 +171,13 @@ _MERGE = [
             where r.workspace_id = {HERE} and r.profile_id = m.alias
             returning r.*, m.survivor
         )
-        insert into order_rollups as r (workspace_id, profile_id, currency, total, count, first_at, last_at)
-        select workspace_id, survivor, currency, total, count, first_at, last_at from moved
+        insert into order_rollups as r
+            (workspace_id, profile_id, currency, total, count, first_at, last_at, largest)
+        select workspace_id, survivor, currency, total, count, first_at, last_at, largest from moved
         on conflict (workspace_id, profile_id, currency) do update set
             total = r.total + excluded.total, count = r.count + excluded.count,
-            first_at = least(r.first_at, excluded.first_at), last_at = greatest(r.last_at, excluded.last_at)
+            first_at = least(r.first_at, excluded.first_at), last_at = greatest(r.last_at, excluded.last_at),
+            largest = greatest(r.largest, excluded.largest)
         """,
         f"""
         with moved as (

@@ -1,47 +1,216 @@
-"""Segments as rows: made, edited, and removed when nothing needs them."""
+"""Segments as rows: made, edited, looked up for what their rules mean, and removed when nothing needs them.
 
-from collections.abc import Mapping
-from typing import Any
+Whoever writes a segment waits first for those who decide who is who (`people_lock`). So edits come one after
+the other, two that refer to each other can't pass each other by, and none waits for a batch that waits for it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import func, literal_column, select, text, update
+from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import Conflict
-from models.base import Json
-from models.campaigns import Campaign
-from models.flows import Flow
-from models.queries import rows
-from models.segments import Segment
+from domain.errors import Conflict, NotFound
+from domain.segments import Rule, conditions, parse
+from models.base import Json, changed
+from models.queries import people_lock, rows
+from models.queries.profiles import HERE
+from models.segments import Segment, SegmentVersion
+
+MOST_NAMED = 10  # Of those who use a segment, in the refusal to delete it.
+
+_HERE = literal_column(HERE, PgUUID(as_uuid=True))
 
 
-async def create(db: AsyncSession, workspace_id: UUID, name: str, rule: Json) -> Segment:
-    segment = Segment(workspace_id=workspace_id, name=name, rule=rule)
+# Until the domain says it itself: what a rule reads, which segments it names, and it without these.
+
+
+def reads(rule: Rule) -> frozenset[str]:
+    words = {"attribute": lambda each: f"attribute:{each.name}", "orders": lambda each: "orders"}
+    return frozenset(words[each.kind](each) for each in conditions(rule) if each.kind in words)
+
+
+def expand(rule: Rule, known: Mapping[UUID, Rule]) -> Rule:
+    return rule
+
+
+def named(rule: Rule) -> set[UUID]:
+    return {each.segment_id for each in conditions(rule) if getattr(each, "kind", "") == "segment"}  # type: ignore
+
+
+class Meaning(NamedTuple):
+    """What a rule means now."""
+
+    rule: Rule  # Without conditions on other segments: their rules are written in.
+    of: Mapping[UUID, Json]  # Those rules, by the segments that have them.
+
+
+async def meaning(db: AsyncSession, rule: Rule) -> Meaning:
+    """Raises `Invalid` for a segment that is not there, or when segments name one another in a circle."""
+    found: dict[UUID, Json] = {}
+    known: dict[UUID, Rule] = {}
+    asked = named(rule)
+    while asked:
+        there = select(Segment.id, Segment.rule).where(Segment.workspace_id == _HERE, Segment.id.in_(asked))
+        new = {id_: their for id_, their in await db.execute(there)}
+        found |= new
+        known |= {id_: parse(their) for id_, their in new.items()}
+        asked = {name for id_ in new for name in named(known[id_])} - known.keys()
+    return Meaning(expand(rule, known), found)
+
+
+async def resolved(db: AsyncSession, rule: Rule) -> Rule:
+    """The rule with those of the segments that it names written in. Raises as `meaning` does.
+
+    Whoever compiles a rule that is kept somewhere asks for this first.
+    """
+    return (await meaning(db, rule)).rule
+
+
+async def create(
+    db: AsyncSession, workspace_id: UUID, name: str, rule: Json, *, announce: bool = False
+) -> Segment:
+    """Its members are found by the next look at everybody; `announce`: as if they came in just then.
+
+    Raises `Invalid` for a rule that names segments which are not there.
+    """
+    await people_lock.take(db, workspace_id)
+    words = await _words(db, rule)
+    segment = Segment(workspace_id=workspace_id, name=name, rule=rule, reads=words, announce=announce)
     db.add(segment)
     await db.flush()
     await db.refresh(segment)
+    await _keep_version(db, segment)
     return segment
 
 
-async def change(db: AsyncSession, segment_id: UUID, values: Mapping[str, Any]) -> Segment:
-    """Write these columns. Raises `NotFound`."""
-    segment = await rows.get(db, Segment, segment_id, lock=True)
-    if values.get("rule", segment.rule) != segment.rule:
-        segment.materialized_at = None  # Its members are found anew.
+async def _words(db: AsyncSession, rule: Json) -> list[str]:
+    return sorted(reads(await resolved(db, parse(rule))))
+
+
+async def _keep_version(db: AsyncSession, segment: Segment) -> None:
+    values = {"workspace_id": segment.workspace_id, "segment_id": segment.id}
+    db.add(SegmentVersion(**values, number=segment.version, rule=segment.rule))
+    await db.flush()
+
+
+async def hold(db: AsyncSession, segment_id: UUID) -> Segment:
+    """The segment, for a change: nobody else changes one of the workspace's meanwhile. Raises `NotFound`."""
+    await people_lock.take_here(db)
+    return await rows.get(db, Segment, segment_id, lock=True)
+
+
+async def change(
+    db: AsyncSession, segment_id: UUID, values: Mapping[str, Any], *, announce: bool = False
+) -> Segment:
+    """Write these columns. A new rule makes a version, whose members the next look at everybody finds.
+
+    So are those of the segments that name this one found anew. Who comes and goes by the edit does so
+    silently, unless `announce`. Raises `NotFound`, and `Invalid` where segments would name one another in a
+    circle.
+    """
+    segment = await hold(db, segment_id)
+    edited = values.get("rule", segment.rule) != segment.rule
     for column, value in {**values, "updated_at": func.now()}.items():
         setattr(segment, column, value)
+    if edited:
+        segment.version += 1
+        segment.reads = await _words(db, segment.rule)
+        _find_anew(segment, announce)
+        await db.flush()
+        for other in await _naming(db, segment_id):
+            other.reads = await _words(db, other.rule)
+            _find_anew(other, announce)
     await db.flush()
     await db.refresh(segment)
+    if edited:
+        await _keep_version(db, segment)
     return segment
+
+
+def _find_anew(segment: Segment, announce: bool) -> None:
+    segment.materialized_at = segment.due_at = segment.problem = None
+    segment.announce = announce
+
+
+async def _naming(db: AsyncSession, segment_id: UUID) -> Sequence[Segment]:
+    """The segments whose rule names this one, or one that does."""
+    found: dict[UUID, Segment] = {}
+    asked = {segment_id}
+    others = (await db.scalars(select(Segment).where(Segment.id != segment_id).order_by(Segment.id))).all()
+    while asked:
+        new = {each.id: each for each in others if each.id not in found and _names(each.rule, asked)}
+        found |= new
+        asked = {*new}
+    return [*found.values()]
+
+
+def _names(part: object, asked: Collection[UUID]) -> bool:
+    """Whether a rule as it is written names one of these, without the cost of reading it."""
+    match part:
+        case {"kind": "segment", "segment_id": id_}:
+            return str(id_) in {str(each) for each in asked}
+        case dict():
+            return any(_names(each, asked) for each in part.values())
+        case list():
+            return any(_names(each, asked) for each in part)
+    return False
+
+
+async def ask_again(db: AsyncSession, segment_id: UUID, now: datetime, announce: bool) -> None:
+    """Have everybody looked at again, and soon; who came or went unnoticed does so silently or by events.
+
+    Raises `NotFound`.
+    """
+    asked = update(Segment).where(Segment.id == segment_id).values(due_at=now, announce=announce)
+    if not await changed(db, asked):
+        raise NotFound(f"There is no segment {segment_id}.")
+
+
+# Drafts first: there is something to be done about them.
+_USERS = text(
+    f"""
+    with users as (
+        select 1 as nth, 'campaign' as kind, c.name, c.state from campaigns c
+        where c.workspace_id = {HERE} and c.segment_id = :segment
+        union all
+        select 2, 'flow', f.name, f.state from flows f
+        where f.workspace_id = {HERE} and jsonb_path_exists(
+            f.definition, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
+        union all
+        select 3, 'segment', s.name, null from segments s
+        where s.workspace_id = {HERE} and s.id <> :segment and jsonb_path_exists(
+            s.rule, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
+    )
+    select kind, name, state, count(*) over () as of from users order by nth, name limit {MOST_NAMED}
+    """
+)
+_ENDED = frozenset({"completed", "cancelled", "failed", "archived"})
 
 
 async def delete(db: AsyncSession, segment_id: UUID) -> None:
     """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
-    segment = await rows.get(db, Segment, segment_id, lock=True)
-    picks = Campaign.segment_id == segment_id
-    if used := await rows.use(db, "segment", "campaign", Campaign.name, Campaign.state, picks):
-        raise Conflict(used)
-    begins = Flow.definition["trigger"]["segment_id"].astext == str(segment_id)
-    if used := await rows.use(db, "segment", "flow", Flow.name, Flow.state, begins):
-        raise Conflict(used)
+    segment = await hold(db, segment_id)
+    users = [*await db.execute(_USERS, {"segment": segment_id})]
+    if users:
+        raise Conflict(_in_use([f'the {kind} "{name}"' for kind, name, *_ in users], users))
     await db.delete(segment)
+    await db.flush()
+
+
+def _in_use(users: list[str], found: Sequence[Any]) -> str:
+    """Who uses it, and what can be done about that."""
+    ended = [said for said, (_, _, state, _) in zip(users, found, strict=True) if state in _ENDED]
+    more = found[0].of - len(found)
+    if more:
+        users = [*users, f"{more:,} more"]
+    who = f"{', '.join(users[:-1])} and {users[-1]}" if len(users) > 1 else users[0]
+    verb, them = ("use", "them") if len(users) > 1 else ("uses", "it")
+    said = f"{who[0].upper()}{who[1:]} {verb} this segment"
+    if ended:
+        keeps = ended[0] if len(users) > 1 else "it"
+        return f"{said}: {keeps} has ended and keeps what it was made of, so the segment can't be deleted."
+    return f"{said}; change or delete {them} first."
