@@ -16,9 +16,9 @@ from activities.bell import Bell
 from activities.slices import Hourglass, Timing, heartbeating, rest
 from domain.clock import Clock
 from domain.errors import Invalid
-from domain.segments import Rule
+from domain.segments import Rule, reads
 from models.base import Sessions
-from models.queries import memberships, recalculations, segments_written, workspaces
+from models.queries import memberships, recalculations, workspaces
 from models.queries.recalculations import Look
 
 SECONDS = 60.0  # What one look may take.
@@ -152,7 +152,7 @@ class SegmentActivities:
 
     def _later(self, rule: Rule, took: timedelta) -> datetime | None:
         """When everybody is looked at again; None when whoever changes the people tells the pump."""
-        words = segments_written.reads(rule)
+        words = reads(rule)
         if UNTOLD.isdisjoint(words) and not any(word.startswith("flow:") for word in words):
             return None
         return self.clock.now() + max(SOONEST, SHARE * took)

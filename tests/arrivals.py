@@ -76,7 +76,7 @@ def a_keeper(sessions: Sessions, clock: Clock, seconds: float = SECONDS) -> Segm
 
 
 async def look(sessions: Sessions, clock: Clock, seconds: float = SECONDS) -> Looked:
-    """Look at everybody for the segments that are due, until none is: who was found astray waits in the inbox."""
+    """Look at everybody for the segments that are due, until none is. Who is astray waits in the inbox then."""
     done, keeper = Looked(), a_keeper(sessions, clock, seconds)
     while await keeper.round(done):
         pass

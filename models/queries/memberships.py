@@ -143,7 +143,7 @@ async def _asked(
     picked = select(Profile.id).where(
         Profile.workspace_id == workspace.id,
         Profile.id.in_(select(few.c.profile_id)),
-        segments.audience(rule, workspace, now),
+        segments.audience(rule, workspace, now, each=True),
     )
     picked_now = picked.cte("picked").prefix_with("materialized")
     return _Asked(segment.id, _cross(workspace.id, segment.id, few, picked_now, now))

@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, CTE, Text, cast, func, null, or_, select, text, up
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.segments import Rule, parse
+from domain.segments import Rule, parse, reads
 from models.base import changed
 from models.queries import memberships, people_lock, segments, segments_written
 from models.queries.profiles import HERE
@@ -169,7 +169,7 @@ async def finish(
     values = {
         "segment": look.segment_id,
         "took": round(took / timedelta(milliseconds=1)),
-        "reads": sorted(segments_written.reads(look.rule)),
+        "reads": sorted(reads(look.rule)),
         "now": look.now,
         "due": look.due_at,
         "next": next_at,

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, NotFound
-from domain.segments import Rule, conditions, parse
+from domain.segments import Rule, expand, parse, reads
+from domain.segments import segments as named
 from models.base import Json, changed
 from models.queries import people_lock, rows
 from models.queries.profiles import HERE
@@ -25,22 +26,6 @@ MOST_NAMED = 10  # Of those who use a segment, in the refusal to delete it.
 _HERE = literal_column(HERE, PgUUID(as_uuid=True))
 
 
-# Until the domain says it itself: what a rule reads, which segments it names, and it without these.
-
-
-def reads(rule: Rule) -> frozenset[str]:
-    words = {"attribute": lambda each: f"attribute:{each.name}", "orders": lambda each: "orders"}
-    return frozenset(words[each.kind](each) for each in conditions(rule) if each.kind in words)
-
-
-def expand(rule: Rule, known: Mapping[UUID, Rule]) -> Rule:
-    return rule
-
-
-def named(rule: Rule) -> set[UUID]:
-    return {each.segment_id for each in conditions(rule) if getattr(each, "kind", "") == "segment"}  # type: ignore[attr-defined]
-
-
 class Meaning(NamedTuple):
     """What a rule means now."""
 
@@ -48,8 +33,11 @@ class Meaning(NamedTuple):
     of: Mapping[UUID, int]  # Which version of theirs, by the segments' ids.
 
 
-async def meaning(db: AsyncSession, rule: Rule) -> Meaning:
-    """Raises `Invalid` for a segment that is not there, or when segments name one another in a circle."""
+async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning:
+    """Raises `Invalid` for a segment that is not there, or when segments name one another in a circle.
+
+    `field` is the JSON pointer to the rule in what was sent.
+    """
     versions: dict[UUID, int] = {}
     known: dict[UUID, Rule] = {}
     asked = named(rule)
@@ -60,15 +48,15 @@ async def meaning(db: AsyncSession, rule: Rule) -> Meaning:
         versions |= {id_: version for id_, (version, _) in new.items()}
         known |= {id_: their for id_, (_, their) in new.items()}
         asked = {name for id_ in new for name in named(known[id_])} - known.keys()
-    return Meaning(expand(rule, known), versions)
+    return Meaning(expand(rule, known, field), versions)
 
 
-async def resolved(db: AsyncSession, rule: Rule) -> Rule:
+async def resolved(db: AsyncSession, rule: Rule, field: str = "/rule") -> Rule:
     """The rule with those of the segments that it names written in. Raises as `meaning` does.
 
     Whoever compiles a rule that is kept somewhere asks for this first.
     """
-    return (await meaning(db, rule)).rule
+    return (await meaning(db, rule, field)).rule
 
 
 async def create(
