@@ -20,10 +20,11 @@ from domain.findings import found
 from domain.moments import When
 from domain.phrases import Names, is_none, is_some, phrase, scope, size, spaced
 from domain.segments import All, Any_, Condition, Not, Part, conditions, expand
-from domain.wording import Joint, counted
+from domain.wording import counted
 
 __all__ = ["Explained", "Names", "explained", "sentence", "spoken_of"]
 
+Joint = Literal["and", "or"]
 Kind = Literal["list", "segment", "campaign", "flow", "topic"]
 
 
