@@ -106,16 +106,14 @@ def _read(text: str, person: Person) -> bool:
     return (str(person.attributes[name]) == value) != (" not " in text)
 
 
-_letters = some.sampled_from((A, B, C, D, E))
-_nested = some.recursive(
-    _letters,
-    lambda parts: (
-        some.lists(parts, min_size=1, max_size=3).map(lambda them: {"all": them})
-        | some.lists(parts, min_size=1, max_size=3).map(lambda them: {"any": them})
-        | parts.map(lambda it: {"not": it})
-    ),
-    max_leaves=12,
-)
+_nested: some.SearchStrategy[dict[str, Any]] = some.sampled_from((A, B, C, D, E))
+for _ in range(5):
+    _parts = some.lists(_nested, min_size=2, max_size=3)
+    _nested = some.one_of(
+        some.sampled_from((A, B, C, D, E)),
+        *(_parts.map(lambda them, word=word: {word: them}) for word in ("all", "any")),
+        _nested.map(lambda it: {"not": it}),
+    )
 
 
 @given(_nested, some.lists(some.booleans(), min_size=5, max_size=5))
