@@ -106,14 +106,20 @@ def _read(text: str, person: Person) -> bool:
     return (str(person.attributes[name]) == value) != (" not " in text)
 
 
-_nested: some.SearchStrategy[dict[str, Any]] = some.sampled_from((A, B, C, D, E))
-for _ in range(5):
-    _parts = some.lists(_nested, min_size=2, max_size=3)
-    _nested = some.one_of(
-        some.sampled_from((A, B, C, D, E)),
-        *(_parts.map(lambda them, word=word: {word: them}) for word in ("all", "any")),
-        _nested.map(lambda it: {"not": it}),
+def _deeper(parts: some.SearchStrategy[dict[str, Any]]) -> some.SearchStrategy[dict[str, Any]]:
+    several = some.lists(parts, min_size=2, max_size=3)
+    return (
+        _letters
+        | several.map(lambda them: {"all": them})
+        | several.map(lambda them: {"any": them})
+        | parts.map(lambda it: {"not": it})
     )
+
+
+_letters: some.SearchStrategy[dict[str, Any]] = some.sampled_from((A, B, C, D, E))
+_nested = _letters
+for _ in range(5):
+    _nested = _deeper(_nested)
 
 
 @given(_nested, some.lists(some.booleans(), min_size=5, max_size=5))
