@@ -129,6 +129,10 @@ class Settings(BaseSettings):
     )
     send_slices: PositiveInt = Field(default=2, description="Slices at a time that send for one campaign")
 
+    segment_seconds: PositiveFloat = Field(
+        default=60, description="How long it may take to find a segment's members among everybody"
+    )
+
     events_kept_days: PositiveInt = Field(
         default=400, description="How long events are kept; they are dropped by the month"
     )

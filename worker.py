@@ -20,6 +20,7 @@ from activities.imports import ImportActivities
 from activities.ingest import IngestActivities
 from activities.letters import Letters
 from activities.messages import MessageActivities
+from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
 from channels.contract import Channel
@@ -29,7 +30,7 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
-from workflows import ingest, upkeep
+from workflows import ingest, segments, upkeep
 from workflows.attributes import AttributeWorkflow
 from workflows.campaigns import CampaignWorkflow
 from workflows.correlation import CorrelatedWorker
@@ -38,6 +39,7 @@ from workflows.imports import ImportWorkflow
 from workflows.ingest import IngestWorkflow
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
+from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
@@ -48,6 +50,7 @@ WORKFLOWS = [
     ImportWorkflow,
     IngestWorkflow,
     OutboxWorkflow,
+    SegmentsWorkflow,
     UpkeepWorkflow,
 ]
 
@@ -81,6 +84,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
+    keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     catalogue = AttributeActivities(sessions, parts.timing.slice)
     chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
@@ -106,6 +110,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
             flows.end_journeys,
             imports.load,
             pumps.pump,
+            keeper.keep,
             catalogue.fill,
             chores.upkeep,
         ],
@@ -132,6 +137,7 @@ async def serve(settings: Settings, channel: Channel) -> None:
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)
     await ingest.schedule(client)
+    await segments.schedule(client)
     poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

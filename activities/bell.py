@@ -29,6 +29,7 @@ class Bell:
         self._ears: dict[Key, list[asyncio.Event]] = {}
         self._heard: dict[Key, int] = {}
         self._arrivals: list[asyncio.Event] = []
+        self._segments: list[asyncio.Event] = []
         self._listening: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -63,24 +64,28 @@ class Bell:
     @asynccontextmanager
     async def arrivals(self) -> AsyncIterator[asyncio.Event]:
         """An event that is set whenever something came into the inbox; clear it before looking."""
-        rung = asyncio.Event()
-        self._arrivals.append(rung)
-        try:
+        async with _ear(self._arrivals) as rung:
             yield rung
-        finally:
-            self._arrivals.remove(rung)
+
+    @asynccontextmanager
+    async def segments(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever a segment is to be looked at sooner; clear it before looking."""
+        async with _ear(self._segments) as rung:
+            yield rung
 
     async def _listen(self) -> None:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
                     await connection.execute("listen campanile")
-                    await connection.execute("listen campanile_inbox")
+                    ears = {"campanile_inbox": self._arrivals, "campanile_segments": self._segments}
+                    for channel in ears:
+                        await connection.execute(f"listen {channel}")
                     self._ring(list(self._ears))  # Whatever was missed while nobody listened.
-                    self._ring_for_arrivals()
+                    _ring_all([*self._arrivals, *self._segments])
                     async for notify in connection.notifies():
-                        if notify.channel == "campanile_inbox":
-                            self._ring_for_arrivals()
+                        if notify.channel in ears:
+                            _ring_all(ears[notify.channel])
                         elif (heard := Heard.of(notify.payload)) and heard.key in self._ears:
                             self._heard[heard.key] = heard.seq
                             self._take_soon()
@@ -103,11 +108,22 @@ class Bell:
                 log.warning("Pokes were heard and could not be taken", error=str(error))
             self._ring(heard)
 
-    def _ring_for_arrivals(self) -> None:
-        for rung in self._arrivals:
-            rung.set()
-
     def _ring(self, keys: Iterable[Key]) -> None:
         for key in keys:
             for rung in self._ears.get(key, ()):
                 rung.set()
+
+
+@asynccontextmanager
+async def _ear(ears: list[asyncio.Event]) -> AsyncIterator[asyncio.Event]:
+    rung = asyncio.Event()
+    ears.append(rung)
+    try:
+        yield rung
+    finally:
+        ears.remove(rung)
+
+
+def _ring_all(ears: Iterable[asyncio.Event]) -> None:
+    for rung in ears:
+        rung.set()

@@ -30,6 +30,7 @@ from models.queries import (
     queued,
     rows,
     segments,
+    segments_written,
     workspaces,
 )
 from models.queries.enrollments import Item, Place
@@ -100,8 +101,9 @@ class FlowActivities:
             if graph.trigger.kind == "segment":
                 workspace = await workspaces.get(db, flow.workspace_id)
                 segment = await rows.get(db, Segment, graph.trigger.segment_id)
+                rule = await segments_written.resolved(db, parse(segment.rule))
                 members = segments.members(
-                    parse(segment.rule), now=now, time_zone=workspace.time_zone, currency=workspace.currency
+                    rule, now=now, time_zone=workspace.time_zone, currency=workspace.currency
                 )
                 entered = await enrollments.enter_all(db, row, members, now)
             return Published(version.number, entered, row.name, FlowState(row.state), self.slices)

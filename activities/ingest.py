@@ -6,7 +6,6 @@ database refuses is found by halves and put aside, with the reason, so that it h
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -29,6 +28,7 @@ from models.queries import (
     happenings,
     kept_events,
     memberships,
+    news,
     orders,
     profiles_merged,
     taken,
@@ -36,6 +36,7 @@ from models.queries import (
     workspaces,
 )
 from models.queries.memberships import News
+from models.queries.news import Elsewhere
 from models.workspaces import Workspace
 
 BATCH = 5_000  # Arrivals of a transaction, at most.
@@ -48,6 +49,9 @@ LOOK_EVERY = 5.0  # Seconds, in case nobody rang.
 POISON = ("21", "22", "23", "54")
 
 ORDERS = frozenset({EventKind.ORDER.value, EventKind.ORDER_CHANGE.value})
+EVENTS = frozenset(each.value for each in kept_events.EVENTS)
+ZONES = frozenset({"time_zone", "timezone", "timeZone"})  # Traits by which somebody's time zone is known.
+NOTHING = Elsewhere([], anything=False, doubts=False)
 
 log = structlog.get_logger()
 
@@ -114,10 +118,9 @@ class IngestActivities:
         """One look at every workspace for which something waits. Returns how many arrivals were taken."""
         async with self.sessions.engine() as db:
             waiting = await taken.workspaces(db)
-            unseen = await memberships.waiting(db)
         found = 0
         failed: DBAPIError | None = None
-        for workspace_id in dict.fromkeys((*waiting, *unseen)):
+        for workspace_id in waiting:
             try:
                 found += await self._work_for(workspace_id, done, glass)
             except DBAPIError as error:  # Others go on; who is retried does not begin with the same one.
@@ -165,7 +168,6 @@ class IngestActivities:
     async def _batch(self, db: AsyncSession, workspace_id: UUID, most: int) -> Pumped:
         done, now = Pumped(), self.clock.now()
         workspace = await workspaces.get(db, workspace_id)
-        await memberships.materialize(db, workspace, now)
         done.arrivals = await taken.take(db, workspace_id, most)
         if not done.arrivals:
             return done
@@ -198,39 +200,57 @@ class IngestActivities:
     ) -> None:
         """What is in `taken`, all of it `live` or none, becomes attributes, events, orders and so on."""
         here = workspace.id
-        told = await self._told(db, here, now, live=live) if EventKind.IDENTIFY in kinds else ()
+        reads: set[str] = set()
+        if EventKind.IDENTIFY in kinds:
+            reads |= await self._told(db, here, now, live=live)
         done.events += await kept_events.keep(db, here)
-        ordered = ORDERS & kinds
-        if ordered:
-            await self._ordered(db, here, now)
-        others = EventKind.CHANGE in kinds
-        if others:
-            await taken.find_changed(db, here)
-            await taken.changed_by(db, [EventKind.CHANGE])
+        elsewhere = NOTHING
+        if EventKind.CHANGE in kinds:
+            elsewhere = await news.changed_elsewhere(db, here)
         people = {*resolved.new, *resolved.merged.values()}
-        if people:
-            await taken.changed_now(db, people)
-        news = News(told, orders=bool(ordered), people=bool(people or others))
-        if news.any:
-            await attributes.keep_values(db, here, await taken.all_changed(db))
-            done.crossed += await memberships.follow(db, workspace, news, now)
+        known = {each.person for each in resolved.given} - people
+        if people or known:
+            await news.changed_now(db, people | known)
+        reads |= {*elsewhere.reads, *(("identities",) if known else ())}
+        anything = bool(people) or elsewhere.anything
+        if anything or any(word.startswith("attribute:") for word in reads):
+            await attributes.keep_values(db, here, await news.all_changed(db))
+        if ORDERS & kinds:
+            await self._ordered(db, here, now)
+            reads.add("orders")
+        if EVENTS & kinds:
+            reads |= await self._did(db, here)
+        what = News(reads, anything, elsewhere.doubts)
+        if what.any:
+            done.crossed += await memberships.follow(db, workspace, what, now)
         happened = await happenings.work_in(db, here, now)
         done.entered, done.woken = done.entered + happened.entered, done.woken + happened.woken
 
-    async def _told(
-        self, db: AsyncSession, workspace_id: UUID, now: datetime, *, live: bool
-    ) -> Sequence[str]:
-        """What identifies say. Returns the names of the attributes that they speak of."""
+    async def _told(self, db: AsyncSession, workspace_id: UUID, now: datetime, *, live: bool) -> set[str]:
+        """What identifies say. Returns what of people they changed, in words of `domain.segments.reads`."""
         told = await traits.apply(db, workspace_id, time_zones(), now, live=live)
         await attributes.note(db, workspace_id, "select name, value from told", now)
-        await traits.allow(db, workspace_id, now)
-        return told
+        reads = {f"attribute:{name}" for name in told}
+        if not ZONES.isdisjoint(told):
+            reads.add("time zone")
+        if await traits.allow(db, workspace_id, now, live=live):
+            reads.add("consents")
+        return reads
+
+    async def _did(self, db: AsyncSession, workspace_id: UUID) -> set[str]:
+        """Whoever did what a segment asks about has changed by it."""
+        asked = await memberships.reads(db, workspace_id)
+        names = [word.removeprefix("event:") for word in asked if word.startswith("event:")]
+        did = await news.names_in(db, names) if names else []
+        if did:
+            await news.changed_by(db, names=did)
+        return {f"event:{name}" for name in did}
 
     async def _ordered(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> None:
         new = await orders.place(db, workspace_id, now)
         if unknown := await orders.change(db, workspace_id, now):
             await taken.put_aside(db, unknown, "Nobody knows this order: send the order first.", now)
-        await taken.changed_by(db, ORDERS)
+        await news.changed_by(db, kinds=ORDERS)
         await kept_events.happen(db, new)
 
     async def _tell_who(self, db: AsyncSession, workspace_id: UUID, now: datetime) -> Resolved:

@@ -45,9 +45,7 @@ class Event(Base):
     __tablename__ = "events"
     __table_args__ = (
         Index("ix_events_profile", "workspace_id", "profile_id", "occurred_at"),
-        Index(
-            "ix_events_did", "workspace_id", "name", "occurred_at", postgresql_include=["profile_id"]
-        ),
+        Index("ix_events_did", "workspace_id", "name", "occurred_at", postgresql_include=["profile_id"]),
         {"postgresql_partition_by": "RANGE (received_at)"},
     )
 

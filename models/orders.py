@@ -60,4 +60,4 @@ class OrderRollup(Base):
     count: Mapped[int]
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
-    largest: Mapped[Decimal] = mapped_column(server_default="0")  # Of one order, less what was refunded of it.
+    largest: Mapped[Decimal] = mapped_column(server_default="0")  # One order, less what was refunded.

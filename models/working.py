@@ -21,8 +21,11 @@ TABLES = {
     """,
     # By which of it somebody entered a flow.
     "newcomers": "enrollment_id uuid primary key, n bigint",
-    # Of whom something is known that was not known before, and whether something live said so.
-    "changed": "profile_id uuid primary key, live boolean",
+    # Of whom something is known that was not known before, whether something live said so, how many things
+    # caused one another before it, and the last of them where it is known.
+    "changed": "profile_id uuid primary key, live boolean, hops int not null default 0, cause uuid",
+    # Whom a look at everybody found on the wrong side of a segment's border.
+    "doubted": "segment_id uuid, profile_id uuid, live boolean, primary key (segment_id, profile_id)",
     # What identifies said of each attribute at last; `fills` says that it counts only where it is missing.
     "told": "profile_id uuid, name text, value jsonb, fills boolean, at timestamptz",
     # What they said of consent, as far as that is news.

@@ -161,10 +161,11 @@ async def an_order(
     db.add(Order(key=str(uuid4()), ordered_at=at, quantity=1, total=total, source="test", **values))
     known = await db.get(OrderRollup, (DEFAULT_WORKSPACE, profile_id, currency))
     if known is None:
-        db.add(OrderRollup(total=total, count=1, first_at=at, last_at=at, **values))
+        db.add(OrderRollup(total=total, count=1, first_at=at, last_at=at, largest=total, **values))
     else:
         known.total, known.count = known.total + total, known.count + 1
         known.first_at, known.last_at = min(known.first_at, at), max(known.last_at, at)
+        known.largest = max(known.largest, total)
     await db.flush()
 
 

@@ -24,7 +24,7 @@ from domain.segments import parse
 from domain.templates import variables_required
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, messages, rows, segments, templates, workspaces
+from models.queries import campaigns, messages, rows, segments, segments_written, templates, workspaces
 from models.segments import Segment
 from models.templates import Template
 from workflows import campaigns as runs
@@ -289,7 +289,8 @@ async def _refuse_what_would_fail(db: AsyncSession, campaign: Campaign, now: dat
     segment = await rows.get(db, Segment, campaign.segment_id)
     version = await templates.newest(db, campaign.template_id)
     reasons = lacking(workspace)
-    audience = segments.audience(parse(segment.rule), workspace, now)
+    rule = await segments_written.resolved(db, parse(segment.rule))
+    audience = segments.audience(rule, workspace, now)
     if not await campaigns.anyone(db, audience):
         reasons.append(f'The segment "{segment.name}" is empty: there is nobody to send to.')
     else:

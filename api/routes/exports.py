@@ -21,7 +21,7 @@ from domain.errors import Invalid
 from domain.imports import LONGEST_NAME, MOST_COLUMNS
 from domain.roles import Permission
 from domain.segments import parse
-from models.queries import audit, exports, rows, segments, workspaces
+from models.queries import audit, exports, rows, segments, segments_written, workspaces
 from models.segments import Segment
 
 router = APIRouter(prefix="/exports", tags=["exports"], route_class=Mannered)
@@ -85,7 +85,8 @@ async def export_segment(
     async with opened.sessions(workspace_id) as db:
         segment = await rows.get(db, Segment, segment_id)
         workspace = await workspaces.get(db, workspace_id)
-    which = segments.audience(parse(segment.rule), workspace, opened.clock.now())
+        rule = await segments_written.resolved(db, parse(segment.rule))
+    which = segments.audience(rule, workspace, opened.clock.now())
     await noted(opened, asker, workspace_id, "segment", segment_id, "exported")
     return of_people(opened, workspace_id, which, attributes, format_, f"segment-{segment_id}")
 

@@ -104,7 +104,7 @@ async def estimate_segment(
     workspace = await workspaces.get(db, workspace_id)
     estimate = await segments.estimate(
         db,
-        body.rule,
+        await segments_written.resolved(db, body.rule),
         now=opened.clock.now(),
         time_zone=workspace.time_zone,
         currency=workspace.currency,
@@ -124,7 +124,7 @@ async def change_segment(segment_id: UUID, change: SegmentChange, db: Db, unchan
     if not change.model_fields_set:
         raise Invalid("Name at least one field to change.")
     if unchanged.asked:
-        unchanged.check(shown(await rows.get(db, Segment, segment_id, lock=True)))
+        unchanged.check(shown(await segments_written.hold(db, segment_id)))
     values: dict[str, Any] = {}
     if "name" in change.model_fields_set:
         values["name"] = change.name
@@ -139,7 +139,7 @@ async def change_segment(segment_id: UUID, change: SegmentChange, db: Db, unchan
 async def delete_segment(segment_id: UUID, db: Db, unchanged: Unchanged) -> None:
     """Delete a segment that no campaign or flow uses."""
     if unchanged.asked:
-        unchanged.check(shown(await rows.get(db, Segment, segment_id, lock=True)))
+        unchanged.check(shown(await segments_written.hold(db, segment_id)))
     await segments_written.delete(db, segment_id)
 
 

@@ -1,6 +1,7 @@
 """Campaigns: drafts that may change, and what stands in the way of a start."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -9,12 +10,13 @@ from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tex
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.campaigns import STARTABLE, UNDER_WAY, CampaignState
-from domain.errors import Conflict
+from domain.errors import Conflict, Invalid
 from domain.messages import SourceKind
+from domain.segments import as_json, parse
 from models.base import Db, bulk_id, changed
 from models.campaigns import Campaign
 from models.profiles import Profile
-from models.queries import rows, workspaces
+from models.queries import rows, segments_written, workspaces
 from models.queries.queued import queue_up
 from models.segments import Segment
 from models.templates import TemplateVersion
@@ -74,6 +76,8 @@ async def had_by_nobody(
 async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign | None:
     """Move a draft or scheduled campaign to running, and pin its template's newest version and the rule.
 
+    The rule has those of the segments that it names written in: whatever is edited from now on, it stays.
+
     None when it is in any other state: this compare-and-set is what makes a campaign start once. None, too,
     where the workspace was deleted since the start was asked for.
     """
@@ -106,7 +110,13 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
         )
         .returning(Campaign)
     )
-    return (await db.scalars(begun)).one_or_none()
+    campaign = (await db.scalars(begun)).one_or_none()
+    if campaign is not None and campaign.rule is not None:
+        with suppress(Invalid):  # Whoever freezes the audience reads it, and says so.
+            whole = await segments_written.resolved(db, parse(campaign.rule))
+            campaign.rule = as_json(whole)
+            await db.flush()
+    return campaign
 
 
 class Frozen(NamedTuple):

@@ -8,11 +8,13 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, Invalid
+from domain.flows import Branch, FlowState, SegmentTrigger, Send, check
 from domain.flows import Flow as Graph
-from domain.flows import FlowState, SegmentTrigger, Send, check
-from models.base import changed
+from domain.segments import as_json
+from domain.segments import segments as segments_named
+from models.base import Json, changed
 from models.flows import Enrollment, Flow, FlowVersion
-from models.queries import rows, workspaces
+from models.queries import rows, segments_written, workspaces
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
 
@@ -58,12 +60,14 @@ async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
 
 
 async def check_names(db: AsyncSession, graph: Graph) -> None:
-    """Raise `Invalid` for a template or segment that the graph names and nobody has."""
+    """Raise `Invalid` for a template or segment that the graph, or a condition in it, names and nobody has."""
     asked = {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
     there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
     for name, step in graph.steps.items():
         if isinstance(step, Send) and step.template_id not in there:
             raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")
+        if isinstance(step, Branch):
+            await segments_written.resolved(db, step.condition, f"/steps/{name}/condition")
     if isinstance(graph.trigger, SegmentTrigger):
         segment_id = graph.trigger.segment_id
         if await db.scalar(select(Segment.id).where(Segment.id == segment_id)) is None:
@@ -97,6 +101,7 @@ async def passed(db: AsyncSession, flow_id: UUID) -> dict[str, dict[str, int]]:
 async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, Graph]:
     """Make a version of the flow as it was last edited, with its templates' newest versions pinned.
 
+    Its conditions have the rules of the segments that they name written in, as these are now.
     A draft goes live; a paused flow stays paused. Raises `Conflict` when it is archived and `Invalid`
     when a template is gone.
     """
@@ -108,6 +113,7 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
     graph = Graph.model_validate(flow.definition)
     check(graph)
     pinned: dict[str, str] = {}
+    steps: Json = {**flow.definition["steps"]}
     for name, step in graph.steps.items():
         if isinstance(step, Send):
             version_id = await db.scalar(
@@ -119,12 +125,15 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
             if version_id is None:
                 raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")
             pinned[name] = str(version_id)
+        elif isinstance(step, Branch) and segments_named(step.condition):
+            whole = await segments_written.resolved(db, step.condition, f"/steps/{name}/condition")
+            steps[name] = {**steps[name], "condition": as_json(whole)}
     newest = await db.scalar(select(func.max(FlowVersion.number)).where(FlowVersion.flow_id == flow_id))
     version = FlowVersion(
         workspace_id=flow.workspace_id,
         flow_id=flow_id,
         number=(newest or 0) + 1,
-        definition=flow.definition,
+        definition={**flow.definition, "steps": steps},
         templates=pinned,
     )
     db.add(version)

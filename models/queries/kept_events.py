@@ -19,8 +19,8 @@ SAMPLES = 0.1
 MONTHS_AHEAD = 3
 
 # An event is what somebody did; identifies and orders show on the profile by what they led to.
-_EVENTS = (EventKind.TRACK, EventKind.PAGE, EventKind.SCREEN, EventKind.GROUP)
-_IS_EVENT = f"t.kind in ({', '.join(repr(str(kind)) for kind in _EVENTS)})"
+EVENTS = (EventKind.TRACK, EventKind.PAGE, EventKind.SCREEN, EventKind.GROUP)
+IS_EVENT = f"t.kind in ({', '.join(repr(str(kind)) for kind in EVENTS)})"
 
 _KEEP = text(
     f"""
@@ -28,14 +28,14 @@ _KEEP = text(
         message_id, properties, context)
     select :workspace, t.id, t.received_at, t.profile_id, t.kind, t.name, t.occurred_at, t.historical,
         t.message_id, coalesce(t.properties, '{{}}'), t.context
-    from taken t where {_IS_EVENT}
+    from taken t where {IS_EVENT}
     """
 )
 _HAPPEN = text(
     f"""
     insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
     select t.n, t.id, t.profile_id, t.name, coalesce(t.properties, '{{}}'), t.occurred_at, 0
-    from taken t where {_IS_EVENT} and not t.historical
+    from taken t where {IS_EVENT} and not t.historical
     """
 )
 _HAPPEN_ORDERS = text(
@@ -57,7 +57,7 @@ _COUNT = text(
         from (
             select t.name, min(t.kind) as kind, count(*) as volume, min(t.received_at) as first_at,
                 max(t.received_at) as last_at
-            from taken t where {_IS_EVENT}
+            from taken t where {IS_EVENT}
             group by t.name
         ) c
         left join lateral (
@@ -80,7 +80,7 @@ _DESCRIBE = text(
     f"""
     with sample as materialized (
         select t.name, p.key, {type_of("p.value")} as type, count(*) as times
-        from (select t.*, row_number() over (partition by t.name) as nth from taken t where {_IS_EVENT}) t
+        from (select t.*, row_number() over (partition by t.name) as nth from taken t where {IS_EVENT}) t
         cross join lateral jsonb_each(t.properties) p
         where t.nth <= {SAMPLED} and p.value <> 'null'
         group by 1, 2, 3

@@ -1,19 +1,24 @@
 """Who is in which segment, kept as people change.
 
-The pump looks again only at the people who changed (`changed`), and only at segments that speak of what
-changed. Who crosses a segment's border because of something live is noted as an event, on which flows may
-listen; history, a first look at everybody and an edited rule move people silently.
+The pump looks again only at the people who changed (`changed`), and only at segments that read what changed;
+and at those whom a look at everybody found on the wrong side (`doubted`), for that segment alone. Who crosses
+a segment's border because of something live is noted as an event, on which flows may listen; history, a first
+look at everybody and an edited rule move people silently.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
+import structlog
+from psycopg import Error
+from psycopg.errors import QueryCanceled
 from sqlalchemy import (
     CTE,
     Delete,
-    Select,
+    Insert,
     column,
     delete,
     exists,
@@ -23,107 +28,171 @@ from sqlalchemy import (
     table,
     text,
     true,
+    update,
 )
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.conditions import Attribute
-from domain.deeds import Orders
+from domain.errors import Invalid
 from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT, EventKind
-from domain.segments import Rule, conditions, parse
-from models.base import changed
+from domain.flows import MOST_HOPS
+from domain.segments import parse
+from models.base import Db, Json, changed
 from models.profiles import Profile
-from models.queries import segments
+from models.queries import segments, segments_written
 from models.segments import Segment, SegmentMember
 from models.workspaces import Workspace
 
+log = structlog.get_logger()
+
 _CROSSED = table("crossed", column("segment_id"), column("profile_id"), column("entered"))
-_CHANGED = table("changed", column("profile_id"), column("live"))
+_CHANGED = table("changed", column("profile_id"))
+_DOUBTED = table("doubted", column("segment_id"), column("profile_id"))
+
+# Of SQLSTATE: what the rule asks for can't be answered. The database is not away, nor does it want a retry.
+_RULES_FAULT = ("21", "22", "42", "53400", "54", "57014", "0A")
 
 
 @dataclass(frozen=True)
 class News:
-    """What a batch may have changed about people."""
+    """What a batch may have changed about the people in `changed`."""
 
-    attributes: Collection[str]  # By name.
-    orders: bool
-    people: bool  # Some are new, or became one.
+    reads: Collection[str]  # In the words of `domain.segments.reads`.
+    people: bool  # Some are new, or became one, or nobody said what changed: it may be anything.
+    doubts: bool = False  # Somebody is in `doubted`.
 
     @property
     def any(self) -> bool:
-        return bool(self.attributes or self.orders or self.people)
+        return bool(self.reads or self.people or self.doubts)
 
-    def touches(self, rule: Rule) -> bool:
-        if self.people:
-            return True
-        return any(
-            (isinstance(each, Attribute) and each.name in self.attributes)
-            or (isinstance(each, Orders) and self.orders)
-            for each in conditions(rule)
-        )
+
+_READS = text(
+    """
+    select coalesce(array_agg(distinct word), '{}') from segments s cross join lateral unnest(s.reads) word
+    where s.workspace_id = :workspace and s.materialized_at is not null
+    """
+)
+
+
+async def reads(db: Db, workspace_id: UUID) -> frozenset[str]:
+    """What the segments of a workspace read, all in all, as far as their members are known."""
+    [words] = (await db.execute(_READS, {"workspace": workspace_id})).scalars()
+    return frozenset(words)
 
 
 async def follow(db: AsyncSession, workspace: Workspace, news: News, now: datetime) -> int:
-    """Bring the segments that the news touch up to date for the people in `changed`.
+    """Bring the segments that the news touch up to date for the people in `changed` and `doubted`.
 
     Returns how many people crossed a border; those who did because of something live are in `happened`.
+    A segment whose rule can't be answered holds up nobody: everybody is looked at again for it, later.
     """
-    crossed = 0
-    for segment in await _materialized(db, workspace.id):
-        rule = parse(segment.rule)
-        if news.touches(rule):
-            of_them = Profile.id.in_(select(_CHANGED.c.profile_id))
-            picked = _picked(workspace, rule, now).where(of_them).cte("picked").prefix_with("materialized")
-            crossed += await changed(db, _cross(workspace.id, segment.id, picked, now))
-    if crossed:
-        await db.execute(_NOTE, {"workspace": workspace.id, "now": now})
-    return crossed
+    touched = await _touched(db, workspace.id, news)
+    if not touched:
+        return 0
+    asked = [each for segment in touched if (each := await _asked(db, workspace, segment, news, now))]
+    try:
+        async with db.begin_nested():
+            crossed = [await changed(db, each.statement) for each in asked]
+    except DBAPIError as error:
+        if not rules_fault(error):
+            raise
+        crossed = [await _alone(db, workspace.id, each, now) for each in asked]
+    if any(crossed):
+        values = {"workspace": workspace.id, "now": now, "zone": workspace.time_zone}
+        await db.execute(_COUNT, values)
+        await db.execute(_NOTE, values)
+        await db.execute(_TELL_READERS, values)
+    return sum(crossed)
 
 
-async def materialize(db: AsyncSession, workspace: Workspace, now: datetime) -> int:
-    """Find the members of segments that nobody looked at since they were made or edited.
-
-    Returns how many segments. Hold the lock of the workspace's people meanwhile.
-    """
-    asked = select(Segment).where(Segment.workspace_id == workspace.id, Segment.materialized_at.is_(None))
-    found = list(await db.scalars(asked.order_by(Segment.id).with_for_update()))
-    for segment in found:
-        picked = _picked(workspace, parse(segment.rule), now).cte("picked").prefix_with("materialized")
-        await db.execute(_enter(workspace.id, segment.id, picked, now))
-        await db.execute(_leave(workspace.id, segment.id, picked))
-        segment.materialized_at = now
-    await db.flush()
-    return len(found)
+class _Touched(NamedTuple):
+    id: UUID
+    rule: Json
+    reads: Sequence[str]
 
 
-_WAITING = text("select distinct workspace_id from segments where materialized_at is null")
+class _Asked(NamedTuple):
+    segment_id: UUID
+    statement: Insert
 
 
-async def waiting(db: AsyncSession) -> Sequence[UUID]:
-    """Workspaces with segments that nobody looked at yet. As the engine."""
-    return [*(await db.execute(_WAITING)).scalars()]
+async def _touched(db: AsyncSession, workspace_id: UUID, news: News) -> Sequence[_Touched]:
+    """Hold the lock of the workspace's people, as whoever edits a segment does."""
+    followed = Segment.workspace_id == workspace_id, Segment.materialized_at.is_not(None)
+    asked = select(Segment.id, Segment.rule, Segment.reads).where(*followed)
+    if not news.people:
+        doubted = Segment.id.in_(select(_DOUBTED.c.segment_id))
+        asked = asked.where(Segment.reads.overlap([*news.reads]) | doubted)
+    return [_Touched(*row) for row in await db.execute(asked.order_by(Segment.id))]
 
 
-async def _materialized(db: AsyncSession, workspace_id: UUID) -> Sequence[Segment]:
-    asked = select(Segment).where(Segment.workspace_id == workspace_id, Segment.materialized_at.is_not(None))
-    return (await db.scalars(asked)).all()
-
-
-def _picked(workspace: Workspace, rule: Rule, now: datetime) -> Select[UUID]:
+async def _asked(
+    db: AsyncSession, workspace: Workspace, segment: _Touched, news: News, now: datetime
+) -> _Asked | None:
+    try:
+        rule = await segments_written.resolved(db, parse(segment.rule))
+    except Invalid as refused:  # It was written by an earlier version, or by hand.
+        await _give_up(db, workspace.id, segment.id, refused.message, now)
+        return None
+    of_them = select(_DOUBTED.c.profile_id).where(_DOUBTED.c.segment_id == segment.id)
+    if news.people or not set(segment.reads).isdisjoint(news.reads):
+        of_them = select(_CHANGED.c.profile_id).union(of_them)
+    few = of_them.cte("few").prefix_with("materialized")
     # The engine sees beyond the wall: so the workspace is named.
-    return select(Profile.id).where(
-        Profile.workspace_id == workspace.id, segments.audience(rule, workspace, now)
+    picked = select(Profile.id).where(
+        Profile.workspace_id == workspace.id,
+        Profile.id.in_(select(few.c.profile_id)),
+        segments.audience(rule, workspace, now, each=True),
     )
+    picked_now = picked.cte("picked").prefix_with("materialized")
+    return _Asked(segment.id, _cross(workspace.id, segment.id, few, picked_now, now))
 
 
-def _enter(workspace_id: UUID, segment_id: UUID, picked: CTE, now: datetime) -> Insert:
+async def _alone(db: AsyncSession, workspace_id: UUID, asked: _Asked, now: datetime) -> int:
+    """Each for itself, so that one that can't be answered is found."""
+    try:
+        async with db.begin_nested():
+            return await changed(db, asked.statement)
+    except DBAPIError as error:
+        if not rules_fault(error):
+            raise
+        await _give_up(db, workspace_id, asked.segment_id, PROBLEM, now)
+        return 0
+
+
+PROBLEM = "The database can't answer this rule: change it, or leave out the condition that was added last."
+
+
+async def _give_up(
+    db: AsyncSession, workspace_id: UUID, segment_id: UUID, problem: str, now: datetime
+) -> None:
+    """Leave its members as they are: a look at everybody makes up for it."""
+    log.warning("A segment can't be followed", segment=str(segment_id), problem=problem)
+    mine = Segment.workspace_id == workspace_id, Segment.id == segment_id
+    due = Segment.due_at.is_(None) | (Segment.due_at > now)
+    await db.execute(update(Segment).where(*mine, due).values(due_at=now, problem=problem))
+
+
+def rules_fault(error: DBAPIError) -> bool:
+    """Whether the database refuses or gives up this statement, and would do so again."""
+    state = error.orig.sqlstate if isinstance(error.orig, Error) else None
+    return state is not None and state.startswith(_RULES_FAULT)
+
+
+def took_too_long(error: DBAPIError) -> bool:
+    """Whether the statement was given up because its time was over."""
+    return isinstance(error.orig, QueryCanceled)
+
+
+def enter(workspace_id: UUID, segment_id: UUID, picked: CTE, now: datetime) -> Insert:
     """Those picked become members. Returns who was none before."""
     rows = select(literal(workspace_id), literal(segment_id), picked.c.id, literal(now)).order_by(picked.c.id)
     columns = ["workspace_id", "segment_id", "profile_id", "entered_at"]
     return insert(SegmentMember).from_select(columns, rows).on_conflict_do_nothing()
 
 
-def _leave(workspace_id: UUID, segment_id: UUID, picked: CTE) -> Delete:
+def leave(workspace_id: UUID, segment_id: UUID, picked: CTE) -> Delete:
     """Members who are not picked are none any more."""
     return delete(SegmentMember).where(
         SegmentMember.workspace_id == workspace_id,
@@ -132,39 +201,80 @@ def _leave(workspace_id: UUID, segment_id: UUID, picked: CTE) -> Delete:
     )
 
 
-def _cross(workspace_id: UUID, segment_id: UUID, picked: CTE, now: datetime) -> Insert:
-    """Both, for the people in `changed` alone; who crossed the border goes to `crossed`."""
-    entered = _enter(workspace_id, segment_id, picked, now).returning(SegmentMember.profile_id).cte("entered")
-    of_them = SegmentMember.profile_id.in_(select(_CHANGED.c.profile_id))
-    left = (
-        _leave(workspace_id, segment_id, picked)
-        .where(of_them)
-        .returning(SegmentMember.profile_id)
-        .cte("departed")
-    )
+def _cross(workspace_id: UUID, segment_id: UUID, few: CTE, picked: CTE, now: datetime) -> Insert:
+    """Both, for a few people alone; who crossed the border goes to `crossed`."""
+    who = SegmentMember.profile_id
+    entered = enter(workspace_id, segment_id, picked, now).returning(who).cte("entered")
+    of_them = who.in_(select(few.c.profile_id))
+    left = leave(workspace_id, segment_id, picked).where(of_them).returning(who).cte("departed")
     both = select(literal(segment_id), entered.c.profile_id, true()).union_all(
         select(literal(segment_id), left.c.profile_id, false())
     )
     return insert(_CROSSED).from_select(["segment_id", "profile_id", "entered"], both)
 
 
+# Days are the workspace's. Where a merge or an erasure took members away, nobody counted them: whoever looks
+# at everybody counts anew.
+_COUNT = text(
+    """
+    with counts as (
+        select segment_id, count(*) filter (where entered) as entered,
+            count(*) filter (where not entered) as gone
+        from crossed group by segment_id
+    ), counted as (
+        update segments s set members = greatest(coalesce(s.members, 0) + c.entered - c.gone, 0)
+        from counts c where s.workspace_id = :workspace and s.id = c.segment_id
+        returning s.id, s.members, c.entered, c.gone
+    )
+    insert into segment_days as d (workspace_id, segment_id, day, entered, "left", size)
+    select :workspace, id, cast(timezone(:zone, cast(:now as timestamptz)) as date), entered, gone, members
+    from counted
+    on conflict (workspace_id, segment_id, day) do update set
+        entered = d.entered + excluded.entered, "left" = d."left" + excluded."left", size = excluded.size
+    """
+)
+
 # What a merged person did to the borders is the survivor's doing, and silent.
 _NOTE = text(
     f"""
     with noted as (
-        insert into events (workspace_id, id, received_at, profile_id, kind, name, occurred_at, properties)
+        insert into events (workspace_id, id, received_at, profile_id, kind, name, occurred_at, hops, cause,
+            properties)
         select :workspace, uuidv7(), :now, x.profile_id, '{EventKind.SYSTEM}',
             case when x.entered then '{SEGMENT_ENTERED}' else '{SEGMENT_LEFT}' end, :now,
+            greatest(c.hops, 0) + 1, c.cause,
             jsonb_build_object('segment_id', x.segment_id, 'segment', s.name)
         from crossed x
-        join changed c on c.profile_id = x.profile_id and c.live
+        left join changed c on c.profile_id = x.profile_id
+        left join doubted d on d.profile_id = x.profile_id and d.segment_id = x.segment_id
         join segments s on s.workspace_id = :workspace and s.id = x.segment_id
+        cross join lateral (
+            select p.id from profiles p where p.workspace_id = :workspace and p.id = x.profile_id
+                and p.merged_into is null and p.erased_at is null limit 1
+        ) alive
+        where c.live or d.live
         order by x.segment_id, x.profile_id
-        returning id, profile_id, name, properties, occurred_at
+        returning id, profile_id, name, properties, occurred_at, hops
     )
     insert into happened (n, event_id, profile_id, name, properties, occurred_at, hops)
     select (select coalesce(max(n), 0) from happened) + row_number() over (), id, profile_id, name,
-        properties, occurred_at, 1
+        properties, occurred_at, hops
     from noted
+    """
+)
+
+# Segments may ask who came into others: they hear of it as of any change, until that goes round and round.
+_TELL_READERS = text(
+    f"""
+    insert into inbox (workspace_id, id, received_at, kind, trusted, historical, occurred_at, properties)
+    select :workspace, uuidv7(), :now, '{EventKind.CHANGE}', true, false, :now, jsonb_build_object(
+        'profile_id', h.profile_id, 'reads', jsonb_build_array('event:' || h.name), 'hops', h.hops,
+        'cause', h.event_id)
+    from happened h
+    where h.name in ('{SEGMENT_ENTERED}', '{SEGMENT_LEFT}') and h.hops <= {MOST_HOPS} and exists (
+        select from segments s where s.workspace_id = :workspace and s.materialized_at is not null
+            and s.reads && array['event:' || h.name]
+    )
+    order by h.n
     """
 )

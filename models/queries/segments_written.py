@@ -1,7 +1,7 @@
 """Segments as rows: made, edited, looked up for what their rules mean, and removed when nothing needs them.
 
 Whoever writes a segment waits first for those who decide who is who (`people_lock`). So edits come one after
-the other, two that refer to each other can't pass each other by, and none waits for a batch that waits for it.
+the other, two that name each other can't pass each other by, and none waits for a batch that waits for it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, NotFound
-from domain.segments import Rule, conditions, parse
+from domain.segments import Rule, expand, parse, reads
+from domain.segments import segments as named
 from models.base import Json, changed
 from models.queries import people_lock, rows
 from models.queries.profiles import HERE
@@ -25,49 +26,37 @@ MOST_NAMED = 10  # Of those who use a segment, in the refusal to delete it.
 _HERE = literal_column(HERE, PgUUID(as_uuid=True))
 
 
-# Until the domain says it itself: what a rule reads, which segments it names, and it without these.
-
-
-def reads(rule: Rule) -> frozenset[str]:
-    words = {"attribute": lambda each: f"attribute:{each.name}", "orders": lambda each: "orders"}
-    return frozenset(words[each.kind](each) for each in conditions(rule) if each.kind in words)
-
-
-def expand(rule: Rule, known: Mapping[UUID, Rule]) -> Rule:
-    return rule
-
-
-def named(rule: Rule) -> set[UUID]:
-    return {each.segment_id for each in conditions(rule) if getattr(each, "kind", "") == "segment"}  # type: ignore
-
-
 class Meaning(NamedTuple):
     """What a rule means now."""
 
     rule: Rule  # Without conditions on other segments: their rules are written in.
-    of: Mapping[UUID, Json]  # Those rules, by the segments that have them.
+    of: Mapping[UUID, int]  # Which version of theirs, by the segments' ids.
 
 
-async def meaning(db: AsyncSession, rule: Rule) -> Meaning:
-    """Raises `Invalid` for a segment that is not there, or when segments name one another in a circle."""
-    found: dict[UUID, Json] = {}
+async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning:
+    """Raises `Invalid` for a segment that is not there, or when segments name one another in a circle.
+
+    `field` is the JSON pointer to the rule in what was sent.
+    """
+    versions: dict[UUID, int] = {}
     known: dict[UUID, Rule] = {}
     asked = named(rule)
     while asked:
-        there = select(Segment.id, Segment.rule).where(Segment.workspace_id == _HERE, Segment.id.in_(asked))
-        new = {id_: their for id_, their in await db.execute(there)}
-        found |= new
-        known |= {id_: parse(their) for id_, their in new.items()}
+        which = Segment.workspace_id == _HERE, Segment.id.in_(asked)
+        there = select(Segment.id, Segment.version, Segment.rule).where(*which)
+        new = {id_: (version, parse(their)) for id_, version, their in await db.execute(there)}
+        versions |= {id_: version for id_, (version, _) in new.items()}
+        known |= {id_: their for id_, (_, their) in new.items()}
         asked = {name for id_ in new for name in named(known[id_])} - known.keys()
-    return Meaning(expand(rule, known), found)
+    return Meaning(expand(rule, known, field), versions)
 
 
-async def resolved(db: AsyncSession, rule: Rule) -> Rule:
+async def resolved(db: AsyncSession, rule: Rule, field: str = "/rule") -> Rule:
     """The rule with those of the segments that it names written in. Raises as `meaning` does.
 
     Whoever compiles a rule that is kept somewhere asks for this first.
     """
-    return (await meaning(db, rule)).rule
+    return (await meaning(db, rule, field)).rule
 
 
 async def create(
@@ -170,47 +159,61 @@ async def ask_again(db: AsyncSession, segment_id: UUID, now: datetime, announce:
         raise NotFound(f"There is no segment {segment_id}.")
 
 
-# Drafts first: there is something to be done about them.
+_ENDED = ("completed", "cancelled", "failed", "archived")
+# Who can't let go of it any more is named first.
 _USERS = text(
     f"""
     with users as (
         select 1 as nth, 'campaign' as kind, c.name, c.state from campaigns c
-        where c.workspace_id = {HERE} and c.segment_id = :segment
+        where c.workspace_id = {HERE} and c.segment_id = cast(:segment as uuid)
         union all
         select 2, 'flow', f.name, f.state from flows f
         where f.workspace_id = {HERE} and jsonb_path_exists(
             f.definition, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
         union all
-        select 3, 'segment', s.name, null from segments s
-        where s.workspace_id = {HERE} and s.id <> :segment and jsonb_path_exists(
+        select 3, 'segment', s.name, '' from segments s
+        where s.workspace_id = {HERE} and s.id <> cast(:segment as uuid) and jsonb_path_exists(
             s.rule, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
     )
-    select kind, name, state, count(*) over () as of from users order by nth, name limit {MOST_NAMED}
+    select kind, name, state, count(*) over () from users
+    order by state = any(cast(:ended as text[])) desc, nth, name limit {MOST_NAMED}
     """
 )
-_ENDED = frozenset({"completed", "cancelled", "failed", "archived"})
+
+
+class _User(NamedTuple):
+    kind: str
+    name: str
+    state: str
+    of: int  # So many are there.
+
+    def __str__(self) -> str:
+        return f'the {self.kind} "{self.name}"'
 
 
 async def delete(db: AsyncSession, segment_id: UUID) -> None:
     """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
     segment = await hold(db, segment_id)
-    users = [*await db.execute(_USERS, {"segment": segment_id})]
-    if users:
-        raise Conflict(_in_use([f'the {kind} "{name}"' for kind, name, *_ in users], users))
+    found = await db.execute(_USERS, {"segment": str(segment_id), "ended": [*_ENDED]})
+    if users := [_User(*row) for row in found]:
+        raise Conflict(_in_use(users))
     await db.delete(segment)
     await db.flush()
 
 
-def _in_use(users: list[str], found: Sequence[Any]) -> str:
+def _in_use(users: Sequence[_User]) -> str:
     """Who uses it, and what can be done about that."""
-    ended = [said for said, (_, _, state, _) in zip(users, found, strict=True) if state in _ENDED]
-    more = found[0].of - len(found)
-    if more:
-        users = [*users, f"{more:,} more"]
-    who = f"{', '.join(users[:-1])} and {users[-1]}" if len(users) > 1 else users[0]
-    verb, them = ("use", "them") if len(users) > 1 else ("uses", "it")
-    said = f"{who[0].upper()}{who[1:]} {verb} this segment"
-    if ended:
-        keeps = ended[0] if len(users) > 1 else "it"
-        return f"{said}: {keeps} has ended and keeps what it was made of, so the segment can't be deleted."
-    return f"{said}; change or delete {them} first."
+    first, *others = users
+    kept = "it keeps what it was made of, so the segment can't be deleted."
+    if not others:
+        whose = f"T{str(first)[1:]}"
+        if first.state in _ENDED:
+            return f"{whose} uses this segment and is {first.state}: {kept}"
+        way_out = "change" if first.state in ("live", "paused") else "change or delete"
+        return f"{whose} uses this segment; {way_out} the {first.kind} first."
+    named = [f"{each} ({each.state})" if each.state in _ENDED else str(each) for each in users]
+    named += [f"{first.of - len(users):,} more"] if first.of > len(users) else []
+    said = f"{', '.join(named[:-1])} and {named[-1]} use this segment"
+    if first.state in _ENDED:
+        return f"T{said[1:]}. What has ended keeps what it was made of, so the segment can't be deleted."
+    return f"T{said[1:]}; change or delete them first."

@@ -120,45 +120,6 @@ async def kinds(db: Db) -> Kinds:
     )
 
 
-_WHO_CHANGED = text(
-    """
-    update taken t set profile_id = who.id
-    from taken c
-    cross join lateral (
-        select case when p.merged_into is null then p.id else p.merged_into end as id from profiles p
-        where p.workspace_id = :workspace and p.id = cast(c.properties ->> 'profile_id' as uuid)
-            and p.erased_at is null
-        limit 1
-    ) who
-    where c.kind = 'change' and t.n = c.n
-    """
-)
-_CHANGED_BY = text(
-    """
-    insert into changed (profile_id, live)
-    select t.profile_id, bool_or(not t.historical) from taken t
-    where t.kind = any(cast(:kinds as text[])) and t.profile_id is not null
-    group by t.profile_id order by t.profile_id
-    on conflict (profile_id) do update set live = changed.live or excluded.live
-    """
-)
-_ALL_CHANGED = text("select profile_id from changed")
-
-
-async def changed_by(db: Db, kinds: Iterable[str]) -> None:
-    """Whoever is spoken of by arrivals of these kinds is in `changed`."""
-    await db.execute(_CHANGED_BY, {"kinds": [*kinds]})
-
-
-async def find_changed(db: Db, workspace_id: UUID) -> None:
-    """Whom arrivals of the kind `change` speak of, by their profile and not by a name."""
-    await db.execute(_WHO_CHANGED, {"workspace": workspace_id})
-
-
-async def all_changed(db: Db) -> list[UUID]:
-    return [*(await db.execute(_ALL_CHANGED)).scalars()]
-
-
 # Ids of public keys are told from those of secret keys: who can guess one of the server's can't burn it.
 _REPEATED = text(
     """
@@ -289,15 +250,6 @@ _WHO_NOW = text(
     where t.profile_id = m.alias
     """
 )
-_CHANGED = text(
-    """
-    insert into changed (profile_id, live)
-    select w.person, bool_or(not t.historical)
-    from unnest(cast(:people as uuid[])) w(person) join taken t on t.profile_id = w.person
-    group by w.person order by w.person
-    on conflict (profile_id) do update set live = changed.live or excluded.live
-    """
-)
 _REFUSED = text(
     """
     insert into refusals (workspace_id, id, at, stage, kind, name, message_id, pointer, reason)
@@ -331,11 +283,6 @@ async def settle(db: Db, workspace_id: UUID, resolved: Resolved, now: datetime) 
         await db.execute(_REFUSED, {**here, "refused": refused})
 
 
-async def changed_now(db: Db, people: Iterable[UUID]) -> None:
-    """Those of these people of whom something is in `taken` are in `changed`."""
-    await db.execute(_CHANGED, {"people": [*people]})
-
-
 _PARK = text(
     "with gone as (delete from taken where not historical returning *) insert into parked select * from gone"
 )
@@ -346,7 +293,7 @@ _UNPARK = [
         "insert into taken select * from parked",
         *(
             f"delete from {each}"
-            for each in ("changed", "told", "allowed", "crossed", "happened", "newcomers")
+            for each in ("changed", "doubted", "told", "allowed", "crossed", "happened", "newcomers")
         ),
     )
 ]

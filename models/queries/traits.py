@@ -168,9 +168,24 @@ _BEGIN = text(
 )
 
 
-async def allow(db: Db, workspace_id: UUID, now: datetime) -> None:
-    """Write down what came with identifies about consent; by a public key, only the visitor's own no."""
+_ALLOWED = text(
+    """
+    insert into changed (profile_id, live)
+    select distinct profile_id, cast(:live as boolean) from allowed order by profile_id
+    on conflict (profile_id) do update set live = changed.live or excluded.live
+    """
+)
+
+
+async def allow(db: Db, workspace_id: UUID, now: datetime, *, live: bool) -> bool:
+    """Write down what came with identifies about consent; by a public key, only the visitor's own no.
+
+    Returns whether anything of it was news. Whose it was is in `changed`.
+    """
     here = {"workspace": workspace_id, "now": now}
-    if await changed(db, _ALLOW, {"workspace": workspace_id}):
-        await db.execute(_END, here)
-        await db.execute(_BEGIN, here)
+    if not await changed(db, _ALLOW, {"workspace": workspace_id}):
+        return False
+    await db.execute(_END, here)
+    await db.execute(_BEGIN, here)
+    await db.execute(_ALLOWED, {"live": live})
+    return True

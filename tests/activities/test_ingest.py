@@ -13,7 +13,7 @@ from activities.ingest import Spoilt
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import segments_written, taken
-from tests.arrivals import a_pump, arrival, pump, put
+from tests.arrivals import a_pump, arrival, look, pump, put
 from tests.people import another_workspace
 from tests.support import GivenClock
 from tests.walls import contents
@@ -160,7 +160,7 @@ async def a_segment_of_pros(sessions: Sessions, clock: GivenClock) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         rule = {"kind": "attribute", "name": "plan", "op": "is", "value": "pro"}
         await segments_written.create(db, DEFAULT_WORKSPACE, "Pros", rule)
-    await pump(sessions, clock)
+    await look(sessions, clock)
 
 
 class Killed(Exception):

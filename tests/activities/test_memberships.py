@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import follow_ups, segments_written
-from tests.arrivals import arrival, pump, put
+from tests.arrivals import arrival, look, pump, put
 from tests.people import another_workspace
 from tests.support import GivenClock
 
@@ -46,7 +46,7 @@ async def test_a_new_segment_takes_in_who_is_there_and_says_nothing_of_it(
     await pump(sessions, clock)
     await a_segment_of(sessions, PRO)
 
-    await pump(sessions, clock)
+    await look(sessions, clock)
 
     assert await are_in(sessions) == {"u1"}
     assert await crossings(sessions) == []
@@ -56,7 +56,7 @@ async def test_who_comes_to_meet_the_rule_enters_and_who_does_not_any_more_leave
     sessions: Sessions, clock: GivenClock
 ) -> None:
     await a_segment_of(sessions, PRO)
-    await pump(sessions, clock)
+    await look(sessions, clock)
     await put(sessions, arrival("identify", user_id="u1", properties={"plan": "pro"}))
     await pump(sessions, clock)
     entered = await are_in(sessions)
@@ -69,7 +69,7 @@ async def test_who_comes_to_meet_the_rule_enters_and_who_does_not_any_more_leave
 
 async def test_history_moves_people_without_a_word(sessions: Sessions, clock: GivenClock) -> None:
     await a_segment_of(sessions, PRO)
-    await pump(sessions, clock)
+    await look(sessions, clock)
     await put(sessions, arrival("identify", user_id="u1", properties={"plan": "pro"}, historical=True))
 
     await pump(sessions, clock)
@@ -82,7 +82,7 @@ async def test_an_order_brings_its_buyer_in_and_a_cancellation_takes_them_out(
     sessions: Sessions, clock: GivenClock
 ) -> None:
     await a_segment_of(sessions, BUYERS)
-    await pump(sessions, clock)
+    await look(sessions, clock)
     order = {"key": "o1", "total": "10.00", "currency": "USD", "quantity": 1}
     await put(sessions, arrival("order", user_id="u1", properties=order))
     await pump(sessions, clock)
@@ -95,6 +95,7 @@ async def test_an_order_brings_its_buyer_in_and_a_cancellation_takes_them_out(
 
 async def test_what_somebody_else_changed_is_followed_up(sessions: Sessions, clock: GivenClock) -> None:
     await a_segment_of(sessions, PRO)
+    await look(sessions, clock)
     await put(sessions, arrival(user_id="u1"))
     await pump(sessions, clock)
     async with sessions(DEFAULT_WORKSPACE) as db:
@@ -112,6 +113,7 @@ async def test_segments_of_other_workspaces_stay_as_they_are(sessions: Sessions,
     """The pump is the engine, which sees beyond the wall."""
     other = await another_workspace(sessions)
     await a_segment_of(sessions, {"all": []})
+    await look(sessions, clock)
     await put(sessions, arrival(user_id="theirs", workspace_id=other))
     await pump(sessions, clock, other)
     await put(sessions, arrival(user_id="ours"))

@@ -150,24 +150,26 @@ def _bell() -> None:
 def _changes() -> None:
     """As before; and `reads` says what was changed, so that nothing is put there that no segment reads.
 
-    Without `reads`, anything may have changed. `hops` counts what caused one another before, `cause` is the
-    event that did, and a `segment` is named where nobody else's members can be meant.
+    Without `reads`, anything may have changed. `hops` counts what caused one another before, and `segment` is
+    named where it is a member of that one alone who may be none.
     """
     op.execute("drop function note_changes(uuid[], timestamptz, boolean)")
     op.execute(
         f"""
         create function note_changes(
             people uuid[], at timestamptz, live boolean, reads text[] default null, hops int default 0,
-            cause uuid default null, segment uuid default null
+            segment uuid default null
         ) returns void
         language sql security definer set search_path = pg_catalog, public
         begin atomic
             -- Whoever begins to follow a segment waits for those who were told that nobody follows it.
-            select pg_advisory_xact_lock_shared(hashtextextended('changes of ' || {HERE}, 0));
+            select pg_advisory_xact_lock_shared(hashtextextended(
+                'changes of ' || nullif(current_setting('app.workspace', true), ''), 0
+            ));
             insert into inbox (workspace_id, id, received_at, kind, trusted, historical, occurred_at, properties)
             select {HERE}, uuidv7(), at, 'change', true, not live, at, jsonb_strip_nulls(jsonb_build_object(
                 'profile_id', person, 'reads', to_jsonb(note_changes.reads), 'hops', nullif(hops, 0),
-                'cause', cause, 'segment_id', segment
+                'segment_id', segment
             ))
             from unnest(people) person
             where segment is not null or exists (
@@ -180,7 +182,7 @@ def _changes() -> None:
         end
         """
     )
-    signature = "note_changes(uuid[], timestamptz, boolean, text[], int, uuid, uuid)"
+    signature = "note_changes(uuid[], timestamptz, boolean, text[], int, uuid)"
     op.execute(f"revoke execute on function {signature} from public")
     op.execute(f"grant execute on function {signature} to {APP_ROLE}, {ENGINE_ROLE}")
 
