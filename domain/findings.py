@@ -33,7 +33,9 @@ _SAID = {"granted": "they agreed", "denied": "they declined", "unknown": "they n
 _ONE = {"measure": "count", "op": ">=", "value": 1}  # Asks whether this one counts.
 
 
-def found(condition: Condition, person: Person, when: When) -> str | None:
+def found(  # noqa: PLR0912 - one case for each kind of condition
+    condition: Condition, person: Person, when: When
+) -> str | None:
     """A sentence without its full stop, or None where the condition's own words say it all.
 
     Days are those of the workspace's time zone.

@@ -1,7 +1,7 @@
 """Each kind of condition in words, and its denial: what `domain.sentences` puts together.
 
-People are left out of the words, so that they go behind "who": "spent at least $100", "is on the list "VIP"". The
-denial is true of exactly those of whom the condition is false.
+The words go behind "people who": "spent at least $100", "is not on the list "VIP"". The denial is true of
+exactly those of whom the condition is false.
 """
 
 from collections.abc import Iterable, Mapping
@@ -74,10 +74,13 @@ _SENT = {
     "push": ("a", "push message", "push messages"),
 }
 _REPLIES = {"received": "receive", "opened": "open", "clicked": "click"}
+_INFINITIVES = {"contains": "contain", "starts": "start", "ends": "end", "matches": "match"}
 _SORTS = {">": "after", ">=": "at or after", "<": "before", "<=": "at or before"}
 
 
-def phrase(condition: Condition, names: Names) -> Phrase:
+def phrase(  # noqa: PLR0912 - one case for each kind of condition
+    condition: Condition, names: Names
+) -> Phrase:
     match condition:
         case Attribute():
             return _attribute(condition)
@@ -118,8 +121,8 @@ def phrase(condition: Condition, names: Names) -> Phrase:
     assert_never(condition)
 
 
-def _is(what: str) -> Phrase:
-    return Phrase(f"is {what}", f"is not {what}")
+def _is(what: str, subject: str = "") -> Phrase:
+    return Phrase(spaced(subject, "is", what), spaced(subject, "is not", what))
 
 
 def _said(state: str, on: str, what: str) -> Phrase:
@@ -141,7 +144,7 @@ def compared(subject: str, op: str, value: Value) -> Phrase:
         case "exists", _:
             return Phrase(f"{subject} has a value", f"{subject} has no value")
         case "is", _:
-            return Phrase(f"{subject} is {said}", f"{subject} is not {said}")
+            return _is(said, subject)
         case "in", (only,):
             return compared(subject, "is", only)
         case "in", tuple(several):
@@ -151,24 +154,20 @@ def compared(subject: str, op: str, value: Value) -> Phrase:
             )
         case "includes", _:
             return Phrase(f"{said} is among {subject}", f"{said} is not among {subject}")
-        case "contains", _:
-            return Phrase(f"{subject} contains {said}", f"{subject} does not contain {said}")
-        case "starts with" | "ends with", _:
-            verb = op.split()[0].removesuffix("s")
-            return Phrase(f"{subject} {op} {said}", f"{subject} does not {verb} with {said}")
-        case "matches", _:
-            return Phrase(f"{subject} matches {said}", f"{subject} does not match {said}")
+        case "contains" | "starts with" | "ends with" | "matches", _:
+            verb, _, preposition = op.partition(" ")
+            infinitive = spaced(_INFINITIVES[verb], preposition)
+            return Phrase(f"{subject} {op} {said}", f"{subject} does not {infinitive} {said}")
         case "between", (str(low), str(high)):
             ends = f"from {quoted(low)} to {quoted(high)}"
             return Phrase(f"{subject} sorts {ends}", f"{subject} does not sort {ends}")
         case "between", (low, high):
-            ends = f"from {wording.value(low)} to {wording.value(high)}"
-            return Phrase(f"{subject} is {ends}", f"{subject} is not {ends}")
+            return _is(f"from {wording.value(low)} to {wording.value(high)}", subject)
         case ">" | ">=" | "<" | "<=", str():
             where = f"{_SORTS[op]} {said}"
             return Phrase(f"{subject} sorts {where}", f"{subject} does not sort {where}")
         case ">" | ">=" | "<" | "<=", _:
-            return Phrase(f"{subject} is {SIZES[op]} {said}", f"{subject} is not {SIZES[op]} {said}")
+            return _is(f"{SIZES[op]} {said}", subject)
     raise LookupError(f'There are no words for "{op}": add them here.')
 
 
@@ -176,11 +175,9 @@ def _attribute(asked: Attribute) -> Phrase:
     name = named(asked.name)
     match asked.op, asked.value:
         case "before", str(moment):
-            return Phrase(f"{name} is {wording.until(moment)}", f"{name} is not {wording.until(moment)}")
+            return _is(wording.until(moment), name)
         case "on or after", str(moment):
-            return Phrase(
-                f"{name} is {wording.or_later(moment)}", f"{name} is not {wording.or_later(moment)}"
-            )
+            return _is(wording.or_later(moment), name)
         case "anniversary in" | "anniversary within", 0:
             return Phrase(f"{name} comes round today", f"{name} does not come round today")
         case "anniversary in", int(days) if days < 0:
@@ -223,10 +220,10 @@ def spaced(*words: str) -> str:
 
 
 def scope(asked: Orders, names: Names) -> tuple[str, str]:
-    """Which orders count: of which products and currency, and when."""
+    """Which orders count, and when: of which products, and currency where no amount says it."""
     products = [quoted(each) for each in asked.products or ()]
     with_these = f"with {listed(products, 'or')}" if products else ""
-    elsewhere = asked.currency is not None and asked.currency != names.currency
+    elsewhere = asked.currency not in (None, names.currency) and asked.measure in ("count", "first", "last")
     return spaced(with_these, f"in {asked.currency}" if elsewhere else ""), wording.window(asked.window)
 
 
@@ -243,7 +240,8 @@ def _orders(asked: Orders, names: Names) -> Phrase:
             what = spaced(f"{asked.measure} order", which, when, "of", size(asked.op, _amount(asked, names)))
             return Phrase(f"has {'an' if asked.measure == 'average' else 'a'} {what}", f"has no {what}")
         case "first" | "last":
-            return _placed(asked.measure, asked.op, str(asked.value), spaced("order", which), when, "bought")
+            _, none = _something(asked, which)
+            return _placed(asked.measure, asked.op, str(asked.value), spaced("order", which), when, none)
     assert_never(asked.measure)
 
 
@@ -251,9 +249,18 @@ def _amount(asked: Orders, names: Names) -> str:
     return wording.money(asked.value, asked.currency or names.currency)
 
 
+def _something(asked: Orders, which: str) -> tuple[str, str]:
+    """At least one order of these, and none."""
+    if asked.products:
+        return f"placed an order {which}", f"placed no order {which}"
+    return spaced("bought something", which), spaced("bought nothing", which)
+
+
 def _bought(asked: Orders, which: str, when: str) -> Phrase:
     value = int(asked.value)
-    some, none = spaced("bought something", which, when), spaced("bought nothing", which, when)
+    some, none = (spaced(each, when) for each in _something(asked, which))
+    if not which and not when:
+        none = "never bought anything"
     if is_some(asked.op, value):
         return Phrase(some, none)
     if is_none(asked.op, value):
@@ -271,16 +278,14 @@ def _sized(op: str, did: str, do: str, sized: str, what: str, tail: str, countab
     return Phrase(spaced(did, sized, tail), spaced(did, size(OTHERWISE[op], what, countable), tail))
 
 
-def _placed(measure: str, op: str, moment: str, what: str, when: str, did: str) -> Phrase:
+def _placed(measure: str, op: str, moment: str, what: str, when: str, nothing: str) -> Phrase:
     """When the first or last of something was, of which there may be none."""
     then = wording.until(moment) if op == "before" else wording.was_since(moment)
     yes = spaced(f"the {measure}", what, when, "was", then)
     if when or (measure, op) in (("first", "on or after"), ("last", "before")):
-        return Phrase(yes, spaced(f"has no {measure}", what, when, "that was", then))
+        return Phrase(yes, spaced(f"has no {measure}", what, when, "that was" if when else "", then))
     none = wording.until(moment) if op == "before" else wording.since(moment)
-    if did == "bought":
-        return Phrase(yes, spaced("bought nothing", what.removeprefix("order").strip(), none))
-    return Phrase(yes, spaced("did not do", what, none))
+    return Phrase(yes, spaced(nothing, none))
 
 
 def _where(where: Iterable[Property]) -> str:
@@ -293,7 +298,8 @@ def _event(asked: Event) -> Phrase:
     match asked.measure:
         case "count":
             value = int(asked.value)
-            some, none = spaced("did", name, when, where), spaced("did not do", name, when, where)
+            some = spaced("did", name, when, where)
+            none = spaced("did not do" if when else "never did", name, when, where)
             if is_some(asked.op, value):
                 return Phrase(some, none)
             if is_none(asked.op, value):
@@ -305,7 +311,8 @@ def _event(asked: Event) -> Phrase:
         case "sum" | "average" | "largest":
             return _added_up(asked, spaced("of", name, when, where))
         case "first" | "last":
-            return _placed(asked.measure, asked.op, str(asked.value), spaced(name, where), when, "did")
+            none = spaced("did not do", name, where)
+            return _placed(asked.measure, asked.op, str(asked.value), spaced(name, where), when, none)
     assert_never(asked.measure)
 
 
@@ -348,9 +355,11 @@ def _messages(asked: Messages, names: Names) -> Phrase:
         source = f"of {names.quoted('campaign', asked.campaign_id)}"
     elif asked.flow_id:
         source = f"of {names.quoted('flow', asked.flow_id)}"
-    did, do, rest = asked.did, _REPLIES.get(asked.did, ""), spaced(source, wording.window(asked.window))
+    when = wording.window(asked.window)
     if asked.did == "bounced":
-        did, do, rest = "had", "have", spaced(source, "bounce", wording.window(asked.window))
+        did, do, rest = "had", "have", spaced(source, "bounce", when)
+    else:
+        did, do, rest = str(asked.did), _REPLIES[asked.did], spaced(source, when)
     some, none = spaced(did, article, one, rest), spaced(did, "no", one, rest)
     if is_some(asked.op, asked.value):
         return Phrase(some, none)

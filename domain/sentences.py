@@ -1,9 +1,9 @@
 """A rule in the words of a marketer, and why it holds of somebody or does not.
 
-"spent at least $100 over at least 2 orders and bought nothing in the last 180 days". The words go behind "people
-who" and have no full stop. What stands in a `not` is said the other way round, so no denial reaches over more
-than one condition. Groups in groups are told apart by "either" and "both", and by a comma or a semicolon
-before the "and" or "or" that joins what is larger; where that is not enough, by brackets.
+"spent at least $100 over at least 2 orders and bought nothing in the last 180 days". The words go behind
+"people who" and have no full stop. What stands in a `not` is said the other way round, so no denial reaches
+over more than one condition. Groups in groups are told apart by "either" and "both", and by a comma or a
+semicolon before the "and" or "or" that joins what is larger; where that is not enough, by brackets.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,7 +74,7 @@ def explained(
     names: Names,
     others: Mapping[UUID, Part] | None = None,
 ) -> Explained:
-    """Why the rule holds of a person, or why not: true where `domain.segments.holds` is true of the expanded rule.
+    """Why the rule holds of a person, or why not: as `domain.segments.holds` has it of the expanded rule.
 
     `others` has the rules of the segments that it names, and of those that these name. Raises `Invalid` where
     one is missing, or where they go in a circle.
@@ -182,15 +182,15 @@ def _both(one: _Leaf, other: _Leaf, names: Names) -> str | None:
             return None
     if _asks_of(first, names) != _asks_of(second, names):
         return None
-    which, when = scope(first, names)
     if first.measure == second.measure:
-        return _range(first, second, which, when, names)
+        return _range(first, second, names)
     by_measure = {each.measure: each for each in (first, second)}
     if by_measure.keys() != {"total", "count"}:
         return None
     total, count = by_measure["total"], by_measure["count"]
     if is_some(count.op, count.value) or is_none(count.op, count.value):
         return None
+    which, when = scope(total, names)
     spent, over = _sized(total, names), _sized(count, names)
     return spaced("spent", spent, "over", over, which, when)
 
@@ -199,8 +199,9 @@ def _asks_of(asked: Orders, names: Names) -> tuple[object, ...]:
     return asked.products, asked.window, asked.currency or names.currency
 
 
-def _range(one: Orders, other: Orders, which: str, when: str, names: Names) -> str | None:
+def _range(one: Orders, other: Orders, names: Names) -> str | None:
     """Two ends of the same measure."""
+    which, when = scope(one, names)
     low, high = (one, other) if one.op in (">", ">=", "on or after") else (other, one)
     if low.op not in (">", ">=", "on or after") or high.op not in ("<", "<=", "before"):
         return None

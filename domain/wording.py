@@ -1,4 +1,4 @@
-"""Values, amounts, moments and windows as people say them: "$1,250.50", "3 May 2026", "in the last 30 days"."""
+"""Values, amounts, moments and windows as people say them: "$1,250.50", "3 May 2026", "in the last week"."""
 
 import json
 import re
@@ -142,7 +142,7 @@ def since(text: str) -> str:
 
 
 def or_later(text: str) -> str:
-    """At a moment or later, of what may lie ahead as well: "on 3 May 2026 or later", "30 days ago or later"."""
+    """At a moment or later, of what may lie ahead too: "on 3 May 2026 or later", "30 days ago or later"."""
     if text in ("now", "today"):
         return f"{text} or later"
     return f"{'' if _span(text) else 'on '}{point(text)} or later"
@@ -154,7 +154,7 @@ def was_since(text: str) -> str:
 
 
 def window(asked: Window | None) -> str:
-    """When: "in the last 30 days", "between 30 and 7 days ago", "from 1 May 2026 to 31 May 2026"; "" for always."""
+    """When: "in the last 30 days", "between 30 and 7 days ago", "on 3 May 2026". An empty text is always."""
     match asked:
         case None:
             return ""
