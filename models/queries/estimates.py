@@ -1,8 +1,8 @@
 """How many people a rule picks, whom for instance, and how many of them can be reached on each channel.
 
 Counted where that is quick. Where it is not, a random sample of everybody is asked one by one, by keys of
-tables, as many as there is time for. People are drawn by a hash of their ids, so a sample is the same each time,
-and no part of the table is preferred.
+tables, as many as there is time for. People are drawn by a hash of their ids, so a sample is the same each
+time, and no part of the table is preferred.
 """
 
 import math
@@ -90,8 +90,8 @@ async def estimate(
 ) -> Estimate:
     """Answers within about `answer_in` milliseconds, of which it counts for `count_for` at most.
 
-    The rule is one without other segments in it (`segments_written.resolved`). Raises `Invalid` where not even a
-    sample can be asked in time.
+    The rule is one without other segments in it (`segments_written.resolved`). Raises `Invalid` where not
+    even a sample can be asked in time.
     """
     began = perf_counter()
     connection = await db.connection()
@@ -108,9 +108,7 @@ async def estimate(
         exact=found.error == 0,
         error=found.error,
         members=tuple(Member(*row) for row in shown),
-        reach={
-            channel: _reach(hits, found) for channel, hits in zip(ADDRESS_KIND, reached, strict=True)
-        },
+        reach={channel: _reach(hits, found) for channel, hits in zip(ADDRESS_KIND, reached, strict=True)},
     )
 
 
@@ -141,7 +139,7 @@ async def _counted(connection: AsyncConnection, picked: Select[UUID], count_for:
     if row is None:
         return None
     ids = row.ids or []
-    random.Random(row.n).shuffle(ids)  # noqa: S311 - the same each time, not a secret
+    random.Random(row.n).shuffle(ids)
     return _Found(row.n, 0.0, ids if row.n <= KNOWN else ids[:ASKED])
 
 
@@ -160,7 +158,7 @@ async def _sampled(connection: AsyncConnection, picked: Select[UUID], deadline: 
     if classes > FIRST:
         more = await _ask(connection, picked, range(FIRST, classes), deadline)
         ids, classes = (ids, FIRST) if more is None else ([*ids, *more], classes)
-    random.Random(len(ids)).shuffle(ids)  # noqa: S311 - the same each time, not a secret
+    random.Random(len(ids)).shuffle(ids)
     if classes == CLASSES:
         return _Found(len(ids), 0.0, ids[: KNOWN if len(ids) <= KNOWN else ASKED])
     # Each hit stands for several people: how many hits there are is as random as counts of rare things are.
@@ -173,7 +171,7 @@ async def _ask(
     connection: AsyncConnection, picked: Select[UUID], classes: range, deadline: float
 ) -> list[UUID] | None:
     """Who of these classes is picked; None where that is not known in time."""
-    those = _CLASS == func.any(cast(literal([*classes]), ARRAY(Integer)))
+    those = func.any(cast(literal([*classes]), ARRAY(Integer))) == _CLASS
     ids = func.coalesce(func.array_agg(picked.where(those).subquery("members").c.id), cast([], ARRAY(Uuid)))
     left = max(LEAST, round((deadline - perf_counter()) * 1000))
     row = await _within(connection, select(ids.label("ids")), left, _BY_KEYS)

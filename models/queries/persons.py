@@ -1,7 +1,7 @@
-"""One person as `domain.segments.holds` looks at them: read from the rows that a rule asks about, and no others.
+"""One person as `domain.segments.holds` looks at them, read from the rows that a rule asks about.
 
-Events, messages and enrollments stay with the profile that they were about when two become one, so those of the
-profiles that were merged into the person are theirs.
+Events, messages and enrollments stay with the profile that they were about when two become one, so those of
+the profiles that were merged into the person are theirs.
 """
 
 from collections import defaultdict
@@ -99,7 +99,8 @@ _ORDERS = text(
 _EVENTS = text(
     f"""
     select name, occurred_at, properties from events
-    where workspace_id = {HERE} and profile_id = any(cast(:everything as uuid[])) and name = any(cast(:names as text[]))
+    where workspace_id = {HERE} and profile_id = any(cast(:everything as uuid[]))
+        and name = any(cast(:names as text[]))
     order by occurred_at desc limit {MOST + 1}
     """
 )
@@ -131,7 +132,8 @@ _SUPPRESSED = text(
     f"""
     select c.channel, s.reason
     from (values {_CHANNELS}) c (channel, kind)
-    join identities i on i.workspace_id = {HERE} and i.profile_id = :person and i.kind = c.kind and i.is_primary
+    join identities i on i.workspace_id = {HERE} and i.profile_id = :person and i.kind = c.kind
+        and i.is_primary
     join suppressions s on s.workspace_id = {HERE} and s.channel = c.channel and s.ended_at is null
         and s.address_hash = sha256(convert_to(i.value, 'UTF8'))
     """

@@ -3,7 +3,8 @@
 All of it is read from catalogues and from small samples, so that a builder on a page has it at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -35,12 +36,14 @@ _ATTRIBUTES = text(
         union all
         (select p.attributes from profiles p where p.workspace_id = {HERE} order by p.id limit {SAMPLE})
     ), held as (
-        select a.key as name, case jsonb_typeof(a.value) when 'array' then element.value else a.value end as value
+        select a.key as name,
+            case jsonb_typeof(a.value) when 'array' then element.value else a.value end as value
         from people cross join jsonb_each(people.attributes) a
         left join lateral jsonb_array_elements(
             case jsonb_typeof(a.value) when 'array' then a.value else '[]' end) element on true
     ), counted as (
-        select name, value, count(*) as n, row_number() over (partition by name order by count(*) desc, value) as nth
+        select name, value, count(*) as n,
+            row_number() over (partition by name order by count(*) desc, value) as nth
         from held
         where jsonb_typeof(value) in ('string', 'number', 'boolean') and length(value #>> '{{}}') <= {LONGEST}
         group by name, value having count(*) > 1
@@ -75,7 +78,9 @@ _EVENTS = text(
 async def events(db: AsyncSession) -> Sequence[Event]:
     """Those that were seen, the most frequent ones first."""
     return [
-        Event(name, {each: sorted(types, key=types.__getitem__, reverse=True) for each, types in found.items()})
+        Event(
+            name, {each: sorted(types, key=types.__getitem__, reverse=True) for each, types in found.items()}
+        )
         for name, found in await db.execute(_EVENTS)
     ]
 
@@ -135,7 +140,8 @@ async def tags(db: AsyncSession) -> Sequence[str]:
 _CURRENCIES = text(
     f"""
     select currency from (
-        select o.currency from orders o where o.workspace_id = {HERE} order by o.ordered_at desc limit {2 * SAMPLE}
+        select o.currency from orders o
+        where o.workspace_id = {HERE} order by o.ordered_at desc limit {2 * SAMPLE}
     ) newest
     group by currency order by count(*) desc, currency
     """
@@ -147,18 +153,30 @@ async def currencies(db: AsyncSession) -> Sequence[str]:
     return [*(await db.execute(_CURRENCIES)).scalars()]
 
 
+_BY_NAME = text(
+    f"""
+    select s.name, (array_agg(s.id order by s.id))[1] as id from segments s
+    where s.workspace_id = {HERE} and s.name = any(cast(:names as text[])) group by s.name
+    """
+)
+
+
+async def by_name(db: AsyncSession, names: Collection[str]) -> dict[str, UUID]:
+    """The segments that have one of these names: of each name the oldest."""
+    return {row.name: row.id for row in await db.execute(_BY_NAME, {"names": [*names]})}
+
+
 # Of many buyers, those whose id's hash says so: a hundred thousand tell as much as all of them.
 _QUINTILES = text(
     f"""
     with size as materialized (
-        select greatest(1, ceil(sum(c.reltuples) / {BUYERS})) as parts from pg_class c
-        where c.oid = 'order_rollups'::regclass
+        select 1 + count(*) / {BUYERS} as parts from order_rollups r where r.workspace_id = {HERE}
     ), buyers as materialized (
-        select ceil(extract(epoch from cast(:now as timestamptz) - r.last_at) / 86400)::int as days, r.count as orders,
-            r.total
+        select ceil(extract(epoch from cast(:now as timestamptz) - r.last_at) / 86400)::int as days,
+            r.count as orders, r.total
         from order_rollups r
         where r.workspace_id = {HERE} and r.currency = :currency and r.count > 0
-            and uuid_hash_extended(r.profile_id, 0) % cast((select parts from size) as bigint) = 0
+            and uuid_hash_extended(r.profile_id, 0) % (select parts from size) = 0
     )
     select
         percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by days) as days,
@@ -169,7 +187,7 @@ _QUINTILES = text(
 )
 
 
-async def quintiles(db: AsyncSession, now: Any, currency: str) -> Quintiles | None:
+async def quintiles(db: AsyncSession, now: datetime, currency: str) -> Quintiles | None:
     """What parts the buyers in this currency into fifths; None while there are none."""
     row = (await db.execute(_QUINTILES, {"now": now, "currency": currency})).one()
     if row.days is None:

@@ -41,7 +41,9 @@ async def check(db: AsyncSession, rule: Rule, field: str = "/rule") -> None:
     missing = [each for each in named if (each.kind, each.its_id) not in found]
     if not missing:
         return
-    refused, *others = (Invalid(f"There is no {kind} {its_id}.", pointer) for kind, its_id, pointer in missing)
+    refused, *others = (
+        Invalid(f"There is no {kind} {its_id}.", pointer) for kind, its_id, pointer in missing
+    )
     refused.also += others
     raise refused
 

@@ -1,4 +1,4 @@
-"""What there is to say of a segment: its members, how it grew, who uses it, and whom it shares with others."""
+"""What there is to say of a segment: its members, how it grew, who uses it, and whom it has in common."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from domain.profiles import IdentityKind
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 from models.queries.profiles_searched import LAST_CHARACTER
-from models.segments import Segment, SegmentVersion
+from models.segments import Segment, SegmentMember, SegmentVersion
 
 PATIENCE = 3000  # Milliseconds that a search or a comparison may take.
 
@@ -90,6 +90,14 @@ async def members(
         raise
 
 
+async def entered_at(db: AsyncSession, segment_id: UUID, profile_id: UUID) -> datetime | None:
+    """Since when somebody is a member; None for who is none."""
+    asked = select(SegmentMember.entered_at).where(
+        SegmentMember.segment_id == segment_id, SegmentMember.profile_id == profile_id
+    )
+    return await db.scalar(asked)
+
+
 async def versions(
     db: AsyncSession, segment_id: UUID, before: int | None, limit: int
 ) -> Sequence[SegmentVersion]:
@@ -117,7 +125,7 @@ _USES = text(
         ) named
         where named.id #>> '{{}}' = any(cast(cast(:segments as uuid[]) as text[]))
     )
-    select id, count(*) from users group by id
+    select id, count(*) as n from users group by id
     """
 )
 
@@ -125,7 +133,7 @@ _USES = text(
 async def uses(db: AsyncSession, segment_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """How many campaigns, flows and other segments name each of these segments; none is left out."""
     found = await db.execute(_USES, {"segments": [*segment_ids]})
-    return dict.fromkeys(segment_ids, 0) | {its_id: n for its_id, n in found}
+    return dict.fromkeys(segment_ids, 0) | {row.id: row.n for row in found}
 
 
 class Day(NamedTuple):

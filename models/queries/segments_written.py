@@ -217,3 +217,12 @@ def _in_use(users: Sequence[_User]) -> str:
     if first.state in _ENDED:
         return f"T{said[1:]}. What has ended keeps what it was made of, so the segment can't be deleted."
     return f"T{said[1:]}; change or delete them first."
+
+
+async def ask_all_again(db: AsyncSession, now: datetime) -> None:
+    """Have everybody looked at again for each segment: what its rule means has changed with the workspace.
+
+    Silently. Those that nobody looked at yet are looked at in any case.
+    """
+    known = Segment.workspace_id == _HERE, Segment.materialized_at.is_not(None)
+    await db.execute(update(Segment).where(*known).values(due_at=now, announce=False))
