@@ -144,7 +144,7 @@ async def delete_list(list_id: UUID, opened: Opened, db: Db, unchanged: Unchange
     await people_lock.take_here(db)
     if unchanged.asked:
         unchanged.check(shown(await rows.get(db, List, list_id, lock=True), opened))
-    await lists.remove(db, list_id)
+    await lists.remove(db, list_id, opened.clock.now())
 
 
 @router.get("/{list_id}/members", dependencies=[needs(Permission.LISTS_READ)])

@@ -94,6 +94,6 @@ async def put_tag(profile_id: UUID, tag: Tag, opened: Opened, workspace_id: Work
 @router.delete(
     "/tags/{tag}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.PROFILES_WRITE)]
 )
-async def delete_tag(profile_id: UUID, tag: Tag, db: Db) -> None:
+async def delete_tag(profile_id: UUID, tag: Tag, opened: Opened, db: Db) -> None:
     """Take a tag off a person."""
-    await profile_notes.untag(db, await profiles.person(db, profile_id), tag)
+    await profile_notes.untag(db, await profiles.person(db, profile_id), tag, opened.clock.now())

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import NotFound
 from domain.profiles import ConsentState, is_news
+from models.queries import follow_ups
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 
@@ -120,4 +121,5 @@ async def choose(
     values = {"profile": profile_id, "topic": topic_id, "source": source, "now": now}
     await db.execute(_END, values)
     await db.execute(_ADD, {**values, "state": state.value})
+    await follow_ups.note(db, [profile_id], now, reads=["topics"])
     return True

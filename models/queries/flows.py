@@ -60,7 +60,7 @@ async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
 
 
 async def check_names(db: AsyncSession, graph: Graph) -> None:
-    """Raise `Invalid` for a template or segment that the graph, or a condition in it, names and nobody has."""
+    """Raise `Invalid` for a template or segment that the graph or a condition names and nobody has."""
     asked = {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
     there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
     for name, step in graph.steps.items():

@@ -157,6 +157,12 @@ _DENY = [
         where r.workspace_id = :workspace and r.import_id = :import and r.line = d.line
         """
     ),
+    text(
+        f"""
+        select note_changes(array_agg(distinct d.profile_id), :now, false, array['consents'])
+        from ({_DENIED}) d
+        """
+    ),
 ]
 _ADD_PROFILES = text(
     """
@@ -234,21 +240,35 @@ _TOLD = """
 """
 _FOLLOW_UP = text(
     """
-    select note_changes(
-        array(select profile_id from decided_customers where not refused and (is_new or differs)), :now, false
+    select
+        note_changes(array_agg(profile_id) filter (where is_new or differs), :now, false),
+        note_changes(
+            array_agg(profile_id) filter (where not (is_new or differs)), :now, false,
+            array['identities', 'consents']
+        )
+    from decided_customers
+    where not refused and (
+        is_new or differs or adds_email or promotes_email
+        or consent_email is not null or consent_tracking is not null
     )
     """
 )
 # Who is on the list, or has left it, stays as they are: no file undoes an unsubscribe.
 _PUT_ON_LIST = text(
     f"""
-    insert into list_members (workspace_id, list_id, profile_id, state, source, at)
-    select distinct cast(:workspace as uuid), l.id, d.profile_id, '{MemberState.MEMBER}', :source,
-        cast(:now as timestamptz)
-    from decided_customers d
-    join lists l on l.workspace_id = :workspace and l.id = :list
-    where not d.refused
-    on conflict (workspace_id, list_id, profile_id) do nothing
+    with put as (
+        insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+        select distinct cast(:workspace as uuid), l.id, d.profile_id, '{MemberState.MEMBER}', :source,
+            cast(:now as timestamptz)
+        from decided_customers d
+        join lists l on l.workspace_id = :workspace and l.id = :list
+        where not d.refused
+        on conflict (workspace_id, list_id, profile_id) do nothing
+        returning profile_id
+    )
+    select note_changes(
+        array_agg(profile_id), :now, false, array['list:' || cast(cast(:list as uuid) as text)]
+    ) from put
     """
 )
 _GO_ON = text(

@@ -83,7 +83,7 @@ _STORE_ORDERS = text(
     )
     select (select count(*) from made), (select count(*) from refused),
         case when :live then (select array_agg(id) from made) end,
-        note_changes(array(select distinct profile_id from made), :now, :live)
+        note_changes(array(select distinct profile_id from made), :now, :live, array['orders'])
     """
 )
 
@@ -107,13 +107,20 @@ _REFUSE_CONTRADICTIONS = text(
 # Who is on the list, or has left it, stays as they are.
 _PUT_ON_LIST = text(
     f"""
-    insert into list_members (workspace_id, list_id, profile_id, state, source, at)
-    select distinct cast(:workspace as uuid), l.id, n.profile_id, '{MemberState.MEMBER}',
-        '{ConsentSource.IMPORT}', cast(:now as timestamptz)
-    from incoming_orders i
-    join lists l on l.workspace_id = :workspace and l.id = :list
-    join identities n on n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
-    on conflict (workspace_id, list_id, profile_id) do nothing
+    with put as (
+        insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+        select distinct cast(:workspace as uuid), l.id, n.profile_id, '{MemberState.MEMBER}',
+            '{ConsentSource.IMPORT}', cast(:now as timestamptz)
+        from incoming_orders i
+        join lists l on l.workspace_id = :workspace and l.id = :list
+        join identities n
+            on n.workspace_id = :workspace and n.kind = 'user_id' and n.value = i.customer_id
+        on conflict (workspace_id, list_id, profile_id) do nothing
+        returning profile_id
+    )
+    select note_changes(
+        array_agg(profile_id), :now, :live, array['list:' || cast(cast(:list as uuid) as text)]
+    ) from put
     """
 )
 

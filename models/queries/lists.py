@@ -15,9 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict
 from domain.lists import MemberState
-from models.base import changed
 from models.lists import List
-from models.queries import people_lock, rows
+from models.queries import follow_ups, people_lock, rows, segments_written
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 
@@ -51,11 +50,12 @@ async def change(db: AsyncSession, list_id: UUID, values: dict[str, Any]) -> Lis
         raise _taken(values.get("name", "")) from error
 
 
-async def remove(db: AsyncSession, list_id: UUID) -> None:
+async def remove(db: AsyncSession, list_id: UUID, now: datetime) -> None:
     """And who is on it. The people stay. Raises `NotFound`."""
     await people_lock.take_here(db)
     await rows.get(db, List, list_id, lock=True)
     await db.execute(delete(List).where(List.id == list_id))
+    await segments_written.ask_readers_again(db, f"list:{list_id}", now)
 
 
 def _taken(name: str) -> Conflict:
@@ -96,6 +96,7 @@ _ADD = text(
     on conflict (workspace_id, list_id, profile_id) do update
         set state = excluded.state, source = excluded.source, at = excluded.at
         where l.state <> excluded.state
+    returning l.profile_id
     """
 )
 
@@ -106,7 +107,13 @@ async def add(
     """Put people on a list. Returns how many were not on it. Who was merged is put there as the survivor."""
     await people_lock.take_here(db)
     values = {"list": list_id, "profiles": [*profile_ids], "source": source, "now": now}
-    return await changed(db, _ADD, values)
+    return await _moved(db, list_id, [*(await db.execute(_ADD, values)).scalars()], now)
+
+
+async def _moved(db: AsyncSession, list_id: UUID, people: Sequence[UUID], now: datetime) -> int:
+    """Segments may ask who is on the list."""
+    await follow_ups.note(db, people, now, reads=[f"list:{list_id}"])
+    return len(people)
 
 
 _TAKE_OFF = text(
@@ -118,6 +125,7 @@ _TAKE_OFF = text(
             from unnest(cast(:profiles as uuid[])) given (id)
             join profiles p on p.workspace_id = {HERE} and p.id = given.id
         )
+    returning l.profile_id
     """
 )
 
@@ -128,4 +136,4 @@ async def take_off(
     """Take people off a list, which remembers that they were on it. Returns how many were."""
     await people_lock.take_here(db)
     values = {"list": list_id, "profiles": [*profile_ids], "source": source, "now": now}
-    return await changed(db, _TAKE_OFF, values)
+    return await _moved(db, list_id, [*(await db.execute(_TAKE_OFF, values)).scalars()], now)

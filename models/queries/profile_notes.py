@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict, NotFound
 from models.base import changed
 from models.profiles import ProfileNote, ProfileTag
+from models.queries import follow_ups
 
 MOST_TAGS = 100  # On one profile.
 
@@ -41,14 +42,16 @@ async def remove(db: AsyncSession, profile_id: UUID, note_id: UUID) -> None:
 async def tag(db: AsyncSession, workspace_id: UUID, profile_id: UUID, word: str, now: datetime) -> None:
     """Put a tag on a person, whose row is locked. Having it already changes nothing. Raises `Conflict`."""
     values = {"workspace_id": workspace_id, "profile_id": profile_id, "tag": word, "at": now}
-    await db.execute(insert_or(ProfileTag).values(**values).on_conflict_do_nothing())
+    if await changed(db, insert_or(ProfileTag).values(**values).on_conflict_do_nothing()):
+        await follow_ups.note(db, [profile_id], now, reads=["tags"])
     count = select(func.count()).select_from(ProfileTag).where(ProfileTag.profile_id == profile_id)
     if (await db.scalar(count) or 0) > MOST_TAGS:
         raise Conflict(f"A profile has at most {MOST_TAGS} tags: take one off first.")
 
 
-async def untag(db: AsyncSession, profile_id: UUID, word: str) -> None:
+async def untag(db: AsyncSession, profile_id: UUID, word: str, now: datetime) -> None:
     """Take a tag off a person. Raises `NotFound`."""
     gone = delete(ProfileTag).where(ProfileTag.profile_id == profile_id, ProfileTag.tag == word)
     if not await changed(db, gone):
         raise NotFound(f'This profile has no tag "{word}".')
+    await follow_ups.note(db, [profile_id], now, reads=["tags"])

@@ -26,6 +26,8 @@ from domain.profiles import (
     is_news,
     normal,
 )
+from models.base import changed
+from models.queries import follow_ups
 
 # The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
 HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
@@ -146,7 +148,8 @@ async def lift(db: AsyncSession, whose: Sequence[tuple[UUID, Purpose]], now: dat
     if reached:
         profiles, channels, kinds = zip(*reached, strict=True)
         values = {"profiles": [*profiles], "channels": [*channels], "kinds": [*kinds], "now": now}
-        await db.execute(_LIFT, values)
+        if await changed(db, _LIFT, values):
+            await follow_ups.note(db, set(profiles), now, reads=["suppressions"])
 
 
 async def consent(
@@ -166,6 +169,7 @@ async def consent(
         return False
     await db.execute(_END_CONSENT, values)
     await db.execute(_ADD_CONSENT, {**values, "state": state.value})
+    await follow_ups.note(db, [who], now, reads=["consents"])
     return True
 
 
@@ -209,7 +213,14 @@ async def suppress(
         await db.execute(_END_SUPPRESSION, values)
     kept = None if reason is SuppressionReason.ERASED else address
     await db.execute(_SUPPRESS, {**values, "address": kept, "reason": reason.value, "source": source})
+    await suppression_changed(db, channel, address, now)
     return True
+
+
+async def suppression_changed(db: AsyncSession, channel: str, address: str, now: datetime) -> None:
+    """Segments may ask whether the address of whoever goes by it may be written to."""
+    if channel in ADDRESS_KIND and (who := await find(db, ADDRESS_KIND[channel], address)):
+        await follow_ups.note(db, [who], now, reads=["suppressions"])
 
 
 _OF_MESSAGE = text(

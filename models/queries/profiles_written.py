@@ -79,10 +79,13 @@ async def write(db: AsyncSession, workspace_id: UUID, items: Sequence[Item], now
         await attributes.note(
             db, workspace_id, attributes.GIVEN, now, {"names": [*names], "values": [*values]}
         )
-    rewritten = [each.id for each in batch.people.values() if each.rewritten]
+    people = batch.people.values()
+    rewritten = [each.id for each in people if each.rewritten]
     if rewritten:
         await attributes.keep_values(db, workspace_id, rewritten)
         await follow_ups.note(db, rewritten, now)
+    others = [each.id for each in people if each.touched and not each.rewritten]
+    await follow_ups.note(db, others, now, reads=["identities", "consents", "suppressions"])
     return answers
 
 

@@ -159,6 +159,12 @@ async def ask_again(db: AsyncSession, segment_id: UUID, now: datetime, announce:
         raise NotFound(f"There is no segment {segment_id}.")
 
 
+async def ask_readers_again(db: AsyncSession, word: str, now: datetime) -> None:
+    """The same for the segments that read this word: it changed for more people than are to be named."""
+    mine = Segment.workspace_id == _HERE, Segment.reads.contains([word]), Segment.materialized_at.is_not(None)
+    await db.execute(update(Segment).where(*mine).values(due_at=now))
+
+
 _ENDED = ("completed", "cancelled", "failed", "archived")
 # Who can't let go of it any more is named first.
 _USERS = text(

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict, NotFound
 from domain.profiles import ADDRESS_KIND, SuppressionReason, address_hash, normal
 from models.profiles import Suppression
+from models.queries import profiles
 
 _CURRENT = Suppression.ended_at.is_(None)
 
@@ -67,3 +68,5 @@ async def end(db: AsyncSession, suppression_id: UUID, now: datetime) -> None:
         )
     found.ended_at = now
     await db.flush()
+    if found.address is not None:
+        await profiles.suppression_changed(db, found.channel, found.address, now)

@@ -1,6 +1,7 @@
 """Topics: what people can want to hear of, or not."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict
 from models.lists import Topic
-from models.queries import rows
+from models.queries import people_lock, rows, segments_written
 
 MOST = 100  # In one workspace.
 
@@ -49,10 +50,12 @@ async def change(db: AsyncSession, topic_id: UUID, values: dict[str, Any]) -> To
         raise _taken(values.get("name", "")) from error
 
 
-async def remove(db: AsyncSession, topic_id: UUID) -> None:
+async def remove(db: AsyncSession, topic_id: UUID, now: datetime) -> None:
     """And what people chose for it. Raises `NotFound`."""
+    await people_lock.take_here(db)
     await rows.get(db, Topic, topic_id, lock=True)
     await db.execute(delete(Topic).where(Topic.id == topic_id))
+    await segments_written.ask_readers_again(db, "topics", now)
 
 
 def _taken(name: str) -> Conflict:

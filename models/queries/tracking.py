@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.events import EventKind
 from domain.messages import Interaction
 from domain.profiles import ConsentState, Purpose
 from domain.templates import Template
@@ -33,12 +34,13 @@ class Arrival:
 
 
 # Consent to tracking is read here, at the last moment. A click says that the mail was read, so it counts as
-# an open where pictures are off. Rows are not locked in an order of their own: who meets in a deadlock (two
+# an open where pictures are off. Where segments ask about messages, the pump follows that up; else there is
+# one look at a few rows. Rows are not locked in an order of their own: who meets in a deadlock (two
 # processes, or a slice that settles) is told so by PostgreSQL, and the group is repeated.
 _RECORD = text(
     f"""
     with arrived as materialized (
-        select a.*, m.opened_at, m.clicked_at
+        select a.*, m.opened_at, m.clicked_at, p.id as profile_id
         from jsonb_to_recordset(cast(:arrivals as jsonb)) as a(workspace_id uuid, id uuid, message_id uuid,
             kind text, at timestamptz, link int, user_agent text)
         join messages m on m.workspace_id = a.workspace_id and m.id = a.message_id and m.tracked
@@ -52,12 +54,20 @@ _RECORD = text(
         on conflict (workspace_id, id) do nothing
     ),
     earlier as (
-        select workspace_id, message_id, min(at) as opened_at,
+        select workspace_id, message_id, profile_id, min(at) as opened_at,
             min(at) filter (where kind = '{Interaction.CLICKED}') as clicked_at
         from arrived
-        group by workspace_id, message_id
+        group by workspace_id, message_id, profile_id
         having bool_or(opened_at is null or at < opened_at)
             or bool_or(kind = '{Interaction.CLICKED}' and (clicked_at is null or at < clicked_at))
+    ),
+    followed as (
+        insert into inbox (workspace_id, id, received_at, kind, trusted, historical, occurred_at, properties)
+        select e.workspace_id, uuidv7(), e.opened_at, '{EventKind.CHANGE}', true, false, e.opened_at,
+            jsonb_build_object('profile_id', e.profile_id, 'reads', jsonb_build_array('messages'))
+        from earlier e
+        where exists (select from segments s where s.workspace_id = e.workspace_id
+            and s.materialized_at is not null and s.reads && array['messages'])
     )
     update messages m
     set opened_at = least(m.opened_at, e.opened_at), clicked_at = least(m.clicked_at, e.clicked_at)

@@ -6,6 +6,7 @@ nothing. A function that is added without a line here fails the test.
 
 import inspect
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,7 +28,7 @@ from domain.lists import MemberState
 from domain.messages import MessageClass, MessageState
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.roles import KeyKind, Role
-from domain.segments import parse
+from domain.segments import Rule, parse
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.orders import Order
@@ -68,6 +69,7 @@ from models.queries import (
     profiles_written,
     quarantine,
     queued,
+    recalculations,
     rows,
     segments,
     segments_written,
@@ -82,6 +84,7 @@ from models.queries import (
 )
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
+from models.queries.recalculations import Look
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -128,6 +131,11 @@ LEFT_OUT = {
     "members.page": ENGINE,
     "members.workspaces_of": ENGINE,
     "quarantine.replay": ENGINE,
+    "recalculations.due": ENGINE,
+    "recalculations.next_due": ENGINE,
+    "recalculations.wait_for_others": NO_ROWS,
+    "recalculations.wait_for_the_pump": NO_ROWS,
+    "news": PUMP,
     "pokes": "theirs is no table of a workspace; test_wall.py has who may poke whom",
     "reconcile.decide": ENGINE,
     "copying.copy": NO_ROWS,
@@ -172,6 +180,43 @@ async def estimated(db: AsyncSession) -> int:
 
 def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
+
+
+async def begun(db: AsyncSession, w: Filled) -> Look:
+    look = await recalculations.begin(db, await workspaces.get(db, w.id), w.segment, NOW, 60)
+    assert look is not None
+    return look
+
+
+async def written_down(db: AsyncSession, w: Filled) -> None:
+    await recalculations.write_down(db, await begun(db, w))
+
+
+async def doubted(db: AsyncSession, w: Filled) -> int:
+    return await recalculations.doubt(db, await begun(db, w))
+
+
+async def means_the_same(db: AsyncSession, w: Filled) -> bool:
+    return await recalculations.still_means(db, await begun(db, w))
+
+
+async def finished(db: AsyncSession, w: Filled) -> None:
+    await recalculations.finish(db, await begun(db, w), timedelta(seconds=1), None, announce=True)
+
+
+async def understood(db: AsyncSession, w: Filled) -> bool:
+    named = {"kind": "segment", "segment_id": str(w.segment)}
+    return (await segments_written.meaning(db, parse(named))).of == {w.segment: 1}
+
+
+async def resolved(db: AsyncSession, w: Filled) -> Rule:
+    return await segments_written.resolved(db, parse({"kind": "segment", "segment_id": str(w.segment)}))
+
+
+async def readers_asked(db: AsyncSession, w: Filled) -> None:
+    await recalculations.write_down(db, await begun(db, w))
+    await finished(db, w)
+    await segments_written.ask_readers_again(db, "attribute:name", NOW)
 
 
 async def tried(db: AsyncSession, w: Filled) -> Any:
@@ -347,7 +392,13 @@ READS: dict[str, Call] = {
     "rows.get": lambda db, w: rows.get(db, Campaign, w.draft.id),
     "rows.page": lambda db, w: rows.page(db, Campaign, None, 9),
     "rows.use": lambda db, w: rows.use(db, "x", "campaign", Campaign.name, Campaign.state, true()),
+    "recalculations.begin": begun,
+    "recalculations.doubt": doubted,
+    "recalculations.still_means": means_the_same,
     "segments.estimate": lambda db, w: estimated(db),
+    "segments_written.hold": lambda db, w: segments_written.hold(db, w.segment),
+    "segments_written.meaning": understood,
+    "segments_written.resolved": resolved,
     "templates.get": lambda db, w: templates.get(db, w.template),
     "templates.newest": lambda db, w: templates.newest(db, w.template),
     "templates.page": lambda db, w: templates.page(db, None, 9),
@@ -369,13 +420,13 @@ WRITES: dict[str, Call] = {
     "lists.add": lambda db, w: lists.add(db, w.news, [w.ada], "test", NOW),
     "lists.change": lambda db, w: lists.change(db, w.news, NAMED),
     "lists.create": lambda db, w: lists.create(db, w.id, NAMED),
-    "lists.remove": lambda db, w: lists.remove(db, w.news),
+    "lists.remove": lambda db, w: lists.remove(db, w.news, NOW),
     "lists.take_off": lambda db, w: lists.take_off(db, w.news, [w.bob], "test", NOW),
     "preferences.choose": lambda db, w: preferences.choose(db, w.ada, [w.topic], [], NOW),
     "preferences.want_nothing": lambda db, w: preferences.want_nothing(db, w.ada, NOW),
     "profile_notes.remove": lambda db, w: profile_notes.remove(db, w.ada, w.note),
     "profile_notes.tag": lambda db, w: profile_notes.tag(db, w.id, w.ada, "late", NOW),
-    "profile_notes.untag": lambda db, w: profile_notes.untag(db, w.ada, "early"),
+    "profile_notes.untag": lambda db, w: profile_notes.untag(db, w.ada, "early", NOW),
     "profile_notes.write": lambda db, w: profile_notes.write(db, w.id, w.ada, "x", "Eve", NOW),
     "profiles.lift": lifted,
     "profiles_written.write": lambda db, w: profiles_written.write(
@@ -389,7 +440,7 @@ WRITES: dict[str, Call] = {
     "suppressions.end": lambda db, w: suppressions.end(db, w.suppression, NOW),
     "topics.change": lambda db, w: topics.change(db, w.topic, NAMED),
     "topics.create": lambda db, w: topics.create(db, w.id, NAMED | {"purpose": "email"}),
-    "topics.remove": lambda db, w: topics.remove(db, w.topic),
+    "topics.remove": lambda db, w: topics.remove(db, w.topic, NOW),
     "traces.forget": quoted,
     "attributes.change": lambda db, w: attributes.change(db, w.id, "name", hot=False),
     "attributes.fill": lambda db, w: attributes.fill(db, w.id, "name"),
@@ -475,6 +526,11 @@ WRITES: dict[str, Call] = {
     "profiles_erased.erase": lambda db, w: profiles_erased.erase(db, w.bob, NOW),
     "profiles_merged.merge": lambda db, w: profiles_merged.merge(db, w.ada, w.bob, NOW),
     "queued.cancel": lambda db, w: queued.cancel(db, w.queue, NOW),
+    "recalculations.fail": lambda db, w: recalculations.fail(db, w.segment, "Too slow.", NOW),
+    "recalculations.finish": finished,
+    "recalculations.write_down": written_down,
+    "segments_written.ask_again": lambda db, w: segments_written.ask_again(db, w.segment, NOW, announce=True),
+    "segments_written.ask_readers_again": readers_asked,
     "segments_written.change": lambda db, w: segments_written.change(db, w.segment, NAMED),
     "segments_written.create": lambda db, w: segments_written.create(db, w.id, "x", {"all": []}),
     "segments_written.delete": lambda db, w: segments_written.delete(db, w.unused_segment),

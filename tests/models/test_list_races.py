@@ -25,7 +25,7 @@ WRITES: dict[str, Write] = {
     "taken off": lambda db, on, who: lists.take_off(db, on, [who], "api", LATER),
     "asks to be on": lambda db, on, who: sign_ups.ask(db, DEFAULT_WORKSPACE, on, ADDRESS, LATER),
     "says yes": lambda db, on, who: sign_ups.confirm(db, on, who, LATER),
-    "list deleted": lambda db, on, who: lists.remove(db, on),
+    "list deleted": lambda db, on, who: lists.remove(db, on, LATER),
 }
 
 
