@@ -285,7 +285,6 @@ async def explain_membership(
     who = (await profiles_found.find(db, profile)).profile.id
     rule = parse(segment.rule)
     meaning = await segments_written.meaning(db, rule)
-    others = {its_id: parse(each) for its_id, each in meaning.of.items()}
     loaded = await persons.load(db, who, reads(meaning.rule))
     workspace = await workspaces.get(db, workspace_id)
     why = sentences.explained(
@@ -294,8 +293,8 @@ async def explain_membership(
         now=opened.clock.now(),
         time_zone=workspace.time_zone,
         currency=workspace.currency,
-        names=await names_for(db, workspace_id, [rule, *others.values()]),
-        others=others,
+        names=await names_for(db, workspace_id, [rule, *meaning.others.values()]),
+        others=meaning.others,
     )
     entered_at = await segment_reports.entered_at(db, segment_id, who)
     return ExplanationOut(

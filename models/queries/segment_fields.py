@@ -31,10 +31,12 @@ class Attribute(NamedTuple):
 # A value that one person alone has is theirs, and no use for a rule.
 _ATTRIBUTES = text(
     f"""
-    with people as materialized (
-        (select p.attributes from profiles p where p.workspace_id = {HERE} order by p.id desc limit {SAMPLE})
-        union all
-        (select p.attributes from profiles p where p.workspace_id = {HERE} order by p.id limit {SAMPLE})
+    with chosen as (
+        (select p.id from profiles p where p.workspace_id = {HERE} order by p.id desc limit {SAMPLE})
+        union
+        (select p.id from profiles p where p.workspace_id = {HERE} order by p.id limit {SAMPLE})
+    ), people as materialized (
+        select p.attributes from chosen join profiles p on p.workspace_id = {HERE} and p.id = chosen.id
     ), held as (
         select a.key as name,
             case jsonb_typeof(a.value) when 'array' then element.value else a.value end as value

@@ -31,6 +31,7 @@ class Meaning(NamedTuple):
 
     rule: Rule  # Without conditions on other segments: their rules are written in.
     of: Mapping[UUID, int]  # Which version of theirs, by the segments' ids.
+    others: Mapping[UUID, Rule]  # Those rules, as they are written.
 
 
 async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning:
@@ -48,7 +49,7 @@ async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning
         versions |= {id_: version for id_, (version, _) in new.items()}
         known |= {id_: their for id_, (_, their) in new.items()}
         asked = {name for id_ in new for name in named(known[id_])} - known.keys()
-    return Meaning(expand(rule, known, field), versions)
+    return Meaning(expand(rule, known, field), versions, known)
 
 
 async def resolved(db: AsyncSession, rule: Rule, field: str = "/rule") -> Rule:
