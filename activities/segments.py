@@ -22,6 +22,7 @@ from models.queries import memberships, recalculations, workspaces
 from models.queries.recalculations import Look
 
 SECONDS = 60.0  # What one look may take.
+PAGE = 20_000  # So many at most are handed to the pump by one look, so that it has time for others.
 SHARE = 100  # A segment that is looked at again and again takes one part of so many of a core's time.
 SOONEST = timedelta(minutes=1)  # And not more often than this.
 LATER = timedelta(minutes=10)  # After a look that failed.
@@ -57,14 +58,21 @@ class Edited(Exception):
 
 class SegmentActivities:
     def __init__(
-        self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, seconds: float = SECONDS
+        self,
+        sessions: Sessions,
+        bell: Bell,
+        clock: Clock,
+        timing: Timing,
+        seconds: float = SECONDS,
+        page: int = PAGE,
     ) -> None:
-        """`seconds` are what one look may take."""
+        """`seconds` are what one look may take, and a `page` what it may hand to the pump."""
         self.sessions = sessions
         self.bell = bell
         self.clock = clock
         self.timing = timing
         self.seconds = seconds
+        self.page = page
 
     @activity.defn(name="keep_segments")
     async def keep(self) -> Looked:
@@ -130,12 +138,12 @@ class SegmentActivities:
             if silently:
                 await recalculations.write_down(db, look)
             elif not look.first:
-                astray = await recalculations.doubt(db, look)
+                astray = await recalculations.doubt(db, look, self.page)
             took = timedelta(seconds=asyncio.get_running_loop().time() - began)
             if not await recalculations.still_means(db, look):
                 raise Edited  # And take back what was written.
             # What changed during a first look was not followed by anybody: a second one finds it.
-            more = look.first or astray == recalculations.PAGE
+            more = look.first or astray == self.page
             next_at = self._soon(look, took) if more else self._later(look.rule, took)
             await recalculations.finish(db, look, took, next_at, announce=look.announce or not more)
         return Looked(first=int(look.first), again=int(not look.first), astray=astray)

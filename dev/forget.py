@@ -83,6 +83,7 @@ _FORGET = (
     "delete from flows where workspace_id = :workspace and id in (select id from made)",
     "delete from template_versions where workspace_id = :workspace and template_id in (select id from made)",
     "delete from templates where workspace_id = :workspace and id in (select id from made)",
+    "delete from segment_members where workspace_id = :workspace and segment_id in (select id from made)",
     "delete from segments where workspace_id = :workspace and id in (select id from made)",
     "delete from cap_counters where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from orders where workspace_id = :workspace and profile_id in (select id from theirs)",

@@ -53,11 +53,12 @@ class SegmentVersion(Base):
 class SegmentMember(Base):
     """Who is in a segment now. The pump keeps it as profiles change.
 
-    There is no key to the profiles: a look at everybody would check each of a million.
+    There are no foreign keys: a look at everybody would check each of a million, and hold the segment's row
+    meanwhile. Whoever deletes a segment, or merges or erases a person, deletes here first.
     """
 
     __tablename__ = "segment_members"
-    __table_args__ = (of_segment(), Index("ix_segment_members_profile", "workspace_id", "profile_id"))
+    __table_args__ = (Index("ix_segment_members_profile", "workspace_id", "profile_id"),)
 
     workspace_id: Mapped[Tenant]
     segment_id: Mapped[UUID] = mapped_column(primary_key=True)

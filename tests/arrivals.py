@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
 from activities.ingest import BATCH, IngestActivities, Pumped
-from activities.segments import SECONDS, Looked, SegmentActivities
+from activities.segments import PAGE, SECONDS, Looked, SegmentActivities
 from activities.slices import Timing
 from domain.clock import Clock
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -70,13 +70,15 @@ async def pump(
     return await a_pump(sessions, clock).batch(workspace_id, batch)
 
 
-def a_keeper(sessions: Sessions, clock: Clock, seconds: float = SECONDS) -> SegmentActivities:
-    """Who looks at everybody."""
-    return SegmentActivities(sessions, Bell(""), clock, Timing(slice=1), seconds)
+def a_keeper(
+    sessions: Sessions, clock: Clock, seconds: float = SECONDS, page: int = PAGE
+) -> SegmentActivities:
+    """Who looks at everybody, with a bell that nobody rings."""
+    return SegmentActivities(sessions, Bell(""), clock, Timing(slice=1), seconds, page)
 
 
 async def look(sessions: Sessions, clock: Clock, seconds: float = SECONDS) -> Looked:
-    """Look at everybody for the segments that are due, until none is. Who is astray waits in the inbox then."""
+    """Look at everybody for the segments that are due, until none is: who is astray waits in the inbox."""
     done, keeper = Looked(), a_keeper(sessions, clock, seconds)
     while await keeper.round(done):
         pass

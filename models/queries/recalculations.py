@@ -23,8 +23,6 @@ from models.queries.profiles import HERE
 from models.segments import Segment, SegmentMember
 from models.workspaces import Workspace
 
-PAGE = 20_000  # So many at most are handed to the pump by one look, so that it has time for others.
-
 # New ones first, and then who waits longest.
 _DUE = text(
     """
@@ -112,15 +110,15 @@ async def write_down(db: AsyncSession, look: Look) -> None:
     await changed(db, written.add_cte(gone))
 
 
-async def doubt(db: AsyncSession, look: Look) -> int:
-    """Hand the pump those who are on the wrong side of the border, up to a `PAGE`. Returns how many."""
+async def doubt(db: AsyncSession, look: Look, most: int) -> int:
+    """Hand the pump those who are on the wrong side of the border, `most` at a time. Returns how many."""
     picked = _picked(look)
     members = select(SegmentMember.profile_id.label("id")).where(SegmentMember.segment_id == look.segment_id)
     there = members.cte("there")
     one_only = or_(picked.c.id.is_(None), there.c.id.is_(None))
     both = picked.join(there, picked.c.id == there.c.id, full=True)
     who = func.coalesce(picked.c.id, there.c.id).label("id")
-    astray = select(who).select_from(both).where(one_only).order_by(who).limit(PAGE).cte("astray")
+    astray = select(who).select_from(both).where(one_only).order_by(who).limit(most).cte("astray")
     people = func.array_agg(astray.c.id, type_=ARRAY(PgUUID(as_uuid=True)))
     nothing = cast(null(), ARRAY(Text))
     noted = func.note_changes(people, look.now, look.announce, nothing, 0, look.segment_id)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from sqlalchemy import delete as delete_from
 from sqlalchemy import func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,7 +20,7 @@ from domain.segments import segments as named
 from models.base import Json, changed
 from models.queries import people_lock, rows
 from models.queries.profiles import HERE
-from models.segments import Segment, SegmentVersion
+from models.segments import Segment, SegmentMember, SegmentVersion
 
 MOST_NAMED = 10  # Of those who use a segment, in the refusal to delete it.
 
@@ -204,6 +205,7 @@ async def delete(db: AsyncSession, segment_id: UUID) -> None:
     found = await db.execute(_USERS, {"segment": str(segment_id), "ended": [*_ENDED]})
     if users := [_User(*row) for row in found]:
         raise Conflict(_in_use(users))
+    await db.execute(delete_from(SegmentMember).where(SegmentMember.segment_id == segment_id))
     await db.delete(segment)
     await db.flush()
 

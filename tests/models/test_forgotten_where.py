@@ -136,6 +136,7 @@ LEFT_OUT = {
     "recalculations.wait_for_others": NO_ROWS,
     "recalculations.wait_for_the_pump": NO_ROWS,
     "news": PUMP,
+    "profiles.suppression_changed": "writes into the inbox alone, as `follow_ups`",
     "pokes": "theirs is no table of a workspace; test_wall.py has who may poke whom",
     "reconcile.decide": ENGINE,
     "copying.copy": NO_ROWS,
@@ -193,7 +194,7 @@ async def written_down(db: AsyncSession, w: Filled) -> None:
 
 
 async def doubted(db: AsyncSession, w: Filled) -> int:
-    return await recalculations.doubt(db, await begun(db, w))
+    return await recalculations.doubt(db, await begun(db, w), 10)
 
 
 async def means_the_same(db: AsyncSession, w: Filled) -> bool:

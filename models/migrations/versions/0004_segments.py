@@ -59,7 +59,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "segment_id", "day", name=op.f("pk_segment_days")),
     )
     # A look at everybody adds them by the hundred thousand: see docs/decisions/0025.
-    op.drop_constraint("fk_segment_members_workspace_id_profile_id", "segment_members", type_="foreignkey")
+    for key in ("profile_id", "segment_id"):
+        name = f"fk_segment_members_workspace_id_{key}"
+        op.drop_constraint(name, "segment_members", type_="foreignkey")
     op.add_column(
         "order_rollups",
         sa.Column("largest", sa.Numeric(precision=20, scale=4), server_default="0", nullable=False),
