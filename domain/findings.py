@@ -61,7 +61,7 @@ def found(  # noqa: PLR0912 - one case for each kind of condition
             return _messages(condition, person, when)
         case Message(step=step):
             replies = sorted(person.replies.get(step, ()))
-            return f"they {listed(replies, 'and')} it" if replies else "nothing is known of such a message"
+            return f"they {listed(replies)} it" if replies else "nothing is known of such a message"
         case Consent(purpose=purpose):
             return f"{_SAID[person.consents.get(purpose, 'unknown')]}, as to {PURPOSES[purpose]}"
         case Topic(topic_id=topic):
@@ -88,7 +88,7 @@ def _names(kind: str, them: Sequence[str]) -> str:
     if not them:
         return f"there is no {kind}"
     several = kind + ("es" if kind.endswith("s") else "s")
-    said = listed([quoted(each) for each in them], "and")
+    said = listed([quoted(each) for each in them])
     return f"the {kind} is {said}" if len(them) == 1 else f"the {several} are {said}"
 
 
@@ -174,5 +174,5 @@ def _messages(asked: Messages, person: Person, when: When) -> str:
 def _journeys(asked: InFlow, person: Person) -> str:
     journeys = [each for each in person.journeys if each.flow_id == asked.flow_id]
     if under_way := sorted({each.step for each in journeys if not each.ended}):
-        return f"they are at {listed([quoted(each) for each in under_way], 'and')}"
+        return f"they are at {listed([quoted(each) for each in under_way])}"
     return "they have finished it" if journeys else "they never entered it"

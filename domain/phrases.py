@@ -28,7 +28,7 @@ from domain.deeds import Event, Message, Messages, Orders, Sequence_
 from domain.profiles import SuppressionReason
 from domain.segments import Condition
 from domain.values import Value, as_text
-from domain.wording import counted, listed, named, quoted, times
+from domain.wording import counted, listed, named, one_of, quoted, times
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +149,7 @@ def compared(subject: str, op: str, value: Value) -> Phrase:
             return compared(subject, "is", only)
         case "in", tuple(several):
             words = [wording.value(each) for each in several]
-            return Phrase(
-                f"{subject} is {listed(words, 'or')}", f"{subject} is none of {listed(words, 'and')}"
-            )
+            return Phrase(f"{subject} is {one_of(words)}", f"{subject} is none of {listed(words)}")
         case "includes", _:
             return Phrase(f"{said} is among {subject}", f"{said} is not among {subject}")
         case "contains" | "starts with" | "ends with" | "matches", _:
@@ -222,7 +220,7 @@ def spaced(*words: str) -> str:
 def scope(asked: Orders, names: Names) -> tuple[str, str]:
     """Which orders count, and when: of which products, and currency where no amount says it."""
     products = [quoted(each) for each in asked.products or ()]
-    with_these = f"with {listed(products, 'or')}" if products else ""
+    with_these = f"with {one_of(products)}" if products else ""
     elsewhere = asked.currency not in (None, names.currency) and asked.measure in ("count", "first", "last")
     return spaced(with_these, f"in {asked.currency}" if elsewhere else ""), wording.window(asked.window)
 

@@ -17,14 +17,14 @@ from domain.conditions import InFlow, InSegment, OnList, Topic
 from domain.deeds import Messages, Orders
 from domain.facts import Person
 from domain.findings import found
-from domain.measures import OF_TIME
 from domain.moments import When
 from domain.phrases import Names, is_none, is_some, phrase, scope, size, spaced
 from domain.segments import All, Any_, Condition, Not, Part, conditions, expand
-from domain.wording import Joint, counted
+from domain.wording import counted
 
 __all__ = ["Explained", "Names", "explained", "sentence", "spoken_of"]
 
+Joint = Literal["and", "or"]
 Kind = Literal["list", "segment", "campaign", "flow", "topic"]
 
 
@@ -207,7 +207,6 @@ def _range(one: Orders, other: Orders, names: Names) -> str | None:
         return None
     match low.measure:
         case "first" | "last" as measure:
-            assert measure in OF_TIME
             then = wording.between(str(low.value), str(high.value))
             return spaced(f"the {measure} order", which, when, "was", then)
         case "total":

@@ -5,13 +5,11 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from domain.moments import DAY, When, Window, instant
 from domain.money import shown
 from domain.values import as_number, as_text
-
-Joint = Literal["and", "or"]
 
 LONGEST_TEXT = 100  # Characters of a value that are shown.
 MOST_SHOWN = 5  # Values of a list.
@@ -55,17 +53,22 @@ def value(found: Any) -> str:
             plain = as_text(found) or ""
             return plain if len(plain) <= 30 else repr(found)
         case list() | tuple():
-            return listed([value(each) for each in found], "and") if found else "an empty list"
+            return listed([value(each) for each in found]) if found else "an empty list"
     return quoted(json.dumps(found, ensure_ascii=False, default=str))
 
 
-def listed(words: Sequence[str], joint: Joint) -> str:
+def listed(words: Sequence[str]) -> str:
     """These words in a row: "a, b and c". Of many only the first are said, and how many others there are."""
     if len(words) > MOST_SHOWN + 1:
         rest = len(words) - MOST_SHOWN
-        words = [*words[:MOST_SHOWN], f"{'one of ' if joint == 'or' else ''}{rest:,} others"]
+        words = [*words[:MOST_SHOWN], f"{rest:,} others"]
     *ahead, last = words
-    return f"{', '.join(ahead)} {joint} {last}" if ahead else last
+    return f"{', '.join(ahead)} and {last}" if ahead else last
+
+
+def one_of(words: Sequence[str]) -> str:
+    """Without an "or", which would not be told from one between conditions."""
+    return f"one of {listed(words)}" if len(words) > 1 else words[0]
 
 
 def money(amount: str | float | Decimal, currency: str) -> str:
