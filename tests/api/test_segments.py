@@ -186,7 +186,18 @@ async def test_another_calendar_or_currency_has_all_segments_looked_at_again(
     assert (await api.get(f"{AT}/{new}")).json()["due_at"] is None  # Everybody will be looked at anyway.
 
 
-ODD = ["' or 1=1 --", '"; drop table segments; --', "100%", ":workspace", "$1", "%(id)s", "\\", "🦆", "{a}", "_"]
+ODD = [
+    "' or 1=1 --",
+    '"; drop table segments; --',
+    "100%",
+    ":workspace",
+    "$1",
+    "%(id)s",
+    "\\",
+    "🦆",
+    "{a}",
+    "_",
+]
 
 
 @pytest.mark.parametrize("odd", ODD)
