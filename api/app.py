@@ -38,6 +38,8 @@ from api.routes import (
     profiles,
     quarantine,
     second_factor,
+    segment_answers,
+    segment_builder,
     segments,
     templates,
     timelines,
@@ -81,6 +83,8 @@ FEATURES = (
     keys,
     issuers,
     audit,
+    segment_builder,  # Its addresses look like a segment's, and so come first.
+    segment_answers,
     segments,
     templates,
     campaigns,

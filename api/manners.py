@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from api.etags import tagging
+from api.etags import moving_of, tagging
 from api.once import is_shown_once, once
 
 
@@ -16,4 +16,5 @@ class Mannered(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
         # What is shown once is shown otherwise ever after.
-        return once(handler if is_shown_once(self) else tagging(handler), self)
+        tagged = handler if is_shown_once(self) else tagging(handler, moving_of(self.response_model))
+        return once(tagged, self)

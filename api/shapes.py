@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Response
@@ -26,6 +26,8 @@ class Out(BaseModel):
     """A body that we answer. No field has a default, so that generated types are exact."""
 
     model_config = ConfigDict(from_attributes=True)
+
+    moving: ClassVar[frozenset[str]] = frozenset()  # Fields that change though nobody edits anything.
 
 
 class Page(BaseModel, Generic[Item]):

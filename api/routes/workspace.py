@@ -9,18 +9,20 @@ from uuid import UUID
 from email_validator import EmailNotValidError, validate_email
 from fastapi import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
 from api.etags import Unchanged
 from api.manners import Mannered
 from api.shapes import In, Name, Out, absent, example
+from api.stack import Opened
 from domain.clock import time_zones
 from domain.errors import Invalid
 from domain.money import Code
 from domain.roles import Permission
 from domain.workspaces import Cap
-from models.queries import workspaces
+from models.queries import segments_written, workspaces
 from models.workspaces import Workspace
 
 router = APIRouter(prefix="/workspace", tags=["workspace"], route_class=Mannered)
@@ -185,14 +187,26 @@ async def read_workspace(workspace_id: WorkspaceId, db: Db) -> WorkspaceOut:
 
 @router.patch("", dependencies=[needs(Permission.WORKSPACE_WRITE)])
 async def change_workspace(
-    change: WorkspaceChange, workspace_id: WorkspaceId, db: Db, unchanged: Unchanged
+    change: WorkspaceChange, opened: Opened, workspace_id: WorkspaceId, db: Db, unchanged: Unchanged
 ) -> WorkspaceOut:
-    """Change the settings that are given. They hold for whatever is sent from now on."""
+    """Change the settings that are given. They hold for whatever is sent from now on.
+
+    Another time zone or currency changes what rules mean: all segments are looked at again.
+    """
     values = columns(change)
     if not values:
         raise Invalid("Name at least one field to change.")
     if unchanged.asked:
         unchanged.check(shown(await workspaces.get(db, workspace_id, lock=True)))
+    return await written(db, workspace_id, values, opened.clock.now())
+
+
+async def written(
+    db: AsyncSession, workspace_id: UUID, values: dict[str, Any], now: datetime
+) -> WorkspaceOut:
+    """The workspace with these columns."""
+    if values.keys() & {"time_zone", "currency"}:
+        await segments_written.ask_all_again(db, now)
     return shown(await workspaces.change(db, workspace_id, values))
 
 

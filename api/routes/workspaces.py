@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from api.callers import Asker, Caller, Person, at, permitted
 from api.etags import Unchanged
 from api.manners import Mannered
-from api.routes.workspace import EXAMPLE, WorkspaceChange, WorkspaceOut, columns, shown
+from api.routes.workspace import EXAMPLE, WorkspaceChange, WorkspaceOut, columns, shown, written
 from api.shapes import Name, Page, example
 from api.stack import Opened, Stack
 from domain.errors import Invalid
@@ -91,9 +91,8 @@ async def change_workspace_by_id(
         if unchanged.asked:
             before = shown(await workspaces.get(db, workspace_id, lock=True))
             unchanged.check(WorkspaceOfMine(**vars(before), role=here.role))
-        return WorkspaceOfMine(
-            **vars(shown(await workspaces.change(db, workspace_id, values))), role=here.role
-        )
+        changed = await written(db, workspace_id, values, opened.clock.now())
+        return WorkspaceOfMine(**vars(changed), role=here.role)
 
 
 @router.delete("/{workspace_id}", status_code=status.HTTP_204_NO_CONTENT)

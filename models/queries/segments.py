@@ -6,12 +6,10 @@ workspace comes from the wall, so all this works only in a transaction of `sessi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, assert_never
 from uuid import UUID
 
-from psycopg.errors import QueryCanceled
 from sqlalchemy import (
     ColumnElement,
     Date,
@@ -32,13 +30,9 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    tablesample,
-    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 import models.lists
 import models.profiles
@@ -75,9 +69,6 @@ from models.profiles import ProfileTag, Suppression
 from models.queries.comparisons import Found, holding, known, named
 from models.queries.people_asked import PROFILES, Asked, Column, Each, Everybody, Source, an_alias
 from models.workspaces import Workspace
-
-COUNT_FOR = 1_500  # Milliseconds; a count that takes longer is sampled instead.
-SAMPLE = 50_000  # About so many profiles are looked at in a sample.
 
 
 def where(
@@ -417,50 +408,3 @@ def _message(condition: Message, journey: Journey | None) -> ColumnElement[bool]
     }[condition.did]
     sent = line.c.profile_id == profile_id, line.c.occasion == enrollment, line.c.step == condition.step
     return exists().where(*sent, done).correlate_except(line)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """How many profiles a rule picks; if not exact, worked out from a sample."""
-
-    count: int
-    exact: bool
-
-
-async def estimate(
-    db: AsyncSession,
-    rule: Rule,
-    *,
-    now: datetime,
-    time_zone: str,
-    currency: str,
-    count_for: int = COUNT_FOR,
-) -> Estimate:
-    """Count the members, or sample them where counting takes longer than `count_for` milliseconds."""
-    when = When(now, time_zone, currency)
-    connection = await db.connection()
-    attempt = await connection.begin_nested()
-    try:
-        await connection.execute(select(func.set_config("statement_timeout", str(count_for), True)))
-        picked = _picked(PROFILES, rule, when)
-        return Estimate(await _count(connection, PROFILES, picked), exact=True)
-    except OperationalError as error:
-        if not isinstance(error.orig, QueryCanceled):
-            raise
-    finally:
-        await attempt.rollback()  # The limit goes with the savepoint that it was set in.
-    share = float(await connection.scalar(_SHARE))
-    some = tablesample(PROFILES, func.system(share))
-    found = await _count(connection, some, _picked(some, rule, when))
-    return Estimate(round(found * 100 / share), exact=False)
-
-
-async def _count(connection: AsyncConnection, person: FromClause, picked: ColumnElement[bool]) -> int:
-    return (await connection.execute(select(func.count()).select_from(person).where(picked))).scalar_one()
-
-
-# Percent of the table's pages. A table that nobody analysed yet has no number of rows.
-_SHARE = text(
-    f"select 100.0 * {SAMPLE} / greatest(reltuples, {SAMPLE * 10}) from pg_class"
-    " where oid = 'profiles'::regclass"
-)

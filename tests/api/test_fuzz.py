@@ -245,6 +245,15 @@ async def merge(story: Story) -> dict[str, Any]:
     return {"into": story.ids["profile_id"]}
 
 
+async def overlap(story: Story) -> dict[str, Any]:
+    """Two segments that somebody looked at."""
+    ids = [await a_segment(story.api) for _ in range(2)]
+    async with story.sessions(DEFAULT_WORKSPACE) as db:
+        known = "update segments set materialized_at = now() where id = any(cast(:ids as uuid[]))"
+        await db.execute(text(known), {"ids": ids})
+    return {"segment_ids": ids}
+
+
 # Where a secret, or somebody's being there, is needed, no example can be enough.
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
@@ -259,6 +268,7 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /users/me/second-factor/off": off,
     "POST /workspace/hand-over": hand_over,
     "POST /flows/{flow_id}/enroll": enroll,
+    "POST /segments/overlap": overlap,
 }
 
 

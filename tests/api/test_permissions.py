@@ -84,6 +84,15 @@ POST /segments/estimate                         o a m v k - -
 GET /segments/{segment_id}                      o a m v k - -
 PATCH /segments/{segment_id}                    o a m - k - -
 DELETE /segments/{segment_id}                   o a m - k - -
+POST /segments/overlap                          o a m v k - -
+GET /segments/schema                            o a m v k - -
+GET /segments/presets                           o a m v k - -
+POST /segments/presets                          o a m - k - -
+POST /segments/{segment_id}/recalculate         o a m - k - -
+GET /segments/{segment_id}/versions             o a m v k - -
+GET /segments/{segment_id}/members              o a m v k - -
+GET /segments/{segment_id}/history              o a m v k - -
+GET /segments/{segment_id}/explain              o a m v k - -
 POST /templates                                 o a m - k - -
 GET /templates                                  o a m v k - -
 GET /templates/{template_id}                    o a m v k - -

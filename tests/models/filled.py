@@ -42,6 +42,7 @@ from models.queries import (
 from models.queries.idempotency import Asked
 from models.queries.ledger import Queue
 from models.queries.ways import Move
+from models.segments import SegmentDay, SegmentMember, SegmentVersion
 from tests.people import HERE, a_message, a_person, an_event, an_order, put_aside
 from tests.sending import (
     NOW,
@@ -161,6 +162,11 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     await an_event(db, bob)
     template, version = await a_template(db)
     segment = await a_segment(db, {"kind": "attribute", "name": "name", "op": "exists"})
+    its = {**HERE, "segment_id": segment}
+    db.add(SegmentMember(**its, profile_id=ada, entered_at=NOW))
+    db.add(SegmentDay(**its, day=NOW.date(), entered=1, size=1))
+    db.add(SegmentVersion(**its, number=1, rule={"all": []}))
+    await db.flush()
     unused_template, _ = await a_template(db)
     unused_segment = await a_segment(db)
     draft = await a_draft(db)

@@ -41,6 +41,7 @@ from models.queries import (
     consents,
     enrollments,
     enrollments_moved,
+    estimates,
     events,
     flows,
     happenings,
@@ -58,6 +59,7 @@ from models.queries import (
     members,
     messages,
     orders,
+    persons,
     preferences,
     profile_notes,
     profiles,
@@ -71,7 +73,9 @@ from models.queries import (
     queued,
     recalculations,
     rows,
-    segments,
+    segment_fields,
+    segment_names,
+    segment_reports,
     segments_written,
     sign_ups,
     suppressions,
@@ -176,11 +180,44 @@ async def ahead(db: AsyncSession, w: Filled) -> int:
 
 async def estimated(db: AsyncSession) -> int:
     everybody = parse({"all": []})
-    return (await segments.estimate(db, everybody, now=NOW, time_zone="UTC", currency="USD")).count
+    return (await estimates.estimate(db, everybody, now=NOW, time_zone="UTC", currency="USD")).count
 
 
 def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
+
+
+EVERYTHING = frozenset({"identities", "orders", "messages", "consents", "topics", "suppressions", "tags"})
+
+
+def on_a_list(w: Filled) -> Rule:
+    return parse({"kind": "list", "list_id": str(w.news)})
+
+
+async def those_named(db: AsyncSession, w: Filled) -> bool:
+    await segment_names.check(db, on_a_list(w))
+    return True
+
+
+async def sized(db: AsyncSession, w: Filled) -> bool:
+    [day] = await segment_reports.history(db, w.segment, NOW.date(), NOW.date())
+    return day.size is not None
+
+
+async def shared(db: AsyncSession, w: Filled) -> int:
+    known = "update segments set materialized_at = :now"
+    await db.execute(text(known), {"now": NOW})
+    return (await segment_reports.overlap(db, [w.segment, w.unused_segment])).any
+
+
+async def used(db: AsyncSession, w: Filled) -> int:
+    its_id = w.running.segment_id
+    return (await segment_reports.uses(db, [its_id]))[its_id]
+
+
+async def all_asked(db: AsyncSession, w: Filled) -> None:
+    await db.execute(text("update segments set materialized_at = :now"), {"now": NOW})
+    await segments_written.ask_all_again(db, SOON)
 
 
 async def begun(db: AsyncSession, w: Filled) -> Look:
@@ -393,10 +430,26 @@ READS: dict[str, Call] = {
     "rows.get": lambda db, w: rows.get(db, Campaign, w.draft.id),
     "rows.page": lambda db, w: rows.page(db, Campaign, None, 9),
     "rows.use": lambda db, w: rows.use(db, "x", "campaign", Campaign.name, Campaign.state, true()),
+    "estimates.estimate": lambda db, w: estimated(db),
+    "persons.load": lambda db, w: persons.load(db, w.ada, EVERYTHING),
+    "segment_fields.attributes": lambda db, w: segment_fields.attributes(db),
+    "segment_fields.by_name": lambda db, w: segment_fields.by_name(db, ["Everybody"]),
+    "segment_fields.currencies": lambda db, w: segment_fields.currencies(db),
+    "segment_fields.events": lambda db, w: segment_fields.events(db),
+    "segment_fields.quintiles": lambda db, w: segment_fields.quintiles(db, NOW, "USD"),
+    "segment_fields.tags": lambda db, w: segment_fields.tags(db),
+    "segment_fields.things": lambda db, w: segment_fields.things(db),
+    "segment_names.called": lambda db, w: segment_names.called(db, [on_a_list(w)]),
+    "segment_names.check": those_named,
+    "segment_reports.entered_at": lambda db, w: segment_reports.entered_at(db, w.segment, w.ada),
+    "segment_reports.history": sized,
+    "segment_reports.members": lambda db, w: segment_reports.members(db, w.segment, None, None, 9),
+    "segment_reports.overlap": shared,
+    "segment_reports.uses": used,
+    "segment_reports.versions": lambda db, w: segment_reports.versions(db, w.segment, None, 9),
     "recalculations.begin": begun,
     "recalculations.doubt": doubted,
     "recalculations.still_means": means_the_same,
-    "segments.estimate": lambda db, w: estimated(db),
     "segments_written.hold": lambda db, w: segments_written.hold(db, w.segment),
     "segments_written.meaning": understood,
     "segments_written.resolved": resolved,
@@ -531,6 +584,7 @@ WRITES: dict[str, Call] = {
     "recalculations.finish": finished,
     "recalculations.write_down": written_down,
     "segments_written.ask_again": lambda db, w: segments_written.ask_again(db, w.segment, NOW, announce=True),
+    "segments_written.ask_all_again": all_asked,
     "segments_written.ask_readers_again": readers_asked,
     "segments_written.change": lambda db, w: segments_written.change(db, w.segment, NAMED),
     "segments_written.create": lambda db, w: segments_written.create(db, w.id, "x", {"all": []}),

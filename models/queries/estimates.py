@@ -1,0 +1,249 @@
+"""How many people a rule picks, whom for instance, and how many of them can be reached on each channel.
+
+Counted where that is quick. Where it is not, a random sample of everybody is asked one by one, by keys of
+tables, as many as there is time for. People are drawn by a hash of their ids, so a sample is the same each
+time, and no part of the table is preferred.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from time import perf_counter
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg.errors import QueryCanceled
+from sqlalchemy import Integer, Select, Uuid, case, cast, func, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from domain.errors import Invalid
+from domain.profiles import ADDRESS_KIND
+from domain.segments import Rule
+from models.profiles import Profile
+from models.queries import segments
+from models.queries.profiles import HERE
+
+COUNT_FOR = 550  # Milliseconds that counting may take; then people are sampled.
+ANSWER_IN = 900  # Milliseconds in which all is said. A sample is as large as they allow.
+LEAST = 150  # Milliseconds that a part of a sample gets in any case.
+KNOWN = 10_000  # Members up to this number are looked up one by one.
+ASKED = 5_000  # Of more members, so many are looked up.
+SHOWN = 10  # Members in the answer.
+SURE = 1.96  # Standard deviations: 95 % of all samples are that near.
+
+CLASSES = 1024  # Everybody is in one of them, by the hash of their id.
+FIRST = 8  # Classes of the first sample, which tells how long the others will take.
+_CLASS = func.uuid_hash_extended(Profile.id, 0).op("&")(CLASSES - 1)
+# One in sixteen members is enough to choose `ASKED` from when there are many. Their hash is another one.
+_ONE_IN = 16
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many may be written to: at their primary address, which is not suppressed, with their consent."""
+
+    count: int
+    exact: bool
+    error: float  # As of an estimate.
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of those picked, and what they go by."""
+
+    profile_id: UUID
+    email: str | None
+    user_id: str | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How many profiles a rule picks; if not exact, worked out from a sample."""
+
+    count: int
+    exact: bool
+    error: float = 0.0  # The true count is nearer than this share of the count, in 95 of 100 samples.
+    members: tuple[Member, ...] = ()  # Up to `SHOWN`, at random.
+    reach: Mapping[str, Reach] | None = None  # By channel.
+
+
+@dataclass(frozen=True)
+class _Found:
+    count: int
+    error: float  # 0: counted.
+    ids: Sequence[UUID]  # All of them, or some at random.
+
+
+async def estimate(
+    db: AsyncSession,
+    rule: Rule,
+    *,
+    now: datetime,
+    time_zone: str,
+    currency: str,
+    count_for: int = COUNT_FOR,
+    answer_in: int = ANSWER_IN,
+) -> Estimate:
+    """Answers within about `answer_in` milliseconds, of which it counts for `count_for` at most.
+
+    The rule is one without other segments in it (`segments_written.resolved`). Raises `Invalid` where not
+    even a sample can be asked in time.
+    """
+    began = perf_counter()
+    connection = await db.connection()
+    manners: dict[str, Any] = {"now": now, "time_zone": time_zone, "currency": currency}
+    found = await _counted(connection, segments.members(rule, **manners), count_for)
+    if found is None:
+        deadline = began + answer_in / 1000
+        found = await _sampled(connection, segments.members(rule, **manners, each=True), deadline)
+    ids = [str(each) for each in found.ids]
+    reached = (await connection.execute(_REACH, {"ids": ids})).one()
+    shown = await connection.execute(_MEMBERS, {"ids": ids[:SHOWN]})
+    return Estimate(
+        count=found.count,
+        exact=found.error == 0,
+        error=found.error,
+        members=tuple(Member(*row) for row in shown),
+        reach={channel: _reach(hits, found) for channel, hits in zip(ADDRESS_KIND, reached, strict=True)},
+    )
+
+
+def _reach(hits: int, found: _Found) -> Reach:
+    looked_up = len(found.ids)
+    if looked_up == found.count:
+        return Reach(hits, True, 0.0)
+    if not hits:
+        return Reach(0, False, 1.0 if not looked_up else round(3 / looked_up, 4))
+    share = hits / looked_up
+    off = SURE * math.sqrt((1 - share) / hits)
+    return Reach(round(found.count * share), False, round(math.hypot(off, found.error), 4))
+
+
+async def _counted(connection: AsyncConnection, picked: Select[UUID], count_for: int) -> _Found | None:
+    """None where it takes longer than so many milliseconds."""
+    members = picked.subquery("members")
+    hashed = func.uuid_hash_extended(members.c.id, 1)
+    counted = select(
+        func.count().label("n"),
+        func.array_agg(members.c.id).label("everyone"),
+        func.array_agg(members.c.id).filter(hashed.op("&")(_ONE_IN - 1) == 0).label("some"),
+    ).subquery("counted")
+    # Of a million ids, those that nobody will look up stay where they are.
+    few = counted.c.n <= KNOWN
+    asked = select(counted.c.n, case((few, counted.c.everyone), else_=counted.c.some).label("ids"))
+    row = await _within(connection, asked, count_for)
+    if row is None:
+        return None
+    ids = row.ids or []
+    random.Random(row.n).shuffle(ids)
+    return _Found(row.n, 0.0, ids if row.n <= KNOWN else ids[:ASKED])
+
+
+async def _sampled(connection: AsyncConnection, picked: Select[UUID], deadline: float) -> _Found:
+    """Ask a few people, and then as many others as there is time for."""
+    began = perf_counter()
+    ids = await _ask(connection, picked, range(FIRST), deadline)
+    if ids is None:
+        raise Invalid(
+            "This rule takes too long to count, even for a small part of your people: leave conditions out, "
+            "or give those on events and messages shorter windows.",
+            "/rule",
+        )
+    took = perf_counter() - began
+    classes = min(CLASSES, FIRST + int(FIRST * 0.8 * (deadline - perf_counter()) / took))
+    if classes > FIRST:
+        more = await _ask(connection, picked, range(FIRST, classes), deadline)
+        ids, classes = (ids, FIRST) if more is None else ([*ids, *more], classes)
+    random.Random(len(ids)).shuffle(ids)
+    if classes == CLASSES:
+        return _Found(len(ids), 0.0, ids[: KNOWN if len(ids) <= KNOWN else ASKED])
+    # Each hit stands for several people: how many hits there are is as random as counts of rare things are.
+    left_out = 1 - classes / CLASSES
+    error = SURE * math.sqrt(left_out / len(ids)) if ids else 1.0
+    return _Found(round(len(ids) * CLASSES / classes), round(error, 4), ids[:ASKED])
+
+
+async def _ask(
+    connection: AsyncConnection, picked: Select[UUID], classes: range, deadline: float
+) -> list[UUID] | None:
+    """Who of these classes is picked; None where that is not known in time."""
+    those = func.any(cast(literal([*classes]), ARRAY(Integer))) == _CLASS
+    ids = func.coalesce(func.array_agg(picked.where(those).subquery("members").c.id), cast([], ARRAY(Uuid)))
+    left = max(LEAST, round((deadline - perf_counter()) * 1000))
+    row = await _within(connection, select(ids.label("ids")), left, _BY_KEYS)
+    return None if row is None else list(row.ids)
+
+
+_WITHIN = text("select set_config('statement_timeout', :milliseconds, true)")
+# A few people's rows are looked up one by one, whatever the planner thinks of that.
+_BY_KEYS = text(
+    """
+    select set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+        set_config('enable_seqscan', 'off', true)
+    """
+)
+
+
+async def _within(
+    connection: AsyncConnection, asked: Select[Any], milliseconds: int, manner: Any = None
+) -> Any | None:
+    """The one row that is answered, or None where it takes longer."""
+    attempt = await connection.begin_nested()
+    try:
+        await connection.execute(_WITHIN, {"milliseconds": str(milliseconds)})
+        if manner is not None:
+            await connection.execute(manner)
+        return (await connection.execute(asked)).one()
+    except OperationalError as error:
+        if not isinstance(error.orig, QueryCanceled):
+            raise
+        return None
+    finally:
+        await attempt.rollback()  # What was set goes with the savepoint that it was set in.
+
+
+def _may_be_written_to(channel: str) -> str:
+    """LIMIT keeps it from becoming a join with everybody's addresses."""
+    return f"""
+        left join lateral (
+            select true as reached from identities i
+            join consents c on c.workspace_id = {HERE} and c.profile_id = i.profile_id
+                and c.purpose = '{channel}' and c.state = 'granted' and c.ended_at is null
+            where i.workspace_id = {HERE} and i.profile_id = asked.id
+                and i.kind = '{ADDRESS_KIND[channel]}' and i.is_primary
+                and not exists (
+                    select from suppressions s where s.workspace_id = {HERE} and s.channel = '{channel}'
+                        and s.address_hash = sha256(convert_to(i.value, 'UTF8')) and s.ended_at is null
+                )
+            limit 1
+        ) {channel} on true
+    """
+
+
+_CHANNELS: Final = tuple(ADDRESS_KIND)
+_REACH = text(
+    f"""
+    select {", ".join(f"count(*) filter (where {channel}.reached)" for channel in _CHANNELS)}
+    from unnest(cast(:ids as uuid[])) asked (id)
+    {"".join(map(_may_be_written_to, _CHANNELS))}
+    """
+)
+
+
+def _name(kind: str) -> str:
+    return f"""(
+        select i.value from identities i where i.workspace_id = {HERE} and i.profile_id = asked.id
+            and i.kind = '{kind}' and i.is_primary limit 1
+    )"""
+
+
+_MEMBERS = text(
+    f"""
+    select asked.id, {_name("email")}, {_name("user_id")}
+    from unnest(cast(:ids as uuid[])) with ordinality asked (id, nth) order by asked.nth
+    """
+)
