@@ -1,0 +1,420 @@
+"""A shop of a million customers, made up by arithmetic: the same one on every machine and in every run.
+
+| what | how many, in full |
+|---|---|
+| profiles | 1,000,000 over three years; one in a hundred was merged into the one before it; 6 time zones |
+| events | 10,000,000 of 20 names, in sessions of 5, over the last 400 days (15 partitions) |
+| orders | 3,000,000 over three years, in USD and EUR; 3 in 10 with lines; 2 % cancelled, 5 % refunded |
+| messages | 500,000 of five campaigns, 10 to 120 days ago; 35 % of them opened, 8 % clicked |
+| identities | an email address each, a phone number for 40 %, a user id for 50 % |
+| consents | email granted 70 %, denied 12 %; tracking granted 60 %; sms granted by half of the phones |
+| suppressions | 3 % of the addresses |
+| lists, tags | five lists of 300,000 to 5,000 (90 % are members); four tags, on 5 % to 0.5 % |
+| hot attributes | plan, country, score |
+
+A tenth of the people do a third of everything. `NOW` is the present of all that, and no clock's. Chance is
+a hash of the row's number, so that nothing depends on the order of the work. It takes minutes, and is kept.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import accumulate
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from dev.migrations import migrate
+from dev.postgres import OWNER, Postgres
+from domain.workspaces import DEFAULT_WORKSPACE
+
+NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
+ZONE, CURRENCY = "Europe/Berlin", "USD"  # The workspace's.
+HOT = ("plan", "country", "score")
+DAYS = 400  # Of events.
+YEARS = 1095  # Days of orders, and of profiles.
+
+
+@dataclass(frozen=True)
+class Size:
+    people: int
+    events: int
+    orders: int
+    messages: int
+
+    @property
+    def database(self) -> str:
+        return f"segments_{self.people}"
+
+
+FULL = Size(1_000_000, 10_000_000, 3_000_000, 500_000)
+SMALL = Size(20_000, 200_000, 60_000, 10_000)
+
+PLANS = {"free": 0.6, "basic": 0.25, "pro": 0.1, "gold": 0.05}
+COUNTRIES = {
+    **{"US": 0.3, "DE": 0.15, "GB": 0.12, "FR": 0.1, "IT": 0.07, "ES": 0.06},
+    **{"NL": 0.05, "PL": 0.05, "SE": 0.04, "AT": 0.03, "CH": 0.02, "BR": 0.01},
+}
+CITIES = {
+    **{"New York": 0.12, "London": 0.1, "Berlin": 0.08, "Paris": 0.08, "Chicago": 0.06, "Hamburg": 0.05},
+    **{"Rome": 0.05, "Madrid": 0.05, "Amsterdam": 0.04, "Warsaw": 0.04, "Stockholm": 0.03, "Vienna": 0.03},
+    **{"Bern": 0.02, "Bergamo": 0.02, "Boston": 0.05, "Leeds": 0.04, "Lyon": 0.04, "Springfield": 0.1},
+}
+ZONES = {
+    **{"Europe/Berlin": 0.2, "America/New_York": 0.2, "Europe/London": 0.1, "America/Los_Angeles": 0.1},
+    **{"America/Sao_Paulo": 0.05, "Asia/Tokyo": 0.05, None: 0.3},
+}
+INTERESTS = {each: 0.1 for each in "jazz rock soul folk funk blues house metal indie opera".split()}
+CATEGORIES = {
+    **{"vinyl": 0.35, "shoes": 0.15, "books": 0.15, "shirts": 0.1},
+    **{"turntables": 0.08, "posters": 0.07, "bags": 0.06, "tickets": 0.04},
+}
+NAMES = {
+    **{"page viewed": 0.35, "product viewed": 0.25, "product searched": 0.1, "added to cart": 0.08},
+    **{"category viewed": 0.06, "order placed": 0.05, "checkout started": 0.03, "link followed": 0.02},
+    **{"review read": 0.015, "wish listed": 0.012, "coupon used": 0.009, "app opened": 0.007},
+    **{"shop located": 0.005, "letter wanted": 0.004, "review written": 0.003, "gift card bought": 0.002},
+    **{"help asked for": 0.0015, "friend invited": 0.0008, "survey answered": 0.0004, "return sent": 0.0003},
+}
+LISTS = {"Newsletter": 0.3, "Spring sale": 0.15, "Record fair": 0.08, "Wholesale": 0.03, "Press": 0.005}
+TAGS = {"friend": 0.05, "wholesale": 0.02, "press": 0.01, "band": 0.005}
+CAMPAIGNS = (10, 25, 45, 80, 120)  # Days ago.
+
+_DAY = 86_400_000  # Milliseconds, in which all moments are counted.
+_NOW = int(NOW.timestamp()) * 1000
+_HERE = f"'{DEFAULT_WORKSPACE}'::uuid"
+
+
+def pick(chance: str, shares: Mapping[str | None, float] | Mapping[str, float]) -> str:
+    """SQL that chooses among the words by their shares, which add up to one, as `chance` has it."""
+    words = ", ".join("null" if word is None else f"'{word}'" for word in shares)
+    ends = ", ".join(f"{end:.6f}" for end in accumulate(shares.values()))
+    return f"(array[{words}])[least(width_bucket({chance}, array[{ends}]::float8[]) + 1, {len(shares)})]"
+
+
+def _words(size: Size) -> list[str]:
+    """Functions of a schema of their own, that make a number of a row into whatever it needs."""
+    return [
+        "create schema made_up",
+        """
+        create function made_up.chance(n bigint, about bigint) returns float8 immutable parallel safe
+        return (hashint8extended(n, about) & 9007199254740991) / 9007199254740992.0::float8
+        """,
+        "create function made_up.at(ms bigint) returns timestamptz immutable parallel safe "
+        "return to_timestamp(ms / 1000.0::float8)",
+        # A UUIDv7 of that millisecond, which counts upwards with n.
+        """
+        create function made_up.id(ms bigint, n bigint, about bigint) returns uuid immutable parallel safe
+        return (lpad(to_hex(ms), 12, '0') || '7' || lpad(to_hex(about), 3, '0') || '8'
+            || lpad(to_hex(n), 15, '0'))::uuid
+        """,
+        f"""
+        create function made_up.born(n bigint) returns bigint immutable parallel safe
+        return {_NOW - (YEARS + 5) * _DAY} + n * {YEARS * _DAY // size.people}
+        """,
+        """
+        create function made_up.person(n bigint) returns uuid immutable parallel safe
+        return made_up.id(made_up.born(n), n, 1)
+        """,
+        # Of those who do things: few do most, and not those who came first.
+        f"""
+        create function made_up.somebody(n bigint, about bigint) returns bigint immutable parallel safe
+        return 1 + (floor({size.people} * made_up.chance(n, about) ^ 2)::bigint * 7919 + 13) % {size.people}
+        """,
+        "create function made_up.is_alias(n bigint) returns boolean immutable parallel safe "
+        "return n % 100 = 37",
+        "create function made_up.survivor(n bigint) returns bigint immutable parallel safe "
+        "return n - made_up.is_alias(n)::int",
+    ]
+
+
+def _people(size: Size) -> list[str]:
+    chance = "made_up.chance(n, {})".format
+    return [
+        f"update workspaces set time_zone = '{ZONE}', currency = '{CURRENCY}', sender_name = 'The Shop', "
+        f"sender_email = 'news@shop.example', postal_address = '1 High Street' where id = {_HERE}",
+        f"""
+        insert into profiles (workspace_id, id, attributes, attributes_at, time_zone, locale, country,
+            merged_into, created_at, updated_at)
+        select {_HERE}, made_up.person(n), jsonb_strip_nulls(jsonb_build_object(
+                'first_name', 'Customer ' || n,
+                'plan', {pick(chance(1), PLANS)},
+                'country', {pick(chance(2), COUNTRIES)},
+                'city', case when {chance(3)} < 0.9 then {pick(chance(4), CITIES)} end,
+                'score', floor(101 * {chance(5)})::int,
+                'vip', {chance(6)} < 0.02,
+                'age', case when {chance(7)} < 0.7 then (date '2026-03-15' - birthday) / 365 end,
+                'birthday', case when {chance(7)} < 0.7 then birthday::text end,
+                'signed_up_on', (made_up.at(made_up.born(n)) at time zone 'UTC')::date::text,
+                'interests', jsonb_build_array({pick(chance(8), INTERESTS)}, {pick(chance(9), INTERESTS)}))),
+            made_up.at(made_up.born(n)), {pick(chance(10), ZONES)}, 'en', {pick(chance(2), COUNTRIES)},
+            case when made_up.is_alias(n) then made_up.person(made_up.survivor(n)) end,
+            made_up.at(made_up.born(n)), made_up.at(made_up.born(n))
+        from generate_series(1, {size.people}::bigint) n
+        cross join lateral (select date '1942-01-01' + floor({chance(11)} * 24000)::int) b (birthday)
+        """,
+        *(
+            f"""
+            insert into identities (workspace_id, kind, value, profile_id, is_primary)
+            select {_HERE}, '{kind}', {value}, made_up.person(made_up.survivor(n)), not made_up.is_alias(n)
+            from generate_series(1, {size.people}::bigint) n where {chance(about)} < {share} order by 3
+            """
+            for kind, value, about, share in (
+                ("email", "'p' || n || '@example.com'", 12, 1),
+                ("phone", "'+1555' || lpad(n::text, 7, '0')", 13, 0.4),
+                ("user_id", "'u' || n", 14, 0.5),
+            )
+        ),
+        f"""
+        insert into consents (workspace_id, id, profile_id, purpose, state, source, at)
+        select {_HERE}, made_up.id(made_up.born(n), n, about), made_up.person(n), purpose,
+            case when made_up.chance(n, about) < granted then 'granted' else 'denied' end, 'import',
+            made_up.at(made_up.born(n))
+        from generate_series(1, {size.people}::bigint) n
+        cross join (values ('email', 30, 0.7, 0.82), ('tracking', 31, 0.6, 0.75), ('sms', 32, 0.2, 0.25))
+            p (purpose, about, granted, known)
+        where not made_up.is_alias(n) and made_up.chance(n, about) < known
+        """,
+        f"""
+        insert into suppressions (workspace_id, id, channel, address_hash, address, reason, source, at)
+        select {_HERE}, made_up.id(made_up.born(n), n, 40), 'email', sha256(convert_to(email, 'UTF8')), email,
+            case when n % 3 = 0 then 'hard bounce' else 'unsubscribed' end, 'import',
+            made_up.at(made_up.born(n))
+        from generate_series(1, {size.people}::bigint) n
+        cross join lateral (select 'p' || n || '@example.com') e (email)
+        where made_up.chance(n, 40) < 0.03
+        """,
+        *(
+            statement
+            for number, (name, share) in enumerate(LISTS.items(), 50)
+            for statement in (
+                f"insert into lists (workspace_id, id, name) "
+                f"values ({_HERE}, '{list_id(name)}', '{name}')",
+                f"""
+                insert into list_members (workspace_id, list_id, profile_id, state, source, at)
+                select {_HERE}, '{list_id(name)}', made_up.person(n),
+                    case when n % 20 = 0 then 'left' when n % 20 = 1 then 'pending' else 'member' end,
+                    'import', made_up.at(made_up.born(n))
+                from generate_series(1, {size.people}::bigint) n
+                where not made_up.is_alias(n) and {chance(number)} < {share}
+                """,
+            )
+        ),
+        *(
+            f"""
+            insert into profile_tags (workspace_id, profile_id, tag, at)
+            select {_HERE}, made_up.person(n), '{tag}', made_up.at(made_up.born(n))
+            from generate_series(1, {size.people}::bigint) n
+            where not made_up.is_alias(n) and {chance(number)} < {share}
+            """
+            for number, (tag, share) in enumerate(TAGS.items(), 60)
+        ),
+    ]
+
+
+def list_id(name: str) -> str:
+    return f"01900000-0000-7000-8000-{[*LISTS].index(name):012x}"
+
+
+def _events(size: Size) -> list[str]:
+    sessions = size.events // 5
+    start = f"{_NOW - DAYS * _DAY} + session * {(DAYS * _DAY - 3_600_000) // sessions}"
+    return [
+        f"""
+        insert into events (workspace_id, id, received_at, profile_id, kind, name, occurred_at, properties)
+        select {_HERE}, made_up.id(ms, n, 2), made_up.at(ms), made_up.person(made_up.somebody(session, 70)),
+            case name when 'page viewed' then 'page' when 'order placed' then 'system' else 'track' end, name,
+            made_up.at(ms), jsonb_build_object(
+                'category', {pick("made_up.chance(n, 72)", CATEGORIES)},
+                'price', round((2 + 198 * made_up.chance(n, 73) ^ 2)::numeric, 2),
+                'sku', 'LP-' || 1 + floor(5000 * made_up.chance(n, 74) ^ 3)::int,
+                'device', case when made_up.chance(session, 75) < 0.6 then 'phone' else 'desktop' end)
+        from generate_series(0, {size.events - 1}::bigint) n
+        cross join lateral (select n / 5) s (session)
+        cross join lateral (
+            select {start} + n % 5 * 60000 + floor(50000 * made_up.chance(n, 76))::bigint,
+                {pick("made_up.chance(n, 71)", NAMES)}
+        ) e (ms, name)
+        """
+    ]
+
+
+def _orders(size: Size) -> list[str]:
+    return [
+        # Who buys in EUR does so mostly.
+        f"""
+        insert into orders (workspace_id, id, key, profile_id, ordered_at, quantity, total, currency, source,
+            status, refunded, lines, created_at)
+        select {_HERE}, made_up.id(ms, n, 3), 'order-' || n, made_up.person(buyer), made_up.at(ms), pieces,
+            total, case when (made_up.chance(buyer, 81) < 0.2) = (made_up.chance(n, 82) < 0.95)
+                then 'EUR' else 'USD' end,
+            'api', status, case when status <> 'refunded' then 0 when n % 2 = 0 then total
+                else round(total / 2, 2) end,
+            case when n % 10 < 3 then (
+                select jsonb_agg(jsonb_build_object('sku',
+                    'LP-' || 1 + floor(5000 * made_up.chance(n * 10 + line, 84) ^ 3)::int, 'quantity', 1))
+                from generate_series(1, pieces) line
+            ) end, made_up.at(ms)
+        from generate_series(0, {size.orders - 1}::bigint) n
+        cross join lateral (
+            select {_NOW - YEARS * _DAY} + n * {(YEARS * _DAY - 3_600_000) // size.orders},
+                made_up.survivor(made_up.somebody(n, 80)), 1 + floor(3 * made_up.chance(n, 83))::int,
+                round((10 + 600 * made_up.chance(n, 85) ^ 4)::numeric, 2),
+                {pick("made_up.chance(n, 86)", {"placed": 0.93, "refunded": 0.05, "cancelled": 0.02})}
+        ) o (ms, buyer, pieces, total, status)
+        """,
+        f"""
+        insert into order_rollups (workspace_id, profile_id, currency, total, count, first_at, last_at {{}})
+        select {_HERE}, profile_id, currency, sum(total - refunded), count(*), min(ordered_at),
+            max(ordered_at) {{}}
+        from orders where status <> 'cancelled' group by profile_id, currency
+        """,
+    ]
+
+
+def campaign_id(nth: int) -> str:
+    return f"01900000-0000-7000-8001-{nth:012x}"
+
+
+def _messages(size: Size) -> list[str]:
+    segment, template, version = (f"01900000-0000-7000-8002-{n:012x}" for n in range(3))
+    each = size.messages // len(CAMPAIGNS)
+    made = [
+        f"insert into segments (workspace_id, id, name, rule, materialized_at) values ({_HERE}, '{segment}', "
+        "'Everybody who is not merged', '{\"all\": []}', now())",
+        f"insert into templates (workspace_id, id, name) values ({_HERE}, '{template}', 'Letter')",
+        f"insert into template_versions (workspace_id, id, template_id, number, subject, html) "
+        f"values ({_HERE}, '{version}', '{template}', 1, 'News', '<p>News</p>')",
+    ]
+    for nth, ago in enumerate(CAMPAIGNS):
+        it, sent = campaign_id(nth), _NOW - ago * _DAY
+        made += [
+            f"insert into campaigns (workspace_id, id, name, slug, state, segment_id, template_id) values "
+            f"({_HERE}, '{it}', 'Campaign {nth}', 'campaign-{nth}', 'completed', '{segment}', '{template}')",
+            f"""
+            insert into messages (workspace_id, id, queue_id, source_id, occasion, template_version_id,
+                due_at, created_at, attempts, state, source_kind, step, channel, class, profile_id, address,
+                claimed_at, marked_at, closed_at, reason, fate, tracked, opened_at, clicked_at)
+            select {_HERE}, made_up.id({sent} + k / 10, k, {100 + nth}), '{it}', '{it}', '{it}', '{version}',
+                made_up.at({sent}), made_up.at({sent}), 1, state, 'campaign', 'send', 'email', 'marketing',
+                made_up.person(n), 'p' || n || '@example.com', done, done, done,
+                case state when 'skipped' then 'no consent' when 'failed' then '550 no such user' end,
+                case when state <> 'accepted' then null when read < 0.01 then 'hard bounce'
+                    else 'delivered' end, true,
+                case when state = 'accepted' and read > 0.65 then done + interval '1 day' * (1 - read) end,
+                case when state = 'accepted' and read > 0.92 then done + interval '2 days' * (1 - read) end
+            from generate_series(1, {each}::bigint) k
+            cross join lateral (
+                select 1 + (k * 31 + {nth * 97}) % {size.people}, made_up.at({sent} + k / 10),
+                    made_up.chance(k, {110 + nth}),
+                    {pick(f"made_up.chance(k, {120 + nth})", {"accepted": 0.96, "failed": 0.02, "skipped": 0.02})}
+            ) m (n, done, read, state)
+            where not made_up.is_alias(n)
+            """,
+        ]
+    return made
+
+
+# Without these while the rows come; what is written in order of the key is kept.
+_INDEXES = """
+    select c.relname, pg_get_indexdef(i.indexrelid) from pg_index i
+    join pg_class c on c.oid = i.indexrelid
+    where i.indrelid = any(%s::regclass[]) and not i.indisprimary
+        and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
+    order by 1
+"""
+
+
+def fingerprint(size: Size) -> str:
+    """Of everything that decides what the database holds, but for the schema, which migrations follow."""
+    return hashlib.sha256(Path(__file__).read_bytes() + repr(size).encode()).hexdigest()[:16]
+
+
+def ready(postgres: Postgres, size: Size) -> bool:
+    """Whether the people of this size are there, as this module makes them."""
+    with postgres.connect() as db:
+        asked = "select shobj_description(oid, 'pg_database') from pg_database where datname = %s"
+        return db.execute(asked, [size.database]).fetchone() == (fingerprint(size),)
+
+
+def make(postgres: Postgres, size: Size) -> None:
+    """Make the database anew, but for the values of hot attributes, which the program itself fills."""
+    name = size.database
+    postgres.drop_database(name)
+    postgres.create_database(name)
+    migrate(postgres.url(name, OWNER))
+    with postgres.connect(name) as db:
+        for statement in _words(size):
+            db.execute(statement)
+        db.execute("select make_event_months(%s - interval '401 days', 15)", [NOW])
+        has_largest = db.execute(
+            "select count(*) from information_schema.columns "
+            "where table_name = 'order_rollups' and column_name = 'largest'"
+        ).fetchone() == (1,)
+        tables = ["events", "orders", "messages", "identities", "consents"]
+        indexes = db.execute(_INDEXES, [tables]).fetchall()
+        for index, _ in indexes:
+            db.execute(sql.SQL("drop index {}").format(sql.Identifier(index)))
+    largest = (", largest", ", max(total - refunded)") if has_largest else ("", "")
+    orders, rollups = _orders(size)
+    others = [*_people(size), orders, rollups.format(*largest), *_messages(size)]
+    with ThreadPoolExecutor(2) as pool:
+        _both(pool, postgres, name, _events(size), others)
+        _both(pool, postgres, name, *_halves([definition for _, definition in indexes]))
+    with postgres.connect(name) as db:
+        _catalogue(db)
+
+
+def keep(postgres: Postgres, size: Size) -> None:
+    """After everything is there: tidy up, and note that it need not be made again."""
+    with postgres.connect(size.database) as db:
+        db.execute("vacuum (freeze, analyze)")
+        db.execute("checkpoint")
+        comment = sql.SQL("comment on database {} is {}")
+        db.execute(comment.format(sql.Identifier(size.database), sql.Literal(fingerprint(size))))
+
+
+def _both(pool: ThreadPoolExecutor, postgres: Postgres, name: str, *parts: Iterable[str]) -> None:
+    """One connection for each core. Foreign keys and the audit log are left out: nobody made this up but us."""
+
+    def work(statements: Iterable[str]) -> None:
+        with postgres.connect(name) as db:
+            db.execute("set session_replication_role = replica")
+            db.execute("set maintenance_work_mem = '1GB'")
+            db.execute("set synchronous_commit = off")
+            for statement in statements:
+                db.execute(statement)
+
+    for done in [pool.submit(work, part) for part in parts]:
+        done.result()
+
+
+def _halves(statements: list[str]) -> tuple[list[str], list[str]]:
+    """Those of the events, which are most of the work, and the rest."""
+    first = [each for each in statements if " events " in each or ".events " in each]
+    return first, [each for each in statements if each not in first]
+
+
+def _catalogue(db: psycopg.Connection) -> None:
+    """What is known of attributes and events by name, as the pump would have noted it."""
+    db.execute(
+        f"""
+        insert into attributes (workspace_id, name, type, values, first_seen_at, last_seen_at)
+        select {_HERE}, name, type, 1, %(now)s, %(now)s
+        from unnest(%(names)s::text[], %(types)s::text[]) a (name, type)
+        """,
+        {
+            "now": NOW,
+            "names": "first_name plan country city score vip age birthday signed_up_on interests".split(),
+            "types": "string string string string number boolean number date date list".split(),
+        },
+    )
+    db.execute(
+        f"""
+        insert into event_names (workspace_id, name, kind, volume, first_seen_at, last_seen_at)
+        select {_HERE}, name, min(kind), count(*), min(occurred_at), max(occurred_at) from events group by name
+        """
+    )
