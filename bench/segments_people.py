@@ -284,7 +284,7 @@ def _messages(size: Size) -> list[str]:
     each = size.messages // len(CAMPAIGNS)
     made = [
         f"insert into segments (workspace_id, id, name, rule, materialized_at) values ({_HERE}, '{segment}', "
-        "'Everybody who is not merged', '{\"all\": []}', now())",
+        "'Nobody', '{\"any\": []}', now())",
         f"insert into templates (workspace_id, id, name) values ({_HERE}, '{template}', 'Letter')",
         f"insert into template_versions (workspace_id, id, template_id, number, subject, html) "
         f"values ({_HERE}, '{version}', '{template}', 1, 'News', '<p>News</p>')",

@@ -1,0 +1,204 @@
+"""How fast segments are asked and kept: `python -m bench.segments [--quick]`, or `make bench-segments`.
+
+Twelve segments over a shop of a million (`bench/segments_people.py`, made once and kept): how long an
+estimate takes and how good it is, how long it takes to find all members anew, and how soon a person who
+changed is where they belong. Beside each: the same question as SQL that was written by hand
+(`bench/segments_by_hand.py`), under the same role, by turns with ours; its count must be the same.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping
+from typing import Any
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy import literal, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from bench import machine, segments_people
+from bench.harness import Case, report
+from bench.run import run
+from bench.segments_by_hand import QUESTIONS, Question, values
+from bench.segments_people import CURRENCY, FULL, HOT, NOW, SMALL, ZONE, Size
+from bench.stack import Stack
+from domain.segments import Rule, parse
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions, changed
+from models.queries import attributes, segments, segments_written
+from models.segments import SegmentMember
+from uuid import UUID
+
+TIMES = 5
+PATIENT = 120_000  # Milliseconds: to count exactly, however long it takes.
+
+
+class Kept(Stack):
+    """A server of its own, whose data outlive the run. They are made first where they are missing."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__("segments")
+        self.size = size
+        self.database = size.database
+
+    def __enter__(self) -> "Kept":
+        self.postgres.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.temporal.stop()
+        self.postgres.stop()
+
+    async def settle(self) -> None:
+        if not segments_people.ready(self.postgres, self.size):
+            print(f"Making up {self.size.people:,} people. This takes minutes, once.", flush=True)
+            segments_people.make(self.postgres, self.size)
+            await fill(self.sessions())
+            segments_people.keep(self.postgres, self.size)
+
+
+async def fill(sessions: Sessions) -> None:
+    """Keep the values of hot attributes, as the program does."""
+    for name in HOT:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await attributes.change(db, DEFAULT_WORKSPACE, name, hot=True)
+        more = True
+        while more:
+            async with sessions.pinned(DEFAULT_WORKSPACE) as db:
+                more = await attributes.fill(db, DEFAULT_WORKSPACE, name)
+    await sessions.close()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What became of one question: counts, and milliseconds of each turn."""
+
+    question: Question
+    estimate: segments.Estimate
+    true: int
+    by_hand: int
+    took: list[float]  # The estimate.
+    exactly: list[float]  # The same without a limit, where the estimate was sampled.
+    hand_took: list[float]
+
+    @property
+    def ratio(self) -> float:
+        return median(self.exactly) / median(self.hand_took)
+
+    @property
+    def off(self) -> float:
+        """By how many percent the estimate misses."""
+        return 100 * abs(self.estimate.count - self.true) / max(1, self.true)
+
+    @property
+    def case(self) -> Case:
+        beside: Mapping[str, object] = {
+            "people": self.true,
+            **({} if self.estimate.exact else {"sampled, off by %": self.off, "exactly, ms": median(self.exactly)}),
+            "by hand, ms": median(self.hand_took),
+            "ratio": self.ratio,
+            **({} if self.by_hand == self.true else {"by hand there are": self.by_hand}),
+        }
+        return Case(f"estimate: {self.question.name}", median(self.took), "ms", None, "lower", beside)
+
+
+async def main(quick: bool) -> None:
+    with Kept(SMALL if quick else FULL) as stack:
+        await stack.settle()
+        sessions = stack.sessions()
+        cases = await estimates(sessions)
+        put_aside(stack)
+        cases += await kept_up(stack, sessions)
+        await sessions.close()
+    report("segments", [*cases, *machine.measure()], keep=not quick)
+
+
+async def estimates(sessions: Sessions) -> list[Case]:
+    asked = [await ask(sessions, question) for question in QUESTIONS]
+    took = {each.question.name: median(each.took) for each in asked}
+    slowest = max(asked, key=lambda each: took[each.question.name])
+    worst = max(asked, key=lambda each: each.ratio)
+    off = max((each.off for each in asked if not each.estimate.exact), default=0.0)
+    exact = sum(each.estimate.exact for each in asked)
+    ratios = [each.ratio for each in asked]
+    return [
+        *(each.case for each in asked),
+        Case("slowest estimate", max(took.values()), "ms", 1_000, "lower", {"which": slowest.question.name}),
+        Case("median estimate", median(took.values()), "ms", 200, "lower"),
+        Case("exact estimates", exact, "of 12", 8, "higher"),
+        Case("sampled estimates, off by", off, "%", 2, "lower", {"which": "the worst of them"}),
+        Case("ratio", max(ratios), "of by hand", 1.3, "lower", {"which": worst.question.name, "median": median(ratios)}),
+    ]
+
+
+async def ask(sessions: Sessions, question: Question) -> Asked:
+    """Ours and by hand in turn, after one turn that warms up. Turns that last are fewer."""
+    rule = parse(question.rule)
+    true, _ = await timed(sessions, rule, PATIENT)
+    by_hand, _ = await count_by_hand(sessions, question)
+    found, _ = await timed(sessions, rule)
+    took: list[float] = []
+    exactly: list[float] = []
+    hand_took: list[float] = []
+    for _ in range(TIMES):
+        found, ms = await timed(sessions, rule)
+        took.append(ms)
+        exactly.append(ms if found.exact else (await timed(sessions, rule, PATIENT))[1])
+        hand_took.append((await count_by_hand(sessions, question))[1])
+    return Asked(question, found, true.count, by_hand, took, exactly, hand_took)
+
+
+async def timed(
+    sessions: Sessions, rule: Rule, count_for: int = segments.COUNT_FOR
+) -> tuple[segments.Estimate, float]:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        began = time.perf_counter()
+        found = await segments.estimate(
+            db, rule, now=NOW, time_zone=ZONE, currency=CURRENCY, count_for=count_for
+        )
+        return found, 1000 * (time.perf_counter() - began)
+
+
+async def count_by_hand(sessions: Sessions, question: Question) -> tuple[int, float]:
+    counting = text(f"select count(*) from ({question.by_hand}) found")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        began = time.perf_counter()
+        found = (await db.execute(counting, values(question, NOW))).scalar_one()
+        return found, 1000 * (time.perf_counter() - began)
+
+
+async def recalculations(sessions: Sessions) -> tuple[list[Case], UUID]:
+    """Everybody looked at for each segment, from nothing. Also returns the id of the first segment."""
+    cases, ids = [], []
+    for question in QUESTIONS:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            segment = await segments_written.create(db, DEFAULT_WORKSPACE, question.name, question.rule)
+            segment.materialized_at = NOW
+            ids.append(segment.id)
+        hand_took, _ = await found(sessions, segment.id, text(question.by_hand).columns(SegmentMember.profile_id), values(question, NOW), keep=False)
+        picked = segments.members(parse(question.rule), now=NOW, time_zone=ZONE, currency=CURRENCY)
+        took, members = await found(sessions, segment.id, picked)
+        beside = {"members": members, "by hand, ms": hand_took, "ratio": took / hand_took}
+        cases.append(Case(f"recalculation: {question.name}", took, "ms", None, "lower", beside))
+    slowest = max(cases, key=lambda case: case.value)
+    which = {"which": slowest.case.partition(": ")[2]}
+    return [*cases, Case("slowest recalculation", slowest.value, "ms", 10_000, "lower", which)], ids[0]
+
+
+async def found(sessions: Sessions, segment_id: UUID, picked: Any, bound: Any = None, keep: bool = True) -> tuple[float, int]:
+    """Milliseconds to write those picked down as members, to the end of the commit, and how many they are."""
+    them = picked.subquery()
+    rows = select(literal(DEFAULT_WORKSPACE), literal(segment_id), *them.c, literal(NOW))
+    columns = ["workspace_id", "segment_id", "profile_id", "entered_at"]
+    began = time.perf_counter()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        members = await changed(db, insert(SegmentMember).from_select(columns, rows), bound)
+        if not keep:
+            await db.rollback()
+    return 1000 * (time.perf_counter() - began), members
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="with a fiftieth of the people; not kept")
+    run(main(parser.parse_args().quick))
