@@ -50,11 +50,13 @@ class Kept(Stack):
         self.postgres.stop()
 
     async def settle(self) -> None:
+        """Have everybody be there, and the schema be the newest."""
         if not segments_people.ready(self.postgres, self.size):
             print(f"Making up {self.size.people:,} people. This takes minutes, once.", flush=True)
             segments_people.make(self.postgres, self.size)
             await fill(self.sessions())
             segments_people.keep(self.postgres, self.size)
+        segments_people.renew(self.postgres, self.size)
 
 
 async def fill(sessions: Sessions) -> None:

@@ -34,7 +34,8 @@ def since(days: int) -> Json:
     return {"after": f"{days} days ago"}
 
 
-# Who it is now, of a row `x` with a profile's id: the one it was merged into, or itself.
+# Who it is now, of a row `x` with a profile's id: the one it was merged into, or itself. No event came in
+# before it occurred, so the time that it came in says which months need not be read.
 _ALIASES = "left join profiles a on a.id = x.profile_id and a.merged_into is not null"
 _WHO = "coalesce(a.merged_into, x.profile_id)"
 
@@ -97,7 +98,7 @@ QUESTIONS = (
         f"""
         select looked.id from (
             select {_WHO} as id from events x {_ALIASES}
-            where x.name = 'product viewed' and x.occurred_at >= :days_30
+            where x.name = 'product viewed' and x.occurred_at >= :days_30 and x.received_at >= :days_30
             group by 1 having count(*) >= 3
         ) looked
         where not exists (
@@ -118,9 +119,11 @@ QUESTIONS = (
             ],
         },
         f"""
-        select distinct {_WHO} from events x {_ALIASES}
-        where x.name = 'product viewed' and x.occurred_at >= :days_90
-            and x.properties ->> 'category' = 'shoes' and (x.properties ->> 'price')::numeric > 50
+        select distinct {_WHO} from (
+            select distinct profile_id from events
+            where name = 'product viewed' and occurred_at >= :days_90 and received_at >= :days_90
+                and properties ->> 'category' = 'shoes' and (properties ->> 'price')::numeric > 50
+        ) x {_ALIASES}
         """,
     ),
     Question(
@@ -131,14 +134,15 @@ QUESTIONS = (
             "steps": [{"name": "product viewed"}, {"name": "added to cart", "within": "3 days"}],
         },
         f"""
-        with done as (
+        with done as not materialized (
             select {_WHO} as id, x.name, x.occurred_at from events x {_ALIASES}
-            where x.name in ('product viewed', 'added to cart') and x.occurred_at >= :days_60
+            where x.occurred_at >= :days_60 and x.received_at >= :days_60
         )
-        select distinct added.id from done added join done viewed on viewed.id = added.id
-            and viewed.occurred_at < added.occurred_at
-            and viewed.occurred_at >= added.occurred_at - interval '72 hours'
-        where added.name = 'added to cart' and viewed.name = 'product viewed'
+        select distinct added.id from done added where added.name = 'added to cart' and exists (
+            select from done viewed where viewed.name = 'product viewed' and viewed.id = added.id
+                and viewed.occurred_at < added.occurred_at
+                and viewed.occurred_at >= added.occurred_at - interval '72 hours'
+        )
         """,
     ),
     Question(
@@ -150,16 +154,21 @@ QUESTIONS = (
                 {"not": {"kind": "suppressed", "channel": "email"}},
             ]
         },
+        # Addresses are told apart by their hashes where an erasure took them away.
         f"""
+        with stopped as (
+            select address, address_hash from suppressions where channel = 'email' and ended_at is null
+        ), gone as materialized (
+            select i.profile_id from stopped s
+            join identities i on i.kind = 'email' and i.is_primary and i.value = s.address
+            union all
+            select i.profile_id from stopped s join identities i on i.kind = 'email' and i.is_primary
+                and s.address is null and s.address_hash = sha256(convert_to(i.value, 'UTF8'))
+        )
         select m.profile_id from list_members m join consents c on c.profile_id = m.profile_id
         where m.list_id = '{list_id("Newsletter")}' and m.state = 'member'
             and c.purpose = 'email' and c.state = 'granted' and c.ended_at is null
-            and not exists (
-                select from identities i join suppressions s
-                    on s.channel = 'email' and s.address_hash = sha256(convert_to(i.value, 'UTF8'))
-                where i.profile_id = m.profile_id and i.kind = 'email' and i.is_primary
-                    and s.ended_at is null
-            )
+            and not exists (select from gone where gone.profile_id = m.profile_id)
         """,
     ),
     Question(
@@ -191,16 +200,20 @@ QUESTIONS = (
                 },
             ]
         },
-        # In three days it is 18 March in most places; nobody's 29 February comes round.
+        # In three days it is 18 March in most places, and nobody's 29 February comes round.
         f"""
-        select id from profiles
-        where merged_into is null and erased_at is null
-            and lower(coalesce(attributes ->> 'vip', '')) <> 'true'
-            and (substr(attributes ->> 'birthday', 6, 5)
+        select p.id from profiles p join (
+            select id from profiles
+            where substr(attributes ->> 'birthday', 6, 5) in ('03-17', '03-18', '03-19')
+                and substr(attributes ->> 'birthday', 6, 5)
                     = to_char((cast(:now as timestamptz) at time zone coalesce(time_zone, '{ZONE}'))
                         + interval '3 days', 'MM-DD')
-                or attributes ->> 'plan' = 'gold'
-                    and ('x' || left(md5(id::text), 8))::bit(32)::bigint < {round(2**32 / 10)})
+            union
+            select profile_id from profile_values where attribute = 'plan' and text = 'gold'
+                and ('x' || left(md5(profile_id::text), 8))::bit(32)::bigint < {round(2**32 / 10)}
+        ) some using (id)
+        where p.merged_into is null and p.erased_at is null
+            and lower(coalesce(p.attributes ->> 'vip', '')) <> 'true'
         """,
     ),
 )

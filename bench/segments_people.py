@@ -27,7 +27,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from dev.migrations import migrate
+from dev.migrations import current, migrate
 from dev.postgres import OWNER, Postgres
 from domain.workspaces import DEFAULT_WORKSPACE
 
@@ -375,6 +375,17 @@ def keep(postgres: Postgres, size: Size) -> None:
         db.execute("checkpoint")
         comment = sql.SQL("comment on database {} is {}")
         db.execute(comment.format(sql.Identifier(size.database), sql.Literal(fingerprint(size))))
+
+
+def renew(postgres: Postgres, size: Size) -> None:
+    """Bring the kept database to the newest migration."""
+    url = postgres.url(size.database, OWNER)
+    before = current(url)
+    migrate(url)
+    if current(url) != before:
+        with postgres.connect(size.database) as db:
+            db.execute("vacuum (freeze, analyze)")
+            db.execute("checkpoint")
 
 
 def _both(pool: ThreadPoolExecutor, postgres: Postgres, name: str, *parts: Iterable[str]) -> None:
