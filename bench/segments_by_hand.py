@@ -211,7 +211,7 @@ QUESTIONS = (
             union
             select profile_id from profile_values where attribute = 'plan' and text = 'gold'
                 and ('x' || left(md5(profile_id::text), 8))::bit(32)::bigint < {round(2**32 / 10)}
-        ) some using (id)
+        ) few using (id)
         where p.merged_into is null and p.erased_at is null
             and lower(coalesce(p.attributes ->> 'vip', '')) <> 'true'
         """,
