@@ -9,27 +9,30 @@ changed is where they belong. Beside each: the same question as SQL that was wri
 import argparse
 import time
 from collections.abc import Mapping
-from typing import Any
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
+from uuid import UUID
 
-from sqlalchemy import literal, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, TextClause, literal, select, text
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from bench import machine, segments_people
 from bench.harness import Case, report
 from bench.run import run
 from bench.segments_by_hand import QUESTIONS, Question, values
-from bench.segments_people import CURRENCY, FULL, HOT, NOW, SMALL, ZONE, Size
+from bench.segments_fresh import RATE, freshness, put_back, set_aside
+from bench.segments_people import CURRENCY, DAYS, FULL, HOT, NOW, SMALL, ZONE, Size
 from bench.stack import Stack
+from dev.postgres import SUPERUSER
 from domain.segments import Rule, parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions, changed
 from models.queries import attributes, segments, segments_written
 from models.segments import SegmentMember
-from uuid import UUID
 
 TIMES = 5
+SECONDS = 30  # Of changes.
 PATIENT = 120_000  # Milliseconds: to count exactly, however long it takes.
 
 
@@ -56,7 +59,6 @@ class Kept(Stack):
             segments_people.make(self.postgres, self.size)
             await fill(self.sessions())
             segments_people.keep(self.postgres, self.size)
-        segments_people.renew(self.postgres, self.size)
 
 
 async def fill(sessions: Sessions) -> None:
@@ -96,7 +98,11 @@ class Asked:
     def case(self) -> Case:
         beside: Mapping[str, object] = {
             "people": self.true,
-            **({} if self.estimate.exact else {"sampled, off by %": self.off, "exactly, ms": median(self.exactly)}),
+            **(
+                {}
+                if self.estimate.exact
+                else {"sampled, off by %": self.off, "exactly, ms": median(self.exactly)}
+            ),
             "by hand, ms": median(self.hand_took),
             "ratio": self.ratio,
             **({} if self.by_hand == self.true else {"by hand there are": self.by_hand}),
@@ -105,13 +111,20 @@ class Asked:
 
 
 async def main(quick: bool) -> None:
-    with Kept(SMALL if quick else FULL) as stack:
+    size = SMALL if quick else FULL
+    with Kept(size) as stack:
         await stack.settle()
+        with stack.postgres.connect(stack.database) as db:
+            put_back(db)  # What a run left that was broken off.
         sessions = stack.sessions()
         cases = await estimates(sessions)
-        put_aside(stack)
-        cases += await kept_up(stack, sessions)
-        await sessions.close()
+        try:
+            found, segment_id = await recalculations(sessions)
+            cases += [*found, await fresh(stack, sessions, segment_id, 3 if quick else SECONDS)]
+        finally:
+            await sessions.close()
+            with stack.postgres.connect(stack.database) as db:
+                put_back(db)
     report("segments", [*cases, *machine.measure()], keep=not quick)
 
 
@@ -129,7 +142,14 @@ async def estimates(sessions: Sessions) -> list[Case]:
         Case("median estimate", median(took.values()), "ms", 200, "lower"),
         Case("exact estimates", exact, "of 12", 8, "higher"),
         Case("sampled estimates, off by", off, "%", 2, "lower", {"which": "the worst of them"}),
-        Case("ratio", max(ratios), "of by hand", 1.3, "lower", {"which": worst.question.name, "median": median(ratios)}),
+        Case(
+            "ratio",
+            max(ratios),
+            "of by hand",
+            1.3,
+            "lower",
+            {"which": worst.question.name, "median": median(ratios)},
+        ),
     ]
 
 
@@ -177,9 +197,11 @@ async def recalculations(sessions: Sessions) -> tuple[list[Case], UUID]:
             segment = await segments_written.create(db, DEFAULT_WORKSPACE, question.name, question.rule)
             segment.materialized_at = NOW
             ids.append(segment.id)
-        hand_took, _ = await found(sessions, segment.id, text(question.by_hand).columns(SegmentMember.profile_id), values(question, NOW), keep=False)
+        by_hand = text(_BY_HAND.format(question.by_hand))
+        bound = {"segment": segment.id, "at": NOW, **values(question, NOW)}
+        hand_took, _ = await written(sessions, by_hand, bound, keep=False)
         picked = segments.members(parse(question.rule), now=NOW, time_zone=ZONE, currency=CURRENCY)
-        took, members = await found(sessions, segment.id, picked)
+        took, members = await written(sessions, _ours(segment.id, picked))
         beside = {"members": members, "by hand, ms": hand_took, "ratio": took / hand_took}
         cases.append(Case(f"recalculation: {question.name}", took, "ms", None, "lower", beside))
     slowest = max(cases, key=lambda case: case.value)
@@ -187,14 +209,46 @@ async def recalculations(sessions: Sessions) -> tuple[list[Case], UUID]:
     return [*cases, Case("slowest recalculation", slowest.value, "ms", 10_000, "lower", which)], ids[0]
 
 
-async def found(sessions: Sessions, segment_id: UUID, picked: Any, bound: Any = None, keep: bool = True) -> tuple[float, int]:
-    """Milliseconds to write those picked down as members, to the end of the commit, and how many they are."""
+async def fresh(stack: Kept, sessions: Sessions, segment_id: UUID, seconds: int) -> Case:
+    """Changes that come in while the worker keeps all twelve."""
+    stack.forget_workflows()
+    with stack.postgres.connect(stack.database) as db:
+        changing = set_aside(db, stack.size.people, seconds * RATE)
+    url = stack.postgres.url(stack.database, SUPERUSER).replace("+psycopg", "")
+    with stack.worker("bench.worker", "null", NOW.isoformat(), events_kept_days=DAYS * 3):
+        waits = await freshness(sessions, url, changing, segment_id)
+    beside = {
+        "at, changes/s": RATE,
+        "median": median(waits),
+        "people": len(waits),
+        "segments": len(QUESTIONS),
+    }
+    return Case("freshness p99", waits[int(0.99 * len(waits))], "ms", 1_000, "lower", beside)
+
+
+_BY_HAND = f"""
+    insert into segment_members (workspace_id, segment_id, profile_id, entered_at)
+    select '{DEFAULT_WORKSPACE}', :segment, found.id, :at from ({{}}) found (id)
+"""
+
+
+def _ours(segment_id: UUID, picked: Select[UUID]) -> Insert:
     them = picked.subquery()
-    rows = select(literal(DEFAULT_WORKSPACE), literal(segment_id), *them.c, literal(NOW))
+    rows = select(literal(DEFAULT_WORKSPACE), literal(segment_id), them.c.id, literal(NOW))
     columns = ["workspace_id", "segment_id", "profile_id", "entered_at"]
+    return insert(SegmentMember).from_select(columns, rows)
+
+
+async def written(
+    sessions: Sessions,
+    statement: Insert | TextClause,
+    bound: Mapping[str, Any] | None = None,
+    keep: bool = True,
+) -> tuple[float, int]:
+    """Milliseconds to write members down, with the commit, and how many they are."""
     began = time.perf_counter()
     async with sessions(DEFAULT_WORKSPACE) as db:
-        members = await changed(db, insert(SegmentMember).from_select(columns, rows), bound)
+        members = await changed(db, statement, bound)
         if not keep:
             await db.rollback()
     return 1000 * (time.perf_counter() - began), members

@@ -38,12 +38,14 @@ _SET_ASIDE = """
 """
 # Whatever the worker wrote bears a time of `NOW` or later.
 _PUT_BACK = (
-    "truncate inbox",
+    "truncate inbox, seen, segment_members",
     "delete from events where received_at >= %(now)s",
-    "delete from segment_members",
     "delete from segments where name <> 'Nobody'",
+)
+_PUT_PEOPLE_BACK = (
     """
-    update profiles p set attributes = b.attributes, attributes_at = b.attributes_at, updated_at = b.updated_at
+    update profiles p set attributes = b.attributes, attributes_at = b.attributes_at,
+        updated_at = b.updated_at
     from made_up.before b where b.id = p.id
     """,
     """
@@ -51,7 +53,7 @@ _PUT_BACK = (
     from made_up.before b where b.id = v.profile_id and v.attribute = 'plan'
     """,
     "drop table made_up.before",
-    "vacuum (analyze) events, segment_members, profiles, profile_values",
+    "vacuum (analyze) events, profiles, profile_values",
 )
 
 
@@ -65,9 +67,8 @@ def set_aside(db: psycopg.Connection, people: int, many: int) -> dict[UUID, int]
 
 def put_back(db: psycopg.Connection) -> None:
     """Undo what a run did, also one that was broken off."""
-    if db.execute("select to_regclass('made_up.before')").fetchone() == (None,):
-        return
-    for statement in _PUT_BACK:
+    aside = db.execute("select to_regclass('made_up.before')").fetchone() != (None,)
+    for statement in (*_PUT_BACK, *(_PUT_PEOPLE_BACK if aside else ())):
         db.execute(statement, {"now": NOW} if "%(" in statement else None)
 
 

@@ -27,9 +27,10 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from dev.migrations import current, migrate
+from dev.migrations import migrate
 from dev.postgres import OWNER, Postgres
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.migrations.head import head
 
 NOW = datetime(2026, 3, 15, 12, tzinfo=UTC)
 ZONE, CURRENCY = "Europe/Berlin", "USD"  # The workspace's.
@@ -53,34 +54,42 @@ class Size:
 FULL = Size(1_000_000, 10_000_000, 3_000_000, 500_000)
 SMALL = Size(20_000, 200_000, 60_000, 10_000)
 
-PLANS = {"free": 0.6, "basic": 0.25, "pro": 0.1, "gold": 0.05}
-COUNTRIES = {
-    **{"US": 0.3, "DE": 0.15, "GB": 0.12, "FR": 0.1, "IT": 0.07, "ES": 0.06},
-    **{"NL": 0.05, "PL": 0.05, "SE": 0.04, "AT": 0.03, "CH": 0.02, "BR": 0.01},
+
+def _shares(told: str) -> dict[str, float]:
+    """Words and what share of all is each one's, told in percent."""
+    parts = (each.strip().rpartition(" ") for each in told.split(","))
+    return {word: float(percent) / 100 for word, _, percent in parts}
+
+
+PLANS = _shares("free 60, basic 25, pro 10, gold 5")
+COUNTRIES = _shares("US 30, DE 15, GB 12, FR 10, IT 7, ES 6, NL 5, PL 5, SE 4, AT 3, CH 2, BR 1")
+CITIES = _shares(
+    "New York 12, London 10, Springfield 10, Berlin 8, Paris 8, Chicago 6, Hamburg 5, Rome 5, Madrid 5, Boston 5, "
+    "Amsterdam 4, Warsaw 4, Leeds 4, Lyon 4, Stockholm 3, Vienna 3, Bern 2, Bergamo 2"
+)
+ZONES = _shares(
+    "Europe/Berlin 20, America/New_York 20, Europe/London 10, America/Los_Angeles 10, America/Sao_Paulo 5, "
+    "Asia/Tokyo 5, unknown 30"
+)
+INTERESTS = _shares("jazz 20, rock 20, soul 10, folk 10, funk 10, blues 10, house 10, opera 10")
+CATEGORIES = _shares("vinyl 35, shoes 15, books 15, shirts 10, turntables 8, posters 7, bags 6, tickets 4")
+NAMES = _shares(
+    "page viewed 35, product viewed 25, product searched 10, added to cart 8, category viewed 6, order placed 5, "
+    "checkout started 3, link followed 2, review read 1.5, wish listed 1.2, coupon used 0.9, app opened 0.7, "
+    "shop located 0.5, letter wanted 0.4, review written 0.3, gift card bought 0.2, help asked for 0.15, "
+    "friend invited 0.08, survey answered 0.04, return sent 0.03"
+)
+LISTS = _shares("Newsletter 30, Spring sale 15, Record fair 8, Wholesale 3, Press 0.5")
+TAGS = _shares("friend 5, wholesale 2, press 1, band 0.5")
+MAILS = _shares("accepted 96, failed 2, skipped 2")
+ORDERS = _shares("placed 93, refunded 5, cancelled 2")
+ATTRIBUTES = {
+    "string": ("first_name", "plan", "country", "city"),
+    "number": ("score", "age"),
+    "boolean": ("vip",),
+    "date": ("birthday", "signed_up_on"),
+    "list": ("interests",),
 }
-CITIES = {
-    **{"New York": 0.12, "London": 0.1, "Berlin": 0.08, "Paris": 0.08, "Chicago": 0.06, "Hamburg": 0.05},
-    **{"Rome": 0.05, "Madrid": 0.05, "Amsterdam": 0.04, "Warsaw": 0.04, "Stockholm": 0.03, "Vienna": 0.03},
-    **{"Bern": 0.02, "Bergamo": 0.02, "Boston": 0.05, "Leeds": 0.04, "Lyon": 0.04, "Springfield": 0.1},
-}
-ZONES = {
-    **{"Europe/Berlin": 0.2, "America/New_York": 0.2, "Europe/London": 0.1, "America/Los_Angeles": 0.1},
-    **{"America/Sao_Paulo": 0.05, "Asia/Tokyo": 0.05, None: 0.3},
-}
-INTERESTS = {each: 0.1 for each in "jazz rock soul folk funk blues house metal indie opera".split()}
-CATEGORIES = {
-    **{"vinyl": 0.35, "shoes": 0.15, "books": 0.15, "shirts": 0.1},
-    **{"turntables": 0.08, "posters": 0.07, "bags": 0.06, "tickets": 0.04},
-}
-NAMES = {
-    **{"page viewed": 0.35, "product viewed": 0.25, "product searched": 0.1, "added to cart": 0.08},
-    **{"category viewed": 0.06, "order placed": 0.05, "checkout started": 0.03, "link followed": 0.02},
-    **{"review read": 0.015, "wish listed": 0.012, "coupon used": 0.009, "app opened": 0.007},
-    **{"shop located": 0.005, "letter wanted": 0.004, "review written": 0.003, "gift card bought": 0.002},
-    **{"help asked for": 0.0015, "friend invited": 0.0008, "survey answered": 0.0004, "return sent": 0.0003},
-}
-LISTS = {"Newsletter": 0.3, "Spring sale": 0.15, "Record fair": 0.08, "Wholesale": 0.03, "Press": 0.005}
-TAGS = {"friend": 0.05, "wholesale": 0.02, "press": 0.01, "band": 0.005}
 CAMPAIGNS = (10, 25, 45, 80, 120)  # Days ago.
 
 _DAY = 86_400_000  # Milliseconds, in which all moments are counted.
@@ -88,9 +97,9 @@ _NOW = int(NOW.timestamp()) * 1000
 _HERE = f"'{DEFAULT_WORKSPACE}'::uuid"
 
 
-def pick(chance: str, shares: Mapping[str | None, float] | Mapping[str, float]) -> str:
+def pick(chance: str, shares: Mapping[str, float]) -> str:
     """SQL that chooses among the words by their shares, which add up to one, as `chance` has it."""
-    words = ", ".join("null" if word is None else f"'{word}'" for word in shares)
+    words = ", ".join(f"'{word}'" for word in shares)
     ends = ", ".join(f"{end:.6f}" for end in accumulate(shares.values()))
     return f"(array[{words}])[least(width_bucket({chance}, array[{ends}]::float8[]) + 1, {len(shares)})]"
 
@@ -103,8 +112,10 @@ def _words(size: Size) -> list[str]:
         create function made_up.chance(n bigint, about bigint) returns float8 immutable parallel safe
         return (hashint8extended(n, about) & 9007199254740991) / 9007199254740992.0::float8
         """,
-        "create function made_up.at(ms bigint) returns timestamptz immutable parallel safe "
-        "return to_timestamp(ms / 1000.0::float8)",
+        (
+            "create function made_up.at(ms bigint) returns timestamptz immutable parallel safe "
+            "return to_timestamp(ms / 1000.0::float8)"
+        ),
         # A UUIDv7 of that millisecond, which counts upwards with n.
         """
         create function made_up.id(ms bigint, n bigint, about bigint) returns uuid immutable parallel safe
@@ -124,18 +135,24 @@ def _words(size: Size) -> list[str]:
         create function made_up.somebody(n bigint, about bigint) returns bigint immutable parallel safe
         return 1 + (floor({size.people} * made_up.chance(n, about) ^ 2)::bigint * 7919 + 13) % {size.people}
         """,
-        "create function made_up.is_alias(n bigint) returns boolean immutable parallel safe "
-        "return n % 100 = 37",
-        "create function made_up.survivor(n bigint) returns bigint immutable parallel safe "
-        "return n - made_up.is_alias(n)::int",
+        (
+            "create function made_up.is_alias(n bigint) returns boolean immutable parallel safe "
+            "return n % 100 = 37"
+        ),
+        (
+            "create function made_up.survivor(n bigint) returns bigint immutable parallel safe "
+            "return n - made_up.is_alias(n)::int"
+        ),
     ]
 
 
 def _people(size: Size) -> list[str]:
     chance = "made_up.chance(n, {})".format
     return [
-        f"update workspaces set time_zone = '{ZONE}', currency = '{CURRENCY}', sender_name = 'The Shop', "
-        f"sender_email = 'news@shop.example', postal_address = '1 High Street' where id = {_HERE}",
+        (
+            f"update workspaces set time_zone = '{ZONE}', currency = '{CURRENCY}', sender_name = 'The Shop', "
+            f"sender_email = 'news@shop.example', postal_address = '1 High Street' where id = {_HERE}"
+        ),
         f"""
         insert into profiles (workspace_id, id, attributes, attributes_at, time_zone, locale, country,
             merged_into, created_at, updated_at)
@@ -150,7 +167,7 @@ def _people(size: Size) -> list[str]:
                 'birthday', case when {chance(7)} < 0.7 then birthday::text end,
                 'signed_up_on', (made_up.at(made_up.born(n)) at time zone 'UTC')::date::text,
                 'interests', jsonb_build_array({pick(chance(8), INTERESTS)}, {pick(chance(9), INTERESTS)}))),
-            made_up.at(made_up.born(n)), {pick(chance(10), ZONES)}, 'en', {pick(chance(2), COUNTRIES)},
+            made_up.at(made_up.born(n)), nullif({pick(chance(10), ZONES)}, 'unknown'), 'en', {pick(chance(2), COUNTRIES)},
             case when made_up.is_alias(n) then made_up.person(made_up.survivor(n)) end,
             made_up.at(made_up.born(n)), made_up.at(made_up.born(n))
         from generate_series(1, {size.people}::bigint) n
@@ -191,8 +208,7 @@ def _people(size: Size) -> list[str]:
             statement
             for number, (name, share) in enumerate(LISTS.items(), 50)
             for statement in (
-                f"insert into lists (workspace_id, id, name) "
-                f"values ({_HERE}, '{list_id(name)}', '{name}')",
+                f"insert into lists (workspace_id, id, name) values ({_HERE}, '{list_id(name)}', '{name}')",
                 f"""
                 insert into list_members (workspace_id, list_id, profile_id, state, source, at)
                 select {_HERE}, '{list_id(name)}', made_up.person(n),
@@ -263,13 +279,14 @@ def _orders(size: Size) -> list[str]:
             select {_NOW - YEARS * _DAY} + n * {(YEARS * _DAY - 3_600_000) // size.orders},
                 made_up.survivor(made_up.somebody(n, 80)), 1 + floor(3 * made_up.chance(n, 83))::int,
                 round((10 + 600 * made_up.chance(n, 85) ^ 4)::numeric, 2),
-                {pick("made_up.chance(n, 86)", {"placed": 0.93, "refunded": 0.05, "cancelled": 0.02})}
+                {pick("made_up.chance(n, 86)", ORDERS)}
         ) o (ms, buyer, pieces, total, status)
         """,
         f"""
-        insert into order_rollups (workspace_id, profile_id, currency, total, count, first_at, last_at {{}})
-        select {_HERE}, profile_id, currency, sum(total - refunded), count(*), min(ordered_at),
-            max(ordered_at) {{}}
+        insert into order_rollups (workspace_id, profile_id, currency, total, count, largest, first_at,
+            last_at)
+        select {_HERE}, profile_id, currency, sum(total - refunded), count(*), max(total - refunded),
+            min(ordered_at), max(ordered_at)
         from orders where status <> 'cancelled' group by profile_id, currency
         """,
     ]
@@ -283,17 +300,23 @@ def _messages(size: Size) -> list[str]:
     segment, template, version = (f"01900000-0000-7000-8002-{n:012x}" for n in range(3))
     each = size.messages // len(CAMPAIGNS)
     made = [
-        f"insert into segments (workspace_id, id, name, rule, materialized_at) values ({_HERE}, '{segment}', "
-        "'Nobody', '{\"any\": []}', now())",
+        (
+            f"insert into segments (workspace_id, id, name, rule, materialized_at) values ({_HERE}, '{segment}', "
+            "'Nobody', '{\"any\": []}', now())"
+        ),
         f"insert into templates (workspace_id, id, name) values ({_HERE}, '{template}', 'Letter')",
-        f"insert into template_versions (workspace_id, id, template_id, number, subject, html) "
-        f"values ({_HERE}, '{version}', '{template}', 1, 'News', '<p>News</p>')",
+        (
+            f"insert into template_versions (workspace_id, id, template_id, number, subject, html) "
+            f"values ({_HERE}, '{version}', '{template}', 1, 'News', '<p>News</p>')"
+        ),
     ]
     for nth, ago in enumerate(CAMPAIGNS):
         it, sent = campaign_id(nth), _NOW - ago * _DAY
         made += [
-            f"insert into campaigns (workspace_id, id, name, slug, state, segment_id, template_id) values "
-            f"({_HERE}, '{it}', 'Campaign {nth}', 'campaign-{nth}', 'completed', '{segment}', '{template}')",
+            (
+                f"insert into campaigns (workspace_id, id, name, slug, state, segment_id, template_id) values "
+                f"({_HERE}, '{it}', 'Campaign {nth}', 'campaign-{nth}', 'completed', '{segment}', '{template}')"
+            ),
             f"""
             insert into messages (workspace_id, id, queue_id, source_id, occasion, template_version_id,
                 due_at, created_at, attempts, state, source_kind, step, channel, class, profile_id, address,
@@ -310,7 +333,7 @@ def _messages(size: Size) -> list[str]:
             cross join lateral (
                 select 1 + (k * 31 + {nth * 97}) % {size.people}, made_up.at({sent} + k / 10),
                     made_up.chance(k, {110 + nth}),
-                    {pick(f"made_up.chance(k, {120 + nth})", {"accepted": 0.96, "failed": 0.02, "skipped": 0.02})}
+                    {pick(f"made_up.chance(k, {120 + nth})", MAILS)}
             ) m (n, done, read, state)
             where not made_up.is_alias(n)
             """,
@@ -329,8 +352,9 @@ _INDEXES = """
 
 
 def fingerprint(size: Size) -> str:
-    """Of everything that decides what the database holds, but for the schema, which migrations follow."""
-    return hashlib.sha256(Path(__file__).read_bytes() + repr(size).encode()).hexdigest()[:16]
+    """Of everything that decides what the database holds: this module, the size and the schema."""
+    told = f"{Path(__file__).read_text()}{size}{head()}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def ready(postgres: Postgres, size: Size) -> bool:
@@ -350,17 +374,11 @@ def make(postgres: Postgres, size: Size) -> None:
         for statement in _words(size):
             db.execute(statement)
         db.execute("select make_event_months(%s - interval '401 days', 15)", [NOW])
-        has_largest = db.execute(
-            "select count(*) from information_schema.columns "
-            "where table_name = 'order_rollups' and column_name = 'largest'"
-        ).fetchone() == (1,)
         tables = ["events", "orders", "messages", "identities", "consents"]
         indexes = db.execute(_INDEXES, [tables]).fetchall()
         for index, _ in indexes:
             db.execute(sql.SQL("drop index {}").format(sql.Identifier(index)))
-    largest = (", largest", ", max(total - refunded)") if has_largest else ("", "")
-    orders, rollups = _orders(size)
-    others = [*_people(size), orders, rollups.format(*largest), *_messages(size)]
+    others = [*_people(size), *_orders(size), *_messages(size)]
     with ThreadPoolExecutor(2) as pool:
         _both(pool, postgres, name, _events(size), others)
         _both(pool, postgres, name, *_halves([definition for _, definition in indexes]))
@@ -377,19 +395,8 @@ def keep(postgres: Postgres, size: Size) -> None:
         db.execute(comment.format(sql.Identifier(size.database), sql.Literal(fingerprint(size))))
 
 
-def renew(postgres: Postgres, size: Size) -> None:
-    """Bring the kept database to the newest migration."""
-    url = postgres.url(size.database, OWNER)
-    before = current(url)
-    migrate(url)
-    if current(url) != before:
-        with postgres.connect(size.database) as db:
-            db.execute("vacuum (freeze, analyze)")
-            db.execute("checkpoint")
-
-
 def _both(pool: ThreadPoolExecutor, postgres: Postgres, name: str, *parts: Iterable[str]) -> None:
-    """One connection for each core. Foreign keys and the audit log are left out: nobody made this up but us."""
+    """One connection for each core. Foreign keys are not checked, and the audit log hears of nothing."""
 
     def work(statements: Iterable[str]) -> None:
         with postgres.connect(name) as db:
@@ -411,21 +418,18 @@ def _halves(statements: list[str]) -> tuple[list[str], list[str]]:
 
 def _catalogue(db: psycopg.Connection) -> None:
     """What is known of attributes and events by name, as the pump would have noted it."""
-    db.execute(
-        f"""
-        insert into attributes (workspace_id, name, type, values, first_seen_at, last_seen_at)
-        select {_HERE}, name, type, 1, %(now)s, %(now)s
-        from unnest(%(names)s::text[], %(types)s::text[]) a (name, type)
-        """,
-        {
-            "now": NOW,
-            "names": "first_name plan country city score vip age birthday signed_up_on interests".split(),
-            "types": "string string string string number boolean number date date list".split(),
-        },
-    )
+    for type_, names in ATTRIBUTES.items():
+        db.execute(
+            f"""
+            insert into attributes (workspace_id, name, type, values, first_seen_at, last_seen_at)
+            select {_HERE}, name, %(type)s, 1, %(now)s, %(now)s from unnest(%(names)s::text[]) a (name)
+            """,
+            {"type": type_, "names": [*names], "now": NOW},
+        )
     db.execute(
         f"""
         insert into event_names (workspace_id, name, kind, volume, first_seen_at, last_seen_at)
-        select {_HERE}, name, min(kind), count(*), min(occurred_at), max(occurred_at) from events group by name
+        select {_HERE}, name, min(kind), count(*), min(occurred_at), max(occurred_at)
+        from events group by name
         """
     )
