@@ -22,7 +22,8 @@ from bench.harness import Case, report
 from bench.run import run
 from bench.segments_by_hand import QUESTIONS, Question, values
 from bench.segments_fresh import RATE, freshness, put_back, set_aside
-from bench.segments_people import CURRENCY, DAYS, FULL, HOT, NOW, SMALL, ZONE, Size
+from bench.segments_people import FULL, HOT, SMALL
+from bench.segments_rows import CURRENCY, DAYS, NOW, ZONE, Size
 from bench.stack import Stack
 from dev.postgres import SUPERUSER
 from domain.segments import Rule, parse

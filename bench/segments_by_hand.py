@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from bench.segments_people import ZONE, list_id
+from bench.segments_rows import ZONE, list_id
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from bench.segments_people import NOW
+from bench.segments_rows import NOW
 from bench.stack import expect
 from domain.arrivals import Arrived
 from domain.events import EventKind
