@@ -9,7 +9,7 @@ which a look finds them among the members, one look every 20 ms. Afterwards all 
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -60,7 +60,8 @@ _PUT_PEOPLE_BACK = (
 def set_aside(db: psycopg.Connection, people: int, many: int) -> dict[UUID, int]:
     """Remember how those are who are to change: their ids, and by which number their address is made."""
     db.execute(_SET_ASIDE, {"people": people, "many": many})
-    found = dict(db.execute("select id, n from made_up.before order by made_up.chance(n, 131)").fetchall())
+    rows = db.execute("select id, n from made_up.before order by made_up.chance(n, 131)").fetchall()
+    found: dict[UUID, int] = dict(rows)
     expect(len(found) == many, f"only {len(found):,} people can change, and {many:,} were to")
     return found
 
@@ -102,7 +103,7 @@ async def tell(sessions: Sessions, changing: Sequence[tuple[UUID, int]], told: d
         await asyncio.sleep(EVERY)
 
 
-def change(n: int, at: object) -> Arrived:
+def change(n: int, at: datetime) -> Arrived:
     return Arrived(EventKind.IDENTIFY, False, at, email=f"p{n}@example.com", properties=b'{"plan": "pro"}')
 
 
