@@ -29,7 +29,7 @@ from dev.postgres import SUPERUSER
 from domain.segments import Rule, parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions, changed
-from models.queries import attributes, segments, segments_written
+from models.queries import attributes, estimates, segments, segments_written
 from models.segments import SegmentMember
 
 TIMES = 5
@@ -78,7 +78,7 @@ async def fill(sessions: Sessions) -> None:
 class Turn:
     """One question asked once, in milliseconds."""
 
-    estimate: segments.Estimate
+    estimate: estimates.Estimate
     took: float
     exactly: float  # Without a limit; the same where the estimate was exact.
     by_hand: float
@@ -130,7 +130,7 @@ async def main(quick: bool) -> None:
         with stack.postgres.connect(stack.database) as db:
             put_back(db)  # What a run left that was broken off.
         sessions = stack.sessions()
-        cases = await estimates(sessions)
+        cases = await estimated(sessions)
         try:
             found, segment_id = await recalculations(sessions)
             cases += [*found, await fresh(stack, sessions, segment_id, 3 if quick else SECONDS)]
@@ -141,7 +141,7 @@ async def main(quick: bool) -> None:
     report("segments", [*cases, *machine.measure()], keep=not quick)
 
 
-async def estimates(sessions: Sessions) -> list[Case]:
+async def estimated(sessions: Sessions) -> list[Case]:
     asked = [await ask(sessions, question) for question in QUESTIONS]
     slowest, worst = max(asked, key=lambda each: each.took), max(asked, key=lambda each: each.ratio)
     sampled = [each for each in asked if not each.exact]
@@ -170,11 +170,11 @@ async def ask(sessions: Sessions, question: Question) -> Asked:
 
 
 async def timed(
-    sessions: Sessions, rule: Rule, count_for: int = segments.COUNT_FOR
-) -> tuple[segments.Estimate, float]:
+    sessions: Sessions, rule: Rule, count_for: int = estimates.COUNT_FOR
+) -> tuple[estimates.Estimate, float]:
     async with sessions(DEFAULT_WORKSPACE) as db:
         began = time.perf_counter()
-        found = await segments.estimate(
+        found = await estimates.estimate(
             db, rule, now=NOW, time_zone=ZONE, currency=CURRENCY, count_for=count_for
         )
         return found, 1000 * (time.perf_counter() - began)

@@ -281,6 +281,13 @@ class Share(Node):
 
     weight: ClassVar[int] = 2
 
+    @field_validator("percent")
+    @classmethod
+    def _is_plain(cls, percent: float) -> float:
+        if round(percent, 2) != percent:
+            raise ValueError("Give two decimals at most, such as 12.5.")
+        return percent
+
     @field_validator("salt")
     @classmethod
     def _is_storable(cls, salt: str) -> str:

@@ -183,8 +183,9 @@ def _atoms() -> Iterator[tuple[str, Rules]]:
     for measure, op, value in _measures(("total", "average", "largest"), _amounts_of_money):
         of: dict[str, Any] = {"measure": some.just(measure), "op": some.just(op), "value": value}
         for window, products in ((False, False), (True, False), (False, True), (True, True)):
-            parts = {"window": _windows} if window else {}
-            parts |= {"products": _some_products} if products else {}
+            parts: dict[str, some.SearchStrategy[Any]] = {"window": _windows} if window else {}
+            if products:
+                parts["products"] = _some_products
             named = " ".join(["orders", measure, op, *parts])
             yield named, _condition("orders", **of, currency=_currency, **parts)
     yield "event", _condition("event", name=_events)
@@ -299,8 +300,8 @@ _journeys = some.lists(
     ),
     max_size=2,
 ).map(tuple)
-_words = some.sampled_from(("a", "A", "ab", "b", "é", "1", "1.50", "true"))
-_names_of_a_kind = some.sets(_words, min_size=1, max_size=2).map(frozenset)
+_short = some.sampled_from(("a", "A", "ab", "b", "é", "1", "1.50", "true"))
+_names_of_a_kind = some.sets(_short, min_size=1, max_size=2).map(frozenset)
 _granted = some.sampled_from(("granted", "denied"))
 
 
@@ -319,7 +320,7 @@ people = some.builds(
     time_zone=some.none() | some.sampled_from(ZONES),
     attributes=some.dictionaries(some.sampled_from(NAMES), json | _times),
     names=some.dictionaries(
-        some.sampled_from(_kinds), some.sets(_words, min_size=1, max_size=2).map(frozenset)
+        some.sampled_from(_kinds), some.sets(_short, min_size=1, max_size=2).map(frozenset)
     ),
     purchases=_purchases,
     events=_done,

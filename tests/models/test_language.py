@@ -19,7 +19,7 @@ from domain.conditions import (
 )
 from domain.deeds import Event, Message, Orders, Sequence_
 from domain.facts import Person
-from domain.segments import Condition, Rule, as_json, conditions, holds, parse
+from domain.segments import Rule, as_json, conditions, holds, parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Enrollment
@@ -35,7 +35,7 @@ EACH = 1  # Examples; more than 500 in all.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 
 
-def is_missing(condition: Condition, person: Person) -> bool:
+def is_missing(condition: Rule, person: Person) -> bool:
     """Whether the person has nothing of what the condition asks about."""
     match condition:
         case Attribute():
@@ -62,7 +62,7 @@ def is_missing(condition: Condition, person: Person) -> bool:
         "list": person.lists,
         "tag": person.tags,
     }
-    return not has.get(condition.kind)  # Everybody was known at some time, and is in a share or not.
+    return not has.get(getattr(condition, "kind", ""))
 
 
 class Tried:
@@ -71,7 +71,7 @@ class Tried:
     def __init__(self) -> None:
         self.met: dict[str, set[str]] = defaultdict(set)
 
-    def note(self, word: str, condition: Condition, crowd: list[Person], manners: dict[str, Any]) -> None:
+    def note(self, word: str, condition: Rule, crowd: list[Person], manners: dict[str, Any]) -> None:
         for person in crowd:
             self.met[word].add("member" if holds(condition, person, **manners) else "non-member")
             if is_missing(condition, person):
