@@ -41,7 +41,7 @@ async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning
     """
     versions: dict[UUID, int] = {}
     known: dict[UUID, Rule] = {}
-    asked = named(rule)
+    asked = {*named(rule)}
     while asked:
         which = Segment.workspace_id == _HERE, Segment.id.in_(asked)
         there = select(Segment.id, Segment.version, Segment.rule).where(*which)
