@@ -39,7 +39,7 @@ class Attribute(Node):
 
     kind: Literal["attribute"] = "attribute"
     name: Name
-    op: Op | Literal["before", "on or after", "anniversary in", "anniversary within"]
+    op: Literal[Op, "before", "on or after", "anniversary in", "anniversary within"]
     value: Value = Field(default=None, validate_default=True)
 
     weight: ClassVar[int] = 1

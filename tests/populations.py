@@ -30,17 +30,18 @@ FAR_AWAY = NOON + timedelta(days=3_000)
 BRANCHING = some_id(100)  # A flow in which everybody is; the flows that rules ask about are others.
 
 
-async def furnish(db: AsyncSession) -> None:
+async def furnish(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> None:
     """What the rules of `tests.rules` name: flows, lists and topics."""
+    here = {"workspace_id": workspace_id}
     for flow in (BRANCHING, *FLOWS):
         named = {"name": str(flow), "slug": str(flow), "definition": {}}
-        await db.execute(insert(Flow).values(**HERE, id=flow, **named))
+        await db.execute(insert(Flow).values(**here, id=flow, **named))
         version = {"id": flow, "flow_id": flow, "number": 1, "definition": {}, "templates": {}}
-        await db.execute(insert(FlowVersion).values(**HERE, **version))
+        await db.execute(insert(FlowVersion).values(**here, **version))
     for each in LISTS:
-        await db.execute(insert(List).values(**HERE, id=each, name=str(each)))
+        await db.execute(insert(List).values(**here, id=each, name=str(each)))
     for each in TOPICS:
-        await db.execute(insert(Topic).values(**HERE, id=each, name=str(each), purpose="email"))
+        await db.execute(insert(Topic).values(**here, id=each, name=str(each), purpose="email"))
 
 
 def apart(crowd: Sequence[Person]) -> list[Person]:
