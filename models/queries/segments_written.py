@@ -31,7 +31,8 @@ class Meaning(NamedTuple):
     """What a rule means now."""
 
     rule: Rule  # Without conditions on other segments: their rules are written in.
-    of: Mapping[UUID, int]  # Which version of theirs, by the segments' ids.
+    others: Mapping[UUID, Rule]  # Those rules, as they are written, by the segments' ids.
+    of: Mapping[UUID, int]  # Which version of each that is.
 
 
 async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning:
@@ -49,7 +50,7 @@ async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning
         versions |= {id_: version for id_, (version, _) in new.items()}
         known |= {id_: their for id_, (_, their) in new.items()}
         asked = {name for id_ in new for name in named(known[id_])} - known.keys()
-    return Meaning(expand(rule, known, field), versions)
+    return Meaning(expand(rule, known, field), known, versions)
 
 
 async def resolved(db: AsyncSession, rule: Rule, field: str = "/rule") -> Rule:
@@ -158,6 +159,16 @@ async def ask_again(db: AsyncSession, segment_id: UUID, now: datetime, announce:
     asked = update(Segment).where(Segment.id == segment_id).values(due_at=now, announce=announce)
     if not await changed(db, asked):
         raise NotFound(f"There is no segment {segment_id}.")
+
+
+async def ask_all_again(db: AsyncSession, now: datetime) -> None:
+    """Have everybody looked at again for each segment: what its rule means has changed with the workspace.
+
+    Silently. Those that nobody looked at yet are looked at in any case.
+    """
+    await people_lock.take_here(db)
+    known = Segment.workspace_id == _HERE, Segment.materialized_at.is_not(None)
+    await db.execute(update(Segment).where(*known).values(due_at=now, announce=False))
 
 
 async def ask_readers_again(db: AsyncSession, word: str, now: datetime) -> None:

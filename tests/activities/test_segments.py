@@ -297,7 +297,7 @@ async def test_an_edit_during_a_look_takes_back_what_it_found(sessions: Sessions
     assert await members(sessions, segment) == await members(sessions, naming) == {"u1"}
 
 
-async def test_where_the_workspace_changes_what_rules_mean_members_are_found_anew(
+async def test_where_the_workspace_changes_what_rules_mean_people_move_silently(
     sessions: Sessions, clock: GivenClock
 ) -> None:
     segment = await a_segment(sessions, {"kind": "orders", "measure": "total", "op": ">", "value": 5})
@@ -311,9 +311,11 @@ async def test_where_the_workspace_changes_what_rules_mean_members_are_found_ane
     async with sessions(DEFAULT_WORKSPACE) as db:
         found = await begun(db, segment, clock)
         async with sessions(DEFAULT_WORKSPACE) as other:
-            await workspaces.change(other, DEFAULT_WORKSPACE, {"currency": "EUR", "name": "Records"})
+            await segments_written.ask_all_again(other, clock.now())
+            await workspaces.change(other, DEFAULT_WORKSPACE, {"currency": "EUR"})
         assert not await recalculations.still_means(db, found)
     await look(sessions, clock)
+    await pump(sessions, clock)
 
     assert (before, await members(sessions, segment)) == (set(), {"u1"})
     assert await heard(sessions) == []
