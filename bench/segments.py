@@ -13,7 +13,7 @@ from datetime import datetime
 from statistics import median
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Executable, func, select, text
 
 from activities.bell import Bell
 from activities.segments import SegmentActivities
@@ -30,7 +30,7 @@ from dev.postgres import SUPERUSER
 from domain.segments import Rule, parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, estimates, segments_written
+from models.queries import attributes, estimates, segments, segments_written
 
 TIMES = 5
 SECONDS = 30  # Of changes.
@@ -80,7 +80,7 @@ class Turn:
 
     estimate: estimates.Estimate
     took: float
-    exactly: float  # Without a limit; the same where the estimate was exact.
+    counted: float  # The members counted and nothing else, as `by_hand` is.
     by_hand: float
 
 
@@ -99,7 +99,7 @@ class Asked:
 
     @property
     def ratio(self) -> float:
-        return median(turn.exactly for turn in self.turns) / median(turn.by_hand for turn in self.turns)
+        return median(turn.counted for turn in self.turns) / median(turn.by_hand for turn in self.turns)
 
     @property
     def exact(self) -> bool:
@@ -115,7 +115,7 @@ class Asked:
         beside: dict[str, object] = {"people": self.people}
         if not self.exact:
             beside["sampled, off by %"] = self.off
-            beside["exactly, ms"] = median(turn.exactly for turn in self.turns)
+        beside["counted, ms"] = median(turn.counted for turn in self.turns)
         beside["by hand, ms"] = median(turn.by_hand for turn in self.turns)
         beside["ratio"] = self.ratio
         if self.by_hand != self.people:
@@ -157,34 +157,35 @@ async def estimated(sessions: Sessions) -> list[Case]:
 
 
 async def ask(sessions: Sessions, question: Question) -> Asked:
-    """Ours and by hand in turn, after one turn that warms up."""
+    """The estimate, and the members counted by our SQL and by hand, in turn, after one that warms up."""
     rule = parse(question.rule)
-    true, _ = await timed(sessions, rule, PATIENT)
-    by_hand, _ = await count_by_hand(sessions, question)
+    ours = segments.members(rule, now=NOW, time_zone=ZONE, currency=CURRENCY)
+    ours_counted = select(func.count()).select_from(ours.subquery())
+    by_hand = text(f"select count(*) from ({question.by_hand}) found").bindparams(**values(question, NOW))
+    people, _ = await count(sessions, ours_counted)
+    people_by_hand, _ = await count(sessions, by_hand)
+    await estimate(sessions, rule)
     turns = []
     for _ in range(TIMES):
-        found, took = await timed(sessions, rule)
-        exactly = took if found.exact else (await timed(sessions, rule, PATIENT))[1]
-        turns.append(Turn(found, took, exactly, (await count_by_hand(sessions, question))[1]))
-    return Asked(question, true.count, by_hand, turns)
+        found, took = await estimate(sessions, rule)
+        _, counted = await count(sessions, ours_counted)
+        turns.append(Turn(found, took, counted, (await count(sessions, by_hand))[1]))
+    return Asked(question, people, people_by_hand, turns)
 
 
-async def timed(
-    sessions: Sessions, rule: Rule, count_for: int = estimates.COUNT_FOR
-) -> tuple[estimates.Estimate, float]:
+async def estimate(sessions: Sessions, rule: Rule) -> tuple[estimates.Estimate, float]:
+    """What the API answers, and the milliseconds it took: with whom for instance, and whom one can reach."""
     async with sessions(DEFAULT_WORKSPACE) as db:
         began = time.perf_counter()
-        found = await estimates.estimate(
-            db, rule, now=NOW, time_zone=ZONE, currency=CURRENCY, count_for=count_for
-        )
+        found = await estimates.estimate(db, rule, now=NOW, time_zone=ZONE, currency=CURRENCY)
         return found, 1000 * (time.perf_counter() - began)
 
 
-async def count_by_hand(sessions: Sessions, question: Question) -> tuple[int, float]:
-    counting = text(f"select count(*) from ({question.by_hand}) found")
+async def count(sessions: Sessions, statement: Executable) -> tuple[int, float]:
+    """What it counts, and the milliseconds it took."""
     async with sessions(DEFAULT_WORKSPACE) as db:
         began = time.perf_counter()
-        found = (await db.execute(counting, values(question, NOW))).scalar_one()
+        found = (await db.execute(statement)).scalar_one()
         return found, 1000 * (time.perf_counter() - began)
 
 
