@@ -25,10 +25,10 @@ from psycopg import sql
 
 from bench import segments_rows
 from bench.segments_rows import HERE, NOW, Size
-from dev.migrations import migrate
+from dev.migrations import FOLDER, migrate
 from dev.postgres import OWNER, Postgres
-from models.migrations.head import head
 
+MIGRATIONS = FOLDER / "versions"
 HOT = ("plan", "country", "score")
 FULL = Size(1_000_000, 10_000_000, 3_000_000, 500_000)
 SMALL = Size(20_000, 200_000, 60_000, 10_000)
@@ -52,7 +52,8 @@ _INDEXES = """
 
 def fingerprint(size: Size) -> str:
     """Of what decides what the database holds: the statements, which attributes are hot, and the schema."""
-    told = f"{segments_rows.statements(size)}{HOT}{head()}"
+    schema = [each.read_text() for each in sorted(MIGRATIONS.glob("*.py"))]
+    told = f"{segments_rows.statements(size)}{HOT}{schema}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
