@@ -125,15 +125,18 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     )
 
 
-async def serve(settings: Settings, channel: Channel) -> None:
-    """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end."""
+async def serve(settings: Settings, channel: Channel, clock: Clock | None = None) -> None:
+    """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end.
+
+    `clock` tells the business time; the system's unless another is given.
+    """
     client = await connect(settings.temporal_address, settings.temporal_namespace)
     sessions = Sessions(settings.database_url, settings.engine_database_url, settings.database_pool_size)
     async with sessions(DEFAULT_WORKSPACE):
         pass  # Whoever can't enter the database must not take tasks from those who can.
     bell = Bell(settings.engine_database_url)
     await bell.start(sessions)
-    parts = Parts(channel, SystemClock(), timing(settings), settings.send_slices)
+    parts = Parts(channel, clock or SystemClock(), timing(settings), settings.send_slices)
     worker = build(client, sessions, bell, parts, settings)
     await upkeep.schedule(client)
     await ingest.schedule(client)

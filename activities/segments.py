@@ -29,6 +29,7 @@ LATER = timedelta(minutes=10)  # After a look that failed.
 BREATH = timedelta(seconds=5)  # For the pump, at least, when there is more than it was handed.
 SLICES = 4  # A slice of this is so many of others: there is only one errand, and it never ends.
 LOOK_EVERY = 5.0  # Seconds, in case nobody rang.
+LEAST = 0.5
 
 # What nobody tells the pump of, or not everybody who changes it.
 UNTOLD = frozenset({"clock", "messages", "suppressions"})
@@ -44,6 +45,10 @@ class Looked:
     again: int = 0
     astray: int = 0  # People who were handed to the pump.
     failed: int = 0
+
+    @property
+    def any(self) -> bool:
+        return bool(self.first or self.again or self.failed)
 
     def add(self, other: "Looked") -> None:
         self.first += other.first
@@ -86,19 +91,24 @@ class SegmentActivities:
         return done
 
     async def round(self, done: Looked, glass: Hourglass | None = None) -> int:
-        """One look for each segment that is due now. Returns how many looks were tried."""
+        """One look for each segment that is due now. Returns how many there were."""
         async with self.sessions.engine() as db:
             due = await recalculations.due(db, self.clock.now())
-        for nth, (workspace_id, segment_id) in enumerate(due):
+        looks = 0
+        for workspace_id, segment_id in due:
             if glass and glass.over:
-                return nth
-            done.add(await self.look(workspace_id, segment_id))
-        return len(due)
+                break
+            looked = await self.look(workspace_id, segment_id)
+            looks += looked.any
+            done.add(looked)
+        return looks
 
     async def _patience(self) -> float:
+        """How long to wait when nobody rings; another worker may be at what is due."""
         async with self.sessions.engine() as db:
             at = await recalculations.next_due(db)
-        return min(LOOK_EVERY, (at - self.clock.now()).total_seconds()) if at else LOOK_EVERY
+        left = (at - self.clock.now()).total_seconds() if at else LOOK_EVERY
+        return min(LOOK_EVERY, max(left, LEAST))
 
     async def look(self, workspace_id: UUID, segment_id: UUID) -> Looked:
         """Look at everybody for a segment, if it is due."""

@@ -218,8 +218,9 @@ def settle(db: psycopg.Connection) -> None:
     for n in range(SEGMENTS):
         rule = {"kind": "attribute", "name": f"plan {n}", "op": "is", "value": "pro"}
         db.execute(
-            "insert into segments (workspace_id, name, rule, materialized_at) values (%s, %s, %s, now())",
-            [DEFAULT_WORKSPACE, f"Segment {n}", Jsonb(rule)],
+            "insert into segments (workspace_id, name, rule, reads, materialized_at) "
+            "values (%s, %s, %s, %s, now())",
+            [DEFAULT_WORKSPACE, f"Segment {n}", Jsonb(rule), [f"attribute:plan {n}"]],
         )
     for n in range(TRIGGERS):
         only = {"kind": "property", "name": "value", "op": "<", "value": 1}

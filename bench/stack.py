@@ -28,9 +28,11 @@ DATABASE = "bench"
 class Stack:
     """The servers. `make_template` says who lives in each `fresh` database that follows."""
 
-    def __init__(self) -> None:
+    database = DATABASE
+
+    def __init__(self, data: str = "bench") -> None:
         self.folder = state() / FOLDER
-        self.postgres = Postgres("bench")
+        self.postgres = Postgres(data)
         self.temporal = Temporal(self.folder / "temporal.db", folder=self.folder / "logs")
 
     def __enter__(self) -> "Stack":
@@ -55,15 +57,22 @@ class Stack:
 
     def fresh(self) -> Sessions:
         """Begin anew: a clone of the template, and a Temporal server that has seen no workflow."""
-        self.temporal.stop()
-        for leftover in self.folder.glob("temporal.db*"):
-            leftover.unlink()
         self.postgres.drop_database(DATABASE)
         self.postgres.create_database(DATABASE, TEMPLATE)
         with self.postgres.connect(DATABASE) as db:
             db.execute("checkpoint")  # What writing the clone left to do is not the benchmark's to pay.
+        self.forget_workflows()
+        return self.sessions()
+
+    def forget_workflows(self) -> None:
+        """Start a Temporal server that has seen no workflow."""
+        self.temporal.stop()
+        for leftover in self.folder.glob("temporal.db*"):
+            leftover.unlink()
         self.temporal.start()
-        return Sessions(self.postgres.url(DATABASE, APP), self.postgres.url(DATABASE, ENGINE))
+
+    def sessions(self) -> Sessions:
+        return Sessions(self.postgres.url(self.database, APP), self.postgres.url(self.database, ENGINE))
 
     @contextmanager
     def worker(self, *command: str, **environment: object) -> Iterator[Process]:
@@ -76,8 +85,8 @@ class Stack:
             log=log,
             note=self.folder / "run" / "worker.json",
             environment={
-                "DATABASE_URL": self.postgres.url(DATABASE, APP),
-                "ENGINE_DATABASE_URL": self.postgres.url(DATABASE, ENGINE),
+                "DATABASE_URL": self.postgres.url(self.database, APP),
+                "ENGINE_DATABASE_URL": self.postgres.url(self.database, ENGINE),
                 "TEMPORAL_ADDRESS": self.temporal.address,
                 **{name.upper(): str(value) for name, value in environment.items()},
             },

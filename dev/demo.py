@@ -101,4 +101,9 @@ def table(of: Summary) -> Table:
         ("mails in the mailbox", of.mailbox),
     ):
         shown.add_row(what, f"{count:,}")
+    back = of.returned
+    shown.add_row(
+        f"in the segment after customer {back['customer']} bought again",
+        f"{back['after']:,}, {back['seconds']:.2f} s later",
+    )
     return shown

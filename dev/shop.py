@@ -60,6 +60,17 @@ class Shop:
             answer = page.post("/track/batch", content=to_json.dumps(body), headers=headers)
         taken(asked(answer))
 
+    def sell(self, customer: str) -> None:
+        """They place an order, now."""
+        order = {
+            "order_id": f"demo-{secrets.token_hex(8)}",
+            "user_id": customer,
+            "quantity": 1,
+            "total": "29.33",
+            "currency": "USD",
+        }
+        self.send("/api/v1/orders", order)
+
     def seen(self, customer: str, since: datetime) -> int:
         """How many events of theirs came in since then."""
         found = asked(self.api.get("/api/v1/profiles", params={"email": address(customer)}))["items"]

@@ -16,6 +16,7 @@ from dev.importing import asked
 from dev.process import StackError
 from dev.readers import Readers
 from dev.shop import Shop
+from dev.shop import address as customer_address
 
 PREFIX = "Demo: "
 MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
@@ -59,6 +60,8 @@ class Summary:
     opened: int = 0
     clicked: int = 0
     flow: Json = field(default_factory=dict)
+    # Who bought again during the demo, whether that took them out of the segment, and how soon.
+    returned: Json = field(default_factory=dict)
 
     def as_json(self) -> Json:
         return asdict(self)
@@ -94,6 +97,7 @@ class Story:
         done.flow = await self.run_flow(segment)
         done.opened, done.clicked = done.campaign.pop("opened"), done.campaign.pop("clicked")
         done.mailbox = self.mailbox.get("/messages", params={"limit": "1"}).json()["count"]
+        done.returned = self.buy_again(segment)
         return done
 
     def come_in(self, done: Summary) -> None:
@@ -185,6 +189,30 @@ class Story:
         sent = {step: states["accepted"] for step, states in messages.items()}
         self.say(f"flow: {stats['finished']:,} finished; {sent['thanks']:,} had clicked")
         return {"entered": stats["entered"], "finished": stats["finished"], "messages": sum(sent.values())}
+
+    def buy_again(self, segment: str) -> Json:
+        """One of the lapsed buyers orders, and so is none any more: the segment is live."""
+        for _ in waiting("finding the members of the segment"):
+            before = self.get(f"/segments/{segment}")["members"]
+            if before is not None:
+                break
+        [member] = self.get(f"/segments/{segment}/members", limit=1)["items"]
+        customer, begun = member["user_id"], time.monotonic()
+        self.shop.sell(customer)
+        path = f"/segments/{segment}/members"
+        for _ in waiting("the order that a lapsed buyer placed"):
+            if not self.get(path, q=customer_address(customer))["items"]:
+                break
+        seconds = round(time.monotonic() - begun, 2)
+        after = self.get(f"/segments/{segment}")["members"]
+        self.say(
+            f"customer {customer} bought again, and {seconds:.2f} s later was no lapsed buyer any more: "
+            f"{before:,} became {after:,}"
+        )
+        return {"customer": customer, "before": before, "after": after, "seconds": seconds}
+
+    def get(self, path: str, **asked_for: Any) -> Json:
+        return asked(self.api.get(f"/api/v1{path}", params=asked_for))
 
     def template(self, name: str, subject: str, html: str) -> str:
         made = self.post("/templates", {"name": f"{PREFIX}{name}", "subject": subject, "html": html})

@@ -39,7 +39,7 @@ class Attribute(Node):
 
     kind: Literal["attribute"] = "attribute"
     name: Name
-    op: Op | Literal["before", "on or after", "anniversary in", "anniversary within"]
+    op: Literal[Op, "before", "on or after", "anniversary in", "anniversary within"]
     value: Value = Field(default=None, validate_default=True)
 
     weight: ClassVar[int] = 1
@@ -280,6 +280,13 @@ class Share(Node):
     salt: str = Field(default="", max_length=100)
 
     weight: ClassVar[int] = 2
+
+    @field_validator("percent")
+    @classmethod
+    def _is_plain(cls, percent: float) -> float:
+        if round(percent, 2) != percent:
+            raise ValueError("Give two decimals at most, such as 12.5.")
+        return percent
 
     @field_validator("salt")
     @classmethod

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from domain.comparisons import Name, Node, Property, all_hold, scalar
 from domain.conditions import CLOCK
 from domain.facts import Did, Person
-from domain.measures import Size, count, meets, suits
+from domain.measures import OF_TIME, Size, count, meets, suits
 from domain.moments import Span, When, Window, length, moment, moves, within
 from domain.money import Code
 from domain.values import as_number
@@ -140,8 +141,8 @@ class Event(Node):
                 "To look into the properties of every such event that there ever was would take too long: "
                 'give a "window" with an "after", such as {"after": "90 days ago"}.'
             )
-        if self.measure in ("first", "last") and "op" not in self.model_fields_set:
-            suits(self.op, self.measure)
+        if self.measure in OF_TIME and not {"op", "value"} <= self.model_fields_set:
+            raise ValueError(f'Say when the {self.measure} was: add an "op" and a "value".')
         return self
 
     @property
@@ -203,15 +204,11 @@ class Sequence_(Node):
         yield from _reads_clock(self.window)
 
     def holds(self, person: Person, when: When) -> bool:
-        reached: list[datetime] = []
+        reached: list[datetime] = []  # When the steps so far were complete, the earliest first.
         for nth, step in enumerate(self.steps):
             soon = length(step.within) if step.within else timedelta.max
-            reached = [
-                each.at
-                for each in person.events
-                if self._is_step(step, each, when)
-                and (nth == 0 or any(before < each.at and each.at - before <= soon for before in reached))
-            ]
+            found = sorted(each.at for each in person.events if self._is_step(step, each, when))
+            reached = found if nth == 0 else [at for at in found if _soon_after(reached, at, soon)]
         return bool(reached)
 
     def _is_step(self, step: Then, event: Did, when: When) -> bool:
@@ -220,6 +217,12 @@ class Sequence_(Node):
             and within(self.window, event.at, when)
             and all_hold(step.where, event.properties)
         )
+
+
+def _soon_after(earlier: Sequence[datetime], at: datetime, soon: timedelta) -> bool:
+    """Whether the last of these, in their order, that was before `at` was no longer before it than `soon`."""
+    place = bisect_left(earlier, at)
+    return place > 0 and at - earlier[place - 1] <= soon
 
 
 class Messages(Node):

@@ -18,6 +18,9 @@ Group: TypeAlias = Literal["lifecycle", "engagement", "rfm"]
 Four: TypeAlias = tuple[int, int, int, int]
 
 
+FURTHEST = 36_500  # Days that a rule can count back. An order dated ahead counts as one of today.
+
+
 @dataclass(frozen=True, slots=True)
 class Quintiles:
     """What parts a workspace's buyers into fifths, in its currency: at 20, 40, 60 and 80 % of them.
@@ -161,8 +164,9 @@ def _rfm(quintiles: Quintiles, currency: str) -> list[Ready]:
 def _recency(scores: Scores, days: Four) -> list[dict[str, Any]] | None:
     """Who has these scores: 5 is up to the first number of days, 1 more than the last. None: nobody can."""
     lowest, highest = scores
-    least = None if highest == 5 else days[4 - highest]  # More days than these,
-    most = None if lowest == 1 else days[5 - lowest]  # and not more than these.
+    said = [min(max(each, 0), FURTHEST) for each in days]
+    least = None if highest == 5 else said[4 - highest]  # More days than these,
+    most = None if lowest == 1 else said[5 - lowest]  # and not more than these.
     if least is not None and most is not None and least >= most:
         return None
     asked = []

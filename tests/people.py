@@ -1,6 +1,7 @@
 """What tests about people begin with: a person, a mail that reached them, a flow they are in."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -165,7 +166,7 @@ async def an_order(
     else:
         known.total, known.count = known.total + total, known.count + 1
         known.first_at, known.last_at = min(known.first_at, at), max(known.last_at, at)
-        known.largest = max(known.largest, total)
+        known.largest = max(known.largest, Decimal(total))
     await db.flush()
 
 

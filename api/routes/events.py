@@ -142,7 +142,10 @@ async def list_events(
     since: Since = None,
     profile_id: Annotated[UUID | None, Query(description="Only this profile's.")] = None,
 ) -> Page[EventOut]:
-    """Events, the last received first. What was sent a moment ago may still wait: see `/events/lag`."""
+    """Events, the last received first; of one name or person, the last to happen first.
+
+    What was sent a moment ago may still wait: see `/events/lag`.
+    """
     if profile_id:
         profile_id = (await profiles_found.find(db, str(profile_id))).profile.id
     since = await aware(db, workspace_id, since)

@@ -15,14 +15,13 @@ from sqlalchemy import (
     any_,
     case,
     cast,
+    exists,
     false,
     func,
     literal,
     literal_column,
     not_,
     or_,
-    select,
-    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -155,9 +154,10 @@ def _is_plain(word: str) -> bool:
 
 def _includes(found: Found, value: Value) -> ColumnElement[bool]:
     elements = func.jsonb_array_elements(case((found.kind == _ARRAY, found.whole), else_=_EMPTY))
-    element = elements.column_valued("element")
+    listed = elements.table_valued("value").alias()
+    element = listed.c.value
     each = Found(func.jsonb_typeof(element), element.op("#>>")(literal_column("'{}'")))
-    return select(true()).select_from(element).where(compares("is", each, value)).exists()
+    return exists().where(compares("is", each, value)).correlate_except(listed)
 
 
 def _is_one_of(found: Found, values: Sequence[Scalar]) -> Iterator[ColumnElement[bool]]:

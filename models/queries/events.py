@@ -23,9 +23,10 @@ class Asked:
 
 
 async def page(db: AsyncSession, asked: Asked, after: UUID | None, limit: int) -> list[Event]:
-    """Up to `limit` events, the last received first, beyond the event `after`.
+    """Up to `limit` events, the newest first, beyond the event `after`.
 
-    By name or by profile there is an index in the order of `received_at`; else ids are in that order, too.
+    All of them in the order in which they were received, as their ids are. Those of one name, or of one
+    profile, in the order in which they happened: so they are indexed.
     """
     which: list[ColumnElement[bool]] = []
     if asked.since is not None:
@@ -41,10 +42,10 @@ async def page(db: AsyncSession, asked: Asked, after: UUID | None, limit: int) -
             which.append(Event.id < after)
         return list(await db.scalars(found.where(*which).order_by(Event.id.desc()).limit(limit)))
     if after is not None:
-        place = select(Event.received_at).where(Event.id == after)
+        place = select(Event.occurred_at).where(Event.id == after)
         at = await db.scalar(place) or time_of(after)
-        which.append(tuple_(Event.received_at, Event.id) < tuple_(at, after))
-    newest_first = Event.received_at.desc(), Event.id.desc()
+        which.append(tuple_(Event.occurred_at, Event.id) < tuple_(at, after))
+    newest_first = Event.occurred_at.desc(), Event.id.desc()
     return list(await db.scalars(found.where(*which).order_by(*newest_first).limit(limit)))
 
 

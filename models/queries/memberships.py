@@ -28,6 +28,7 @@ from sqlalchemy import (
     table,
     text,
     true,
+    union,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -135,10 +136,13 @@ async def _asked(
     except Invalid as refused:  # It was written by an earlier version, or by hand.
         await _give_up(db, workspace.id, segment.id, refused.message, now)
         return None
-    of_them = select(_DOUBTED.c.profile_id).where(_DOUBTED.c.segment_id == segment.id)
-    if news.people or not set(segment.reads).isdisjoint(news.reads):
-        of_them = select(_CHANGED.c.profile_id).union(of_them)
-    few = of_them.cte("few").prefix_with("materialized")
+    doubted = select(_DOUBTED.c.profile_id).where(_DOUBTED.c.segment_id == segment.id)
+    concerned = news.people or not set(segment.reads).isdisjoint(news.reads)
+    few = (
+        union(select(_CHANGED.c.profile_id).where(true() if concerned else false()), doubted)
+        .cte("few")
+        .prefix_with("materialized")
+    )
     # The engine sees beyond the wall: so the workspace is named.
     picked = select(Profile.id).where(
         Profile.workspace_id == workspace.id,

@@ -12,15 +12,34 @@ the person is then whoever the profile is an alias of. All others have moved.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, FromClause, Interval, and_, case, exists, func, literal, or_, select
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Interval,
+    Table,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.orm import InstrumentedAttribute
 
+from models.base import Base
 from models.profiles import Profile
 
+PROFILES = Base.metadata.tables["profiles"]
 T = TypeVar("T")
 Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
+
+
+def an_alias(model: type[Base]) -> FromClause:
+    """The model's table once more. What rules ask is built for each call, and the tables alone are quick."""
+    return cast(Table, model.__table__).alias()
 
 
 @dataclass(frozen=True)
@@ -50,7 +69,7 @@ class Asked(Protocol):
         of it. All of them stay."""
         ...
 
-    def profile(self, condition: Callable[[type[Profile]], ColumnElement[bool]]) -> ColumnElement[bool]:
+    def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
         """Whether this is true of the person's own row."""
         ...
 
@@ -58,13 +77,13 @@ class Asked(Protocol):
 class Everybody:
     """The profiles of a statement that reads `person`, in which none is merged."""
 
-    def __init__(self, person: type[Profile]) -> None:
+    def __init__(self, person: FromClause) -> None:
         self.person = person
 
     def has(self, source: Source) -> ColumnElement[bool]:
         if source.stays:
             return self._among(source)
-        return exists().where(source.owner == self.person.id, *source.which).correlate_except(source.table)
+        return exists().where(source.owner == self.person.c.id, *source.which).correlate_except(source.table)
 
     def adds_up(self, source: Source, having: ColumnElement[bool]) -> ColumnElement[bool]:
         return self._among(source, having)
@@ -77,7 +96,7 @@ class Everybody:
             asked = asked.join(each, and_(same, *_later(before.c.at, each.c.at, soon)))
         return self._one_of(asked.distinct())
 
-    def profile(self, condition: Callable[[type[Profile]], ColumnElement[bool]]) -> ColumnElement[bool]:
+    def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
         return condition(self.person)
 
     def _among(self, source: Source, having: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
@@ -87,7 +106,7 @@ class Everybody:
 
     def _one_of(self, asked: Any) -> ColumnElement[bool]:
         those = asked.subquery()
-        return exists().where(those.c.person == self.person.id).correlate_except(those)
+        return exists().where(those.c.person == self.person.c.id).correlate_except(those)
 
 
 class Each:
@@ -97,7 +116,7 @@ class Each:
     """
 
     def __init__(
-        self, profile_id: Column[Any], *, maybe_merged: bool, person: type[Profile] | None = None
+        self, profile_id: Column[Any], *, maybe_merged: bool, person: FromClause | None = None
     ) -> None:
         """`person`: where the statement reads the profiles themselves."""
         self.profile_id = profile_id
@@ -127,11 +146,11 @@ class Each:
             before = source
         return exists().where(*which).correlate_except(*tables)
 
-    def profile(self, condition: Callable[[type[Profile]], ColumnElement[bool]]) -> ColumnElement[bool]:
+    def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
         if self.person is not None:
             return condition(self.person)
-        person = aliased(Profile)
-        return self.has(Source(person, person.id, [condition(person)]))
+        person = an_alias(Profile)
+        return self.has(Source(person, person.c.id, [condition(person)]))
 
     def _theirs(self, source: Source) -> tuple[list[Any], list[ColumnElement[bool]]]:
         """Which rows are the person's, and the tables that are needed to say so.
@@ -145,24 +164,24 @@ class Each:
         which: list[ColumnElement[bool]] = []
         now: Any = self.profile_id
         if self.maybe_merged:
-            known = aliased(Profile)
+            known = an_alias(Profile)
             tables.append(known)
-            which.append(known.id == self.profile_id)
-            now = case((known.merged_into.is_(None), known.id), else_=known.merged_into)
+            which.append(known.c.id == self.profile_id)
+            now = case((known.c.merged_into.is_(None), known.c.id), else_=known.c.merged_into)
         if not source.stays:
             return tables, [*which, source.owner == now]
-        one = aliased(Profile)
+        one = an_alias(Profile)
         tables.append(one)
-        return tables, [*which, or_(one.id == now, one.merged_into == now), source.owner == one.id]
+        return tables, [*which, or_(one.c.id == now, one.c.merged_into == now), source.owner == one.c.id]
 
 
 def _owned(source: Source) -> tuple[ColumnElement[Any], FromClause]:
     """Whose each row is by now, and the tables that say so."""
     if not source.stays:
         return source.owner, source.table  # type: ignore[return-value]
-    alias = aliased(Profile)
-    was_merged = and_(alias.id == source.owner, alias.merged_into.is_not(None))
-    person = case((alias.id.is_(None), source.owner), else_=alias.merged_into)
+    alias = an_alias(Profile)
+    was_merged = and_(alias.c.id == source.owner, alias.c.merged_into.is_not(None))
+    person = case((alias.c.id.is_(None), source.owner), else_=alias.c.merged_into)
     return person, select(source.table).outerjoin(alias, was_merged).get_final_froms()[0]
 
 

@@ -128,14 +128,20 @@ async def doubt(db: AsyncSession, look: Look, most: int) -> int:
 
 _STILL = text(
     f"""
-    select version from segments where workspace_id = {HERE} and id = :segment for no key update
+    select s.version, w.time_zone, w.currency from segments s join workspaces w on w.id = s.workspace_id
+    where s.workspace_id = {HERE} and s.id = :segment for no key update of s
     """
 )
 
 
 async def still_means(db: AsyncSession, look: Look) -> bool:
-    """Hold the segment, and say whether its rule means what the look was about: it may have been edited."""
-    if await db.scalar(_STILL, {"segment": look.segment_id}) != look.version:
+    """Hold the segment, and say whether its rule means what the look was about.
+
+    It may have been edited, or one that it names, or the workspace's settings.
+    """
+    found = (await db.execute(_STILL, {"segment": look.segment_id})).one_or_none()
+    home = look.workspace
+    if found is None or tuple(found) != (look.version, home.time_zone, home.currency):
         return False
     named = select(Segment.id, Segment.version).where(Segment.id.in_(look.of))
     return {row.id: row.version for row in await db.execute(named)} == look.of

@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Date,
+    FromClause,
     Integer,
     Numeric,
     Select,
@@ -32,7 +33,6 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import aliased
 
 import models.lists
 import models.profiles
@@ -65,9 +65,9 @@ from models.flows import Enrollment
 from models.lists import ListMember, TopicConsent
 from models.messages import Message as Line
 from models.orders import Order, OrderRollup
-from models.profiles import Profile, ProfileTag, Suppression
+from models.profiles import ProfileTag, Suppression
 from models.queries.comparisons import Found, holding, known, named
-from models.queries.people_asked import Asked, Column, Each, Everybody, Source
+from models.queries.people_asked import PROFILES, Asked, Column, Each, Everybody, Source, an_alias
 from models.workspaces import Workspace
 
 
@@ -96,18 +96,18 @@ def audience(rule: Rule, workspace: Workspace, now: datetime, *, each: bool = Fa
     `each`: the statement names a few people, and reads the rows of these alone.
     """
     when = When(now, workspace.time_zone, workspace.currency)
-    return _picked(Profile, rule, when, each=each)
+    return _picked(PROFILES, rule, when, each=each)
 
 
 def members(rule: Rule, *, now: datetime, time_zone: str, currency: str, each: bool = False) -> Select[UUID]:
     """The ids of the profiles whom the rule picks. Merged and erased ones are nobody."""
     when = When(now, time_zone, currency)
-    return select(Profile.id).where(_picked(Profile, rule, when, each=each))
+    return select(PROFILES.c.id).where(_picked(PROFILES, rule, when, each=each))
 
 
-def _picked(person: type[Profile], rule: Rule, when: When, *, each: bool = False) -> ColumnElement[bool]:
-    asked: Asked = Each(person.id, maybe_merged=False, person=person) if each else Everybody(person)
-    return and_(person.merged_into.is_(None), person.erased_at.is_(None), _tree(rule, asked, when))
+def _picked(person: FromClause, rule: Rule, when: When, *, each: bool = False) -> ColumnElement[bool]:
+    asked: Asked = Each(person.c.id, maybe_merged=False, person=person) if each else Everybody(person)
+    return and_(person.c.merged_into.is_(None), person.c.erased_at.is_(None), _tree(rule, asked, when))
 
 
 Journey = tuple[Column[UUID], Column[UUID]]  # The profile's id, and the enrollment's.
@@ -134,13 +134,13 @@ def _met(  # noqa: PLR0912 - one case for each kind of condition
         case Attribute():
             return asked.profile(lambda person: _attribute(condition, person, when))
         case Identity():
-            names = aliased(models.profiles.Identity)
-            which = [names.kind == condition.name, named(condition, names.value)]
-            has = asked.has(Source(names, names.profile_id, which))
+            names = an_alias(models.profiles.Identity)
+            which = [names.c.kind == condition.name, named(condition, names.c.value)]
+            has = asked.has(Source(names, names.c.profile_id, which))
             return not_(has) if condition.asks[1] else has
         case Known():
             at = instant(condition.value, when)
-            return asked.profile(lambda person: COMPARE[condition.op](person.created_at, at))
+            return asked.profile(lambda person: COMPARE[condition.op](person.c.created_at, at))
         case Orders():
             return _orders(condition, asked, when)
         case Event():
@@ -155,22 +155,22 @@ def _met(  # noqa: PLR0912 - one case for each kind of condition
         case Message():
             return _message(condition, journey)
         case Consent():
-            consents = aliased(models.profiles.Consent)
-            said = [consents.purpose == condition.purpose, consents.ended_at.is_(None)]
+            consents = an_alias(models.profiles.Consent)
+            said = [consents.c.purpose == condition.purpose, consents.c.ended_at.is_(None)]
             return _said(condition.state, asked, consents, said)
         case Topic():
-            choices = aliased(TopicConsent)
-            said = [choices.topic_id == condition.topic_id, choices.ended_at.is_(None)]
+            choices = an_alias(TopicConsent)
+            said = [choices.c.topic_id == condition.topic_id, choices.c.ended_at.is_(None)]
             return _said(condition.state, asked, choices, said)
         case Suppressed():
             return _suppressed(condition, asked)
         case OnList():
-            on = aliased(ListMember)
-            which = [on.list_id == condition.list_id, on.state == MemberState.MEMBER]
-            return asked.has(Source(on, on.profile_id, which))
+            on = an_alias(ListMember)
+            which = [on.c.list_id == condition.list_id, on.c.state == MemberState.MEMBER]
+            return asked.has(Source(on, on.c.profile_id, which))
         case Tagged():
-            tags = aliased(ProfileTag)
-            return asked.has(Source(tags, tags.profile_id, [tags.tag == condition.tag]))
+            tags = an_alias(ProfileTag)
+            return asked.has(Source(tags, tags.c.profile_id, [tags.c.tag == condition.tag]))
         case InSegment():
             raise LookupError("A rule is expanded before anybody is asked.")
         case InFlow():
@@ -181,18 +181,18 @@ def _met(  # noqa: PLR0912 - one case for each kind of condition
             assert_never(condition)
 
 
-def _attribute(condition: Attribute, person: type[Profile], when: When) -> ColumnElement[bool]:
-    found = Found.under(condition.name, person.attributes)
+def _attribute(condition: Attribute, person: FromClause, when: When) -> ColumnElement[bool]:
+    found = Found.under(condition.name, person.c.attributes)
     match condition.op:
         case "before" | "on or after":
             at = instant(str(condition.value), when)
             return known(COMPARE[condition.op](found.time(when.time_zone), at))
         case "anniversary in" | "anniversary within":
             assert isinstance(condition.value, int)
-            zone = func.coalesce(person.time_zone, when.time_zone)
+            zone = func.coalesce(person.c.time_zone, when.time_zone)
             today = cast(func.timezone(zone, when.now), Date)
             return _comes_round(found, today, condition.value, condition.op)
-    return holding(condition, person.attributes)
+    return holding(condition, person.c.attributes)
 
 
 def _comes_round(found: Found, today: Any, days: int, op: str) -> ColumnElement[bool]:
@@ -226,47 +226,47 @@ def _comes_round(found: Found, today: Any, days: int, op: str) -> ColumnElement[
 
 def _said(state: str, asked: Asked, table: Any, said: list[ColumnElement[bool]]) -> ColumnElement[bool]:
     if state == "unknown":
-        return not_(asked.has(Source(table, table.profile_id, said)))
-    return asked.has(Source(table, table.profile_id, [*said, table.state == state]))
+        return not_(asked.has(Source(table, table.c.profile_id, said)))
+    return asked.has(Source(table, table.c.profile_id, [*said, table.c.state == state]))
 
 
 def _suppressed(condition: Suppressed, asked: Asked) -> ColumnElement[bool]:
     """By the primary address of the channel, which is where a claim would send to."""
-    names, stopped = aliased(models.profiles.Identity), aliased(Suppression)
-    why = [] if condition.reason is None else [stopped.reason == condition.reason]
+    names, stopped = an_alias(models.profiles.Identity), an_alias(Suppression)
+    why = [] if condition.reason is None else [stopped.c.reason == condition.reason]
     is_stopped = (
         exists()
         .where(
-            stopped.channel == condition.channel,
-            stopped.address_hash == func.sha256(func.convert_to(names.value, "UTF8")),
-            stopped.ended_at.is_(None),
+            stopped.c.channel == condition.channel,
+            stopped.c.address_hash == func.sha256(func.convert_to(names.c.value, "UTF8")),
+            stopped.c.ended_at.is_(None),
             *why,
         )
         .correlate_except(stopped)
     )
     kind = ADDRESS_KIND[condition.channel]
     return asked.has(
-        Source(names, names.profile_id, [names.kind == kind, names.is_primary.is_(True), is_stopped])
+        Source(names, names.c.profile_id, [names.c.kind == kind, names.c.is_primary.is_(True), is_stopped])
     )
 
 
-def _share(condition: Share, person: type[Profile]) -> ColumnElement[bool]:
+def _share(condition: Share, person: FromClause) -> ColumnElement[bool]:
     if condition.below >= 2**32:
         return true()
-    digest = func.md5(literal(condition.salt, Text) + cast(person.id, Text))
+    digest = func.md5(literal(condition.salt, Text) + cast(person.c.id, Text))
     return func.substr(digest, 1, 8).collate("C") < f"{condition.below:08x}"
 
 
 def _in_flow(condition: InFlow, asked: Asked) -> ColumnElement[bool]:
-    place = aliased(Enrollment)
-    which = [place.flow_id == condition.flow_id]
+    place = an_alias(Enrollment)
+    which = [place.c.flow_id == condition.flow_id]
     if condition.place == "in":
-        which.append(place.ended_at.is_(None))
+        which.append(place.c.ended_at.is_(None))
     elif condition.place == "finished":
-        which.append(place.ended_at.is_not(None))
+        which.append(place.c.ended_at.is_not(None))
     if condition.step is not None:
-        which.append(place.step == condition.step)
-    return asked.has(Source(place, place.profile_id, which, stays=True))
+        which.append(place.c.step == condition.step)
+    return asked.has(Source(place, place.c.profile_id, which, stays=True))
 
 
 def _bounds(window: Window | None, at: Any, when: When) -> Iterator[ColumnElement[bool]]:
@@ -317,38 +317,38 @@ def _orders(condition: Orders, asked: Asked, when: When) -> ColumnElement[bool]:
     currency = condition.currency or when.currency
     if condition.window is None and condition.products is None:
         return _rolled_up(condition, asked, currency, when)
-    order = aliased(Order)
+    order = an_alias(Order)
     which = [
-        order.currency == currency,
-        order.status != OrderStatus.CANCELLED,
-        *_bounds(condition.window, order.ordered_at, when),
+        order.c.currency == currency,
+        order.c.status != OrderStatus.CANCELLED,
+        *_bounds(condition.window, order.c.ordered_at, when),
     ]
     if condition.products is not None:
-        bought = func.jsonb_path_query_array(order.lines, literal_column("'$[*].sku'"))
+        bought = func.jsonb_path_query_array(order.c.lines, literal_column("'$[*].sku'"))
         which.append(known(bought.op("?|")(literal(list(condition.products), ARRAY(Text)))))
-    source = Source(order, order.profile_id, which, at=order.ordered_at)
-    return _counted(condition, condition.measure, asked, source, order.total - order.refunded, when)
+    source = Source(order, order.c.profile_id, which, at=order.c.ordered_at)
+    return _counted(condition, condition.measure, asked, source, order.c.total - order.c.refunded, when)
 
 
 def _rolled_up(condition: Orders, asked: Asked, currency: str, when: When) -> ColumnElement[bool]:
     """Of all orders in a currency there is one row that says it. Who never ordered has none."""
-    rollup = aliased(OrderRollup)
+    rollup = an_alias(OrderRollup)
     operand: Any = measures.operand(condition.measure, condition.value, when)
     if condition.measure == "average":
-        compared = COMPARE[condition.op](rollup.total, literal(operand, Numeric) * rollup.count)
+        compared = COMPARE[condition.op](rollup.c.total, literal(operand, Numeric) * rollup.c.count)
     else:
         found = {
-            "total": rollup.total,
-            "count": rollup.count,
-            "largest": rollup.largest,
-            "first": rollup.first_at,
-            "last": rollup.last_at,
+            "total": rollup.c.total,
+            "count": rollup.c.count,
+            "largest": rollup.c.largest,
+            "first": rollup.c.first_at,
+            "last": rollup.c.last_at,
         }[condition.measure]
         compared = COMPARE[condition.op](found, operand)
-    same = rollup.currency == currency
+    same = rollup.c.currency == currency
     if measures.of_none(condition.measure, condition.op, condition.value, when):
-        return not_(asked.has(Source(rollup, rollup.profile_id, [same, not_(compared)])))
-    return asked.has(Source(rollup, rollup.profile_id, [same, compared]))
+        return not_(asked.has(Source(rollup, rollup.c.profile_id, [same, not_(compared)])))
+    return asked.has(Source(rollup, rollup.c.profile_id, [same, compared]))
 
 
 def _step(step: Event | Then, window: Window | None, when: When) -> Source:
@@ -356,42 +356,42 @@ def _step(step: Event | Then, window: Window | None, when: When) -> Source:
 
     None came in before it occurred, so a window tells as well which months' partitions need not be read.
     """
-    did = aliased(Happening)
-    which = [did.name == step.name, *_bounds(window, did.occurred_at, when)]
+    did = an_alias(Happening)
+    which = [did.c.name == step.name, *_bounds(window, did.c.occurred_at, when)]
     if window is not None and window.after is not None:
-        which.append(did.received_at >= instant(window.after, when))
-    which += [holding(each, did.properties) for each in step.where]
-    return Source(did, did.profile_id, which, stays=True, at=did.occurred_at)
+        which.append(did.c.received_at >= instant(window.after, when))
+    which += [holding(each, did.c.properties) for each in step.where]
+    return Source(did, did.c.profile_id, which, stays=True, at=did.c.occurred_at)
 
 
 def _event(condition: Event, asked: Asked, when: When) -> ColumnElement[bool]:
     source = _step(condition, condition.window, when)
     amount = None
     if condition.property_ is not None:
-        amount = Found.under(condition.property_, source.table.properties).number
+        amount = Found.under(condition.property_, source.table.c.properties).number
     return _counted(condition, condition.measure, asked, source, amount, when)
 
 
 def _messages(condition: Messages, asked: Asked, when: When) -> ColumnElement[bool]:
-    line = aliased(Line)
-    at: Any = line.closed_at
+    line = an_alias(Line)
+    at: Any = line.c.closed_at
     match condition.did:
         case "received":
-            which = [line.state == MessageState.ACCEPTED]
+            which = [line.c.state == MessageState.ACCEPTED]
         case "bounced":
-            which = [line.closed_at.is_not(None), line.fate.in_((Fate.SOFT_BOUNCE, Fate.HARD_BOUNCE))]
+            which = [line.c.closed_at.is_not(None), line.c.fate.in_((Fate.SOFT_BOUNCE, Fate.HARD_BOUNCE))]
         case "opened":
-            at = line.opened_at
+            at = line.c.opened_at
             which = [at.is_not(None)]
         case "clicked":
-            at = line.clicked_at
+            at = line.c.clicked_at
             which = [at.is_not(None)]
     which += _bounds(condition.window, at, when)
     if condition.channel is not None:
-        which.append(line.channel == condition.channel)
+        which.append(line.c.channel == condition.channel)
     if condition.source_id is not None:
-        which.append(line.source_id == condition.source_id)
-    source = Source(line, line.profile_id, which, stays=True, at=at)
+        which.append(line.c.source_id == condition.source_id)
+    source = Source(line, line.c.profile_id, which, stays=True, at=at)
     return _counted(condition, "count", asked, source, None, when)
 
 
@@ -400,11 +400,11 @@ def _message(condition: Message, journey: Journey | None) -> ColumnElement[bool]
     if journey is None:
         raise Invalid("Only a branch of a flow can ask about a message of its own journey.")
     profile_id, enrollment = journey
-    line = aliased(Line)
+    line = an_alias(Line)
     done = {
-        "received": line.state == MessageState.ACCEPTED,
-        "opened": line.opened_at.is_not(None),
-        "clicked": line.clicked_at.is_not(None),
+        "received": line.c.state == MessageState.ACCEPTED,
+        "opened": line.c.opened_at.is_not(None),
+        "clicked": line.c.clicked_at.is_not(None),
     }[condition.did]
-    sent = line.profile_id == profile_id, line.occasion == enrollment, line.step == condition.step
+    sent = line.c.profile_id == profile_id, line.c.occasion == enrollment, line.c.step == condition.step
     return exists().where(*sent, done).correlate_except(line)

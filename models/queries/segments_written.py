@@ -32,7 +32,6 @@ class Meaning(NamedTuple):
 
     rule: Rule  # Without conditions on other segments: their rules are written in.
     of: Mapping[UUID, int]  # Which version of theirs, by the segments' ids.
-    others: Mapping[UUID, Rule]  # Those rules, as they are written.
 
 
 async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning:
@@ -42,7 +41,7 @@ async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning
     """
     versions: dict[UUID, int] = {}
     known: dict[UUID, Rule] = {}
-    asked = named(rule)
+    asked = {*named(rule)}
     while asked:
         which = Segment.workspace_id == _HERE, Segment.id.in_(asked)
         there = select(Segment.id, Segment.version, Segment.rule).where(*which)
@@ -50,7 +49,7 @@ async def meaning(db: AsyncSession, rule: Rule, field: str = "/rule") -> Meaning
         versions |= {id_: version for id_, (version, _) in new.items()}
         known |= {id_: their for id_, (_, their) in new.items()}
         asked = {name for id_ in new for name in named(known[id_])} - known.keys()
-    return Meaning(expand(rule, known, field), versions, known)
+    return Meaning(expand(rule, known, field), versions)
 
 
 async def resolved(db: AsyncSession, rule: Rule, field: str = "/rule") -> Rule:
@@ -226,12 +225,3 @@ def _in_use(users: Sequence[_User]) -> str:
     if first.state in _ENDED:
         return f"T{said[1:]}. What has ended keeps what it was made of, so the segment can't be deleted."
     return f"T{said[1:]}; change or delete them first."
-
-
-async def ask_all_again(db: AsyncSession, now: datetime) -> None:
-    """Have everybody looked at again for each segment: what its rule means has changed with the workspace.
-
-    Silently. Those that nobody looked at yet are looked at in any case.
-    """
-    known = Segment.workspace_id == _HERE, Segment.materialized_at.is_not(None)
-    await db.execute(update(Segment).where(*known).values(due_at=now, announce=False))

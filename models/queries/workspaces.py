@@ -15,6 +15,8 @@ from domain.roles import Role
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.members import Membership
+from models.queries import people_lock
+from models.segments import Segment
 from models.workspaces import Workspace
 
 
@@ -40,7 +42,17 @@ async def is_open(db: AsyncSession) -> bool:
 
 
 async def change(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Workspace:
-    """Write these columns, named as in `models.workspaces`, and return the row as it is then."""
+    """Write these columns, named as in `models.workspaces`, and return the row as it is then.
+
+    Where segments mean something else by that, their members are found anew, silently as after an edit.
+    """
+    told = values.keys() & {"time_zone", "currency"}
+    if told:
+        await people_lock.take(db, workspace_id)
+    before = await get(db, workspace_id)
+    if any(getattr(before, column) != values[column] for column in told):
+        anew = {"materialized_at": None, "due_at": None, "announce": False}
+        await db.execute(update(Segment).where(Segment.workspace_id == workspace_id).values(**anew))
     changed = (
         update(Workspace)
         .where(Workspace.id == workspace_id)

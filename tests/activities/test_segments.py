@@ -297,6 +297,37 @@ async def test_an_edit_during_a_look_takes_back_what_it_found(sessions: Sessions
     assert await members(sessions, segment) == await members(sessions, naming) == {"u1"}
 
 
+async def test_where_the_workspace_changes_what_rules_mean_members_are_found_anew(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    segment = await a_segment(sessions, {"kind": "orders", "measure": "total", "op": ">", "value": 5})
+    order = {"key": "o1", "total": "10.00", "currency": "EUR", "quantity": 1}
+    await put(sessions, arrival("order", user_id="u1", properties=order))
+    await pump(sessions, clock)
+    await look(sessions, clock)
+    before = await members(sessions, segment)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await segments_written.ask_again(db, segment, clock.now(), announce=False)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        found = await begun(db, segment, clock)
+        async with sessions(DEFAULT_WORKSPACE) as other:
+            await workspaces.change(other, DEFAULT_WORKSPACE, {"currency": "EUR", "name": "Records"})
+        assert not await recalculations.still_means(db, found)
+    await look(sessions, clock)
+
+    assert (before, await members(sessions, segment)) == (set(), {"u1"})
+    assert await heard(sessions) == []
+
+
+async def test_two_do_not_look_at_everybody_for_one_segment(sessions: Sessions, clock: GivenClock) -> None:
+    segment = await a_segment(sessions, PRO)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await begun(db, segment, clock)
+
+        assert await look(sessions, clock) == Looked()
+    assert await look(sessions, clock) == Looked(first=1, again=1)
+
+
 async def test_who_asks_again_during_a_look_gets_another(sessions: Sessions, clock: GivenClock) -> None:
     await some_people(sessions, clock, u1="pro")
     segment = await a_segment(sessions, PRO)

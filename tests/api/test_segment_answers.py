@@ -8,6 +8,7 @@ import pytest
 from httpx2 import AsyncClient
 from sqlalchemy import text
 
+from domain.profiles import SuppressionReason
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Consent, Identity
@@ -40,9 +41,7 @@ async def test_an_estimate_counts_shows_some_and_says_who_can_be_reached(
     await a_phone(sessions, bob, "+4930123457", "sms", "denied")
     async with sessions(DEFAULT_WORKSPACE) as db:
         now = datetime.now(UTC)
-        await profiles.suppress(
-            db, "email", "bob@example.com", profiles.SuppressionReason.COMPLAINED, "test", now
-        )
+        await profiles.suppress(db, "email", "bob@example.com", SuppressionReason.COMPLAINED, "test", now)
 
     found = await estimate(api, PLAN)
 
@@ -172,7 +171,8 @@ async def test_why_somebody_is_in_a_segment_is_told_condition_by_condition(
     order = {"customer": {"email": "ada@example.com"}, "total": "12.00", "id": "o1"}
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = """
-            insert into orders (workspace_id, id, key, profile_id, ordered_at, quantity, total, currency, source)
+            insert into orders
+                (workspace_id, id, key, profile_id, ordered_at, quantity, total, currency, source)
             values (:workspace, uuidv7(), :key, :who, now(), 1, 12, 'USD', 'test')
         """
         await db.execute(text(row), {"workspace": DEFAULT_WORKSPACE, "key": order["id"], "who": ada})

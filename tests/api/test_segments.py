@@ -204,8 +204,9 @@ ODD = [
 async def test_odd_names_and_values_are_only_names_and_values(
     api: AsyncClient, sessions: Sessions, odd: str
 ) -> None:
-    who = await a_profile(sessions, **{odd: odd})
-    await a_profile(sessions, "bob@example.com", **{odd: "another"})
+    said: dict[str, Any] = {odd: odd}
+    who = await a_profile(sessions, **said)
+    await a_profile(sessions, "bob@example.com", **(said | {odd: "another"}))
     window = {"after": "9 days ago"}
     rule = {
         "all": [

@@ -7,9 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 from pydantic import ValidationError
 
-from domain.comparisons import Property
+from domain.comparisons import Property, all_hold
 from domain.errors import Invalid
-from domain.comparisons import all_hold
 from domain.flows import Branch, Flow, Send, Wait, WaitForEvent, check, next_step
 
 TEMPLATE = str(UUID(int=1))

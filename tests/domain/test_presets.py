@@ -145,3 +145,9 @@ def test_a_preset_says_what_it_is() -> None:
     assert said["RFM: champions"] == "placed at least 4 orders and the last order was in the last 10 days"
     assert said["RFM: newcomers"] == "placed exactly 1 order and the last order was in the last 10 days"
     assert said["RFM: big spenders"] == "spent more than €900"
+
+
+def test_orders_from_another_age_are_no_hindrance() -> None:
+    odd = Quintiles((-3, 0, 10, 50_000), (1, 2, 3, 5), QUINTILES.total)
+    said = {each.name: each.sentence for each in presets(odd, "EUR")}
+    assert said["RFM: hibernating"].endswith("the last order was more than 10 days ago")

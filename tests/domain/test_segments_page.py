@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,8 @@ from domain.presets import RFM
 from domain.segments import KINDS, conditions, parse
 from domain.sentences import sentence
 from tests.domain.spoken import NAMES
-from tests.domain.test_sentences import NOW
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "segments.md").read_text()
 

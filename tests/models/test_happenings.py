@@ -13,8 +13,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.comparisons import Property
-from domain.comparisons import all_hold
+from domain.comparisons import Property, all_hold
 from domain.flows import MOST_HOPS, START, FlowState, WaitForEvent
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Db, Sessions
@@ -23,7 +22,8 @@ from models.queries import enrollments_moved, flows, happenings, profiles_erased
 from models.queries.happenings import Happened
 from tests.arrivals import arrival, pump, put
 from tests.people import rows
-from tests.rules import attribute, json
+from tests.rules import json
+from tests.rules import plain_attribute as attribute
 from tests.sending import NOW, a_flow, a_graph, a_template, as_json, at, people, send, some, wait
 from tests.support import Database, GivenClock, eventually
 

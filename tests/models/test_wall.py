@@ -24,8 +24,8 @@ from tests.support import Database
 BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
 OUTSIDE = {*QUEUE_TABLES, *ACCOUNT_TABLES, *BOOKKEEPING}
 TENANT_TABLES = set(metadata().tables) - OUTSIDE
-# Leases live for seconds, caps, turns and members come by the million, and the audit log and what was asked twice are
-# written by triggers and before anything else: no foreign key is checked for them.
+# Leases live for seconds, caps, turns and members come by the million, and the audit log and what was asked
+# twice are written by triggers and before anything else: no foreign key is checked for them.
 UNBOUND = {
     *("events", "seen", "leases", "cap_counters", "queue", "agenda", "audit_log", "idempotency_keys"),
     "segment_members",

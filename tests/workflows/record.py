@@ -24,7 +24,7 @@ from dev.temporal import Temporal
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, pokes
+from models.queries import attributes, pokes, segments_written
 from tests.arrivals import arrival, put
 from tests.sending import (
     a_bare_message,
@@ -43,6 +43,7 @@ from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.ingest import IngestRun, IngestWorkflow
+from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
 
@@ -146,6 +147,17 @@ async def ingest(site: Site) -> Run:
     return handle
 
 
+async def segments(site: Site) -> Run:
+    handle = await site.client.start_workflow(SegmentsWorkflow.run, id="segments", task_queue=TASK_QUEUE)
+    for n in range(3):
+        async with site.sessions(DEFAULT_WORKSPACE) as db:
+            await segments_written.create(db, DEFAULT_WORKSPACE, f"Everybody {n}", {"all": []})
+        await site.becomes("select count(*) from segments where took_ms is not null", [n + 1])
+        await asyncio.sleep(3)  # A slice takes four of the site's seconds.
+    await handle.terminate("It would go on for ever.")
+    return handle
+
+
 async def an_attribute(site: Site) -> Run:
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         await people(db, 3)
@@ -164,6 +176,7 @@ SCENES = {
     "flow": a_flow,
     "ingest": ingest,
     "outbox": an_outbox,
+    "segments": segments,
     "upkeep": upkeep,
 }
 

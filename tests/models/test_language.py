@@ -1,0 +1,161 @@
+"""Every rule means the same for one profile, in Python, and for all of them, in SQL."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as some
+from sqlalchemy import select
+
+from dev.postgres import Postgres
+from domain.conditions import (
+    Attribute,
+    Consent,
+    Identity,
+    InFlow,
+    Topic,
+)
+from domain.deeds import Event, Message, Orders, Sequence_
+from domain.facts import Person
+from domain.segments import Rule, as_json, conditions, holds, parse
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.flows import Enrollment
+from models.queries import segments
+from tests.populations import BRANCHING, apart, furnish, settle
+from tests.rules import ATOMS, MESSAGES, NOON, ZONES, branches, near, people
+from tests.support import a_clone
+
+WORDS = {**ATOMS, **MESSAGES}
+AT_ONCE = 3  # Of the words that are tried in an example.
+EACH = 1  # Examples; more than 500 in all.
+# Without shrinking: what fails has its rule in the message, and is tried alone soon enough.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+
+
+def is_missing(condition: Rule, person: Person) -> bool:
+    """Whether the person has nothing of what the condition asks about."""
+    match condition:
+        case Attribute():
+            return person.attributes.get(condition.name) is None
+        case Identity():
+            return not person.names.get(condition.name)
+        case Orders():
+            return all(each.currency != (condition.currency or "USD") for each in person.purchases)
+        case Event():
+            return all(each.name != condition.name for each in person.events)
+        case Sequence_():
+            return all(each.name != condition.steps[0].name for each in person.events)
+        case InFlow():
+            return all(each.flow_id != condition.flow_id for each in person.journeys)
+        case Consent():
+            return condition.purpose not in person.consents
+        case Topic():
+            return condition.topic_id not in person.topics
+        case Message():
+            return condition.step not in person.replies
+    has = {
+        "messages": person.messages,
+        "suppressed": person.suppressed,
+        "list": person.lists,
+        "tag": person.tags,
+    }
+    return not has.get(getattr(condition, "kind", ""))
+
+
+class Tried:
+    """Of each word of the language: whether it had a member, a non-member and somebody without a value."""
+
+    def __init__(self) -> None:
+        self.met: dict[str, set[str]] = defaultdict(set)
+
+    def note(self, word: str, condition: Rule, crowd: list[Person], manners: dict[str, Any]) -> None:
+        for person in crowd:
+            self.met[word].add("member" if holds(condition, person, **manners) else "non-member")
+            if is_missing(condition, person):
+                self.met[word].add("missing")
+
+    def lacking(self) -> list[str]:
+        wanted = {"member", "non-member", "missing"}
+        return [
+            f"{word}: {', '.join(sorted(wanted - self.met[word]))}"
+            for word in WORDS
+            if self.met[word] != wanted
+        ]
+
+
+def test_every_rule_picks_the_same_people_in_python_and_in_sql(postgres: Postgres) -> None:
+    clone = a_clone(postgres)
+    tried = Tried()
+    with asyncio.Runner() as runner:
+        sessions = Sessions(clone.url, clone.engine_url)
+        runner.run(_furnish(sessions))
+
+        for words in _batches([*WORDS], AT_ONCE):
+            examples(runner, sessions, words, tried)
+        runner.run(sessions.close())
+    postgres.drop_database(clone.name)
+    assert tried.lacking() == []
+
+
+async def _furnish(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await furnish(db)
+
+
+def examples(runner: asyncio.Runner, sessions: Sessions, words: Sequence[str], tried: Tried) -> None:
+    """Try some words of the language, each on its own, and a tree of any."""
+    atoms = some.tuples(*(WORDS[word] for word in words))
+
+    @settings(max_examples=EACH, deadline=None, phases=PHASES)
+    @given(some.lists(people, min_size=4, max_size=7), branches, atoms, some.sampled_from(ZONES), some.data())
+    def example(
+        crowd: list[Person], tree: Any, atoms: Sequence[Any], zone: str, data: some.DataObject
+    ) -> None:
+        crowd = apart(crowd)
+        manners: dict[str, Any] = {"now": NOON, "time_zone": zone, "currency": "USD"}
+        rules = [parse(tree, in_flow=True)]
+        for word, atom in zip(words, atoms, strict=True):
+            whom = data.draw(some.integers(-2, len(crowd) - 1))
+            rules.append(parse(near(atom, _found(atom, crowd[whom])) if whom >= 0 else atom, in_flow=True))
+            tried.note(word, rules[-1], crowd, manners)
+        runner.run(_means_the_same(sessions, crowd, rules, manners))
+
+    example()
+
+
+def _batches(words: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    yield from (words[at : at + size] for at in range(0, len(words), size))
+
+
+def _found(atom: dict[str, Any], person: Person) -> Any:
+    match atom["kind"]:
+        case "attribute":
+            return person.attributes.get(atom["name"])
+        case "identity":
+            return min(person.names.get(atom["name"], ()), default=None)
+
+
+async def _means_the_same(
+    sessions: Sessions, crowd: list[Person], rules: list[Rule], manners: dict[str, Any]
+) -> None:
+    """Asked of everybody at once, and then of a few, or in a branch of a flow."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await settle(db, crowd)
+        for nth, rule in enumerate(rules):
+            expected = {person.id for person in crowd if holds(rule, person, **manners)}
+            of_a_journey = any(isinstance(each, Message) for each in conditions(rule))
+            if not of_a_journey:
+                found = set(await db.scalars(segments.members(rule, **manners)))
+                assert found == expected, as_json(rule)
+            if of_a_journey or nth % 2:
+                met = segments.where(
+                    rule, profile_id=Enrollment.profile_id, enrollment=Enrollment.id, **manners
+                )
+                asked = select(Enrollment.profile_id).where(Enrollment.flow_id == BRANCHING, met)
+            else:
+                asked = segments.members(rule, **manners, each=True)
+            assert set(await db.scalars(asked)) == expected, (as_json(rule), of_a_journey or nth % 2)
+        await db.rollback()
