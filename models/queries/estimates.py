@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
-from sqlalchemy import Integer, Select, Uuid, case, cast, func, literal, select, text
+from sqlalchemy import BigInteger, Select, Uuid, any_, case, cast, func, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.orm import aliased
 
 from domain.errors import Invalid
 from domain.profiles import ADDRESS_KIND
@@ -37,7 +38,6 @@ SURE = 1.96  # Standard deviations: 95 % of all samples are that near.
 
 CLASSES = 1024  # Everybody is in one of them, by the hash of their id.
 FIRST = 8  # Classes of the first sample, which tells how long the others will take.
-_CLASS = func.uuid_hash_extended(Profile.id, 0).op("&")(CLASSES - 1)
 # One in sixteen members is enough to choose `ASKED` from when there are many. Their hash is another one.
 _ONE_IN = 16
 
@@ -101,14 +101,14 @@ async def estimate(
         deadline = began + answer_in / 1000
         found = await _sampled(connection, segments.members(rule, **manners, each=True), deadline)
     ids = [str(each) for each in found.ids]
-    reached = (await connection.execute(_REACH, {"ids": ids})).one()
+    hits = {row.channel: row.n for row in await connection.execute(_REACH, {"ids": ids})}
     shown = await connection.execute(_MEMBERS, {"ids": ids[:SHOWN]})
     return Estimate(
         count=found.count,
         exact=found.error == 0,
         error=found.error,
         members=tuple(Member(*row) for row in shown),
-        reach={channel: _reach(hits, found) for channel, hits in zip(ADDRESS_KIND, reached, strict=True)},
+        reach={channel: _reach(hits.get(channel, 0), found) for channel in ADDRESS_KIND},
     )
 
 
@@ -171,8 +171,13 @@ async def _ask(
     connection: AsyncConnection, picked: Select[UUID], classes: range, deadline: float
 ) -> list[UUID] | None:
     """Who of these classes is picked; None where that is not known in time."""
-    those = func.any(cast(literal([*classes]), ARRAY(Integer))) == _CLASS
-    ids = func.coalesce(func.array_agg(picked.where(those).subquery("members").c.id), cast([], ARRAY(Uuid)))
+    somebody = aliased(Profile)
+    its_class = func.uuid_hash_extended(somebody.id, 0).op("&")(CLASSES - 1)
+    those = its_class == any_(cast(literal([*classes]), ARRAY(BigInteger)))
+    # By the key alone: the rows of everybody else stay unread.
+    drawn = select(somebody.id).where(those).cte("drawn").prefix_with("materialized")
+    members = picked.where(Profile.id == drawn.c.id).subquery("members")
+    ids = func.coalesce(func.array_agg(members.c.id), cast([], ARRAY(Uuid)))
     left = max(LEAST, round((deadline - perf_counter()) * 1000))
     row = await _within(connection, select(ids.label("ids")), left, _BY_KEYS)
     return None if row is None else list(row.ids)
@@ -206,30 +211,28 @@ async def _within(
         await attempt.rollback()  # What was set goes with the savepoint that it was set in.
 
 
-def _may_be_written_to(channel: str) -> str:
-    """LIMIT keeps it from becoming a join with everybody's addresses."""
-    return f"""
-        left join lateral (
-            select true as reached from identities i
-            join consents c on c.workspace_id = {HERE} and c.profile_id = i.profile_id
-                and c.purpose = '{channel}' and c.state = 'granted' and c.ended_at is null
-            where i.workspace_id = {HERE} and i.profile_id = asked.id
-                and i.kind = '{ADDRESS_KIND[channel]}' and i.is_primary
-                and not exists (
-                    select from suppressions s where s.workspace_id = {HERE} and s.channel = '{channel}'
-                        and s.address_hash = sha256(convert_to(i.value, 'UTF8')) and s.ended_at is null
-                )
-            limit 1
-        ) {channel} on true
-    """
-
-
-_CHANNELS: Final = tuple(ADDRESS_KIND)
+_CHANNELS = ", ".join(f"('{channel}', '{kind}')" for channel, kind in ADDRESS_KIND.items())
+# The hashes are made first: behind the wall nothing is looked up by what is still to be worked out.
 _REACH = text(
     f"""
-    select {", ".join(f"count(*) filter (where {channel}.reached)" for channel in _CHANNELS)}
-    from unnest(cast(:ids as uuid[])) asked (id)
-    {"".join(map(_may_be_written_to, _CHANNELS))}
+    with addresses as materialized (
+        select i.profile_id, i.kind, sha256(convert_to(i.value, 'UTF8')) as hash
+        from unnest(cast(:ids as uuid[])) asked (id)
+        join identities i on i.workspace_id = {HERE} and i.profile_id = asked.id and i.is_primary
+    )
+    select c.channel, count(*) as n
+    from addresses a
+    join (values {_CHANNELS}) c (channel, kind) on c.kind = a.kind
+    cross join lateral (
+        select from consents s where s.workspace_id = {HERE} and s.profile_id = a.profile_id
+            and s.purpose = c.channel and s.state = 'granted' and s.ended_at is null
+        limit 1
+    ) granted
+    where not exists (
+        select from suppressions s where s.workspace_id = {HERE} and s.channel = c.channel
+            and s.address_hash = a.hash and s.ended_at is null
+    )
+    group by c.channel
     """
 )
 
