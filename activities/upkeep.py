@@ -14,6 +14,7 @@ LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
 SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent again counted once.
 REFUSALS_FOR = timedelta(days=7)
+DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the events.
 
 
 @dataclass
@@ -42,6 +43,7 @@ class UpkeepActivities:
                 await accounts.drop_old(db, now)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
+                await kept_events.describe(db, now - DESCRIBED_FOR)
                 await kept_events.forget(
                     db, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
                 )

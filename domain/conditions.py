@@ -94,6 +94,16 @@ def comes_round(born: date, today: date, days: int, op: str) -> bool:
     return any(today <= _anniversary(born, year) <= then for year in (today.year, today.year + 1))
 
 
+def anniversaries(today: date, days: int, op: str) -> list[str]:
+    """The months and days (MM-DD) that one may be born on for that, in whichever time zone."""
+    first, last = (days, days) if op == "anniversary in" else (0, days)
+    if last - first >= FURTHEST - 1:
+        first, last = 0, FURTHEST
+    dates = (today + timedelta(days=each) for each in range(first - 1, last + 2))
+    found = {f"{each:%m-%d}" for each in dates}
+    return sorted(found | {"02-29"} if "02-28" in found else found)
+
+
 def _anniversary(born: date, year: int) -> date:
     if (born.month, born.day) == (2, 29) and not calendar.isleap(year):
         return date(year, 2, 28)

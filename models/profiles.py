@@ -25,8 +25,10 @@ class Profile(Base):
             "ix_profiles_aliases",
             "workspace_id",
             "merged_into",
+            "id",
             postgresql_where=text("merged_into is not null"),
         ),
+        Index("ix_profiles_erased", "workspace_id", "id", postgresql_where=text("erased_at is not null")),
         Index(
             "ix_profiles_owner",
             "workspace_id",

@@ -16,6 +16,7 @@ from domain.messages import Fate, MessageClass, MessageState, SourceKind
 from domain.orders import OrderStatus
 from domain.profiles import ADDRESS_KIND, address_hash
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.attributes import Attribute
 from models.base import Json
 from models.events import Event
 from models.flows import Enrollment, Flow, FlowVersion
@@ -23,10 +24,12 @@ from models.lists import List, ListMember, Topic, TopicConsent
 from models.messages import Message
 from models.orders import Order, OrderRollup
 from models.profiles import Consent, Identity, Profile, ProfileTag, Suppression
+from models.queries import attributes
 from tests.rules import FLOWS, LISTS, NOON, TOPICS, reachable, some_id
 
 HERE: Json = {"workspace_id": DEFAULT_WORKSPACE}
 FAR_AWAY = NOON + timedelta(days=3_000)
+HOT = ("plan", "age")  # Attributes whose values are kept in an index as well.
 BRANCHING = some_id(100)  # A flow in which everybody is; the flows that rules ask about are others.
 
 
@@ -38,6 +41,9 @@ async def furnish(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> N
         await db.execute(insert(Flow).values(**here, id=flow, **named))
         version = {"id": flow, "flow_id": flow, "number": 1, "definition": {}, "templates": {}}
         await db.execute(insert(FlowVersion).values(**here, **version))
+    for name in HOT:
+        seen = {"type": "string", "first_seen_at": NOON, "last_seen_at": NOON}
+        await db.execute(insert(Attribute).values(**here, name=name, hot=True, **seen))
     for each in LISTS:
         await db.execute(insert(List).values(**here, id=each, name=str(each)))
     for each in TOPICS:
@@ -86,6 +92,7 @@ async def settle(db: AsyncSession, crowd: Sequence[Person]) -> None:
     for table, rows in tables.items():
         for _, alike in groupby(rows, key=sorted):
             await db.execute(insert(table), list(alike))
+    await attributes.keep_values(db, DEFAULT_WORKSPACE, [person.id for person in crowd])
 
 
 def _rows(person: Person, alias: UUID | None) -> Iterator[tuple[Any, Json]]:

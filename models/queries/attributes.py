@@ -48,12 +48,22 @@ def type_of(value: str) -> str:
 
 # What is written without a zone is taken for UTC, whatever the session's is.
 _ZONED = f"{_ZONE}$"
-_TEXT = f"""
-    case when jsonb_typeof(value) in ('string', 'boolean') then left(value #>> '{{}}', {LONGEST_TEXT}) end
+# A number that double precision can't hold as it is written is kept as a text, so that it is still itself.
+_AS_DOUBLE = "cast(value #>> '{}' as float8)"
+_IS_DOUBLE = f"""
+    (pg_input_is_valid(value #>> '{{}}', 'float8') and (
+        cast({_AS_DOUBLE} as numeric) = cast(value #>> '{{}}' as numeric)
+        or length(value #>> '{{}}') > {LONGEST_TEXT}))
 """
-_NUMBER = """
-    case when jsonb_typeof(value) = 'number' and pg_input_is_valid(value #>> '{}', 'float8')
-        then cast(value #>> '{}' as float8) end
+_TEXT = f"""
+    case jsonb_typeof(value)
+        when 'number' then case when not {_IS_DOUBLE} then left(value #>> '{{}}', {LONGEST_TEXT}) end
+        when 'string' then left(value #>> '{{}}', {LONGEST_TEXT})
+        when 'boolean' then value #>> '{{}}'
+    end
+"""
+_NUMBER = f"""
+    case when jsonb_typeof(value) = 'number' then case when {_IS_DOUBLE} then {_AS_DOUBLE} end end
 """
 _TIME = f"""
     case when jsonb_typeof(value) = 'string' and {_is_date("(value #>> '{}')")} then

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from domain import patterns
 from domain.comparisons import Comparison
 from domain.conditions import Attribute, Identity
-from domain.values import COMPARE, NUMBER, TIME, Scalar, Value, as_boolean, as_number
+from domain.values import COMPARE, NUMBER, TIME, Scalar, Value, as_number
 
 # Ours, and not a marketer's: written out, since every parameter of a long statement costs a little each time.
 _NULL, _STRING, _NUMBER, _BOOLEAN, _ARRAY = (
@@ -140,16 +140,20 @@ def _with_text(op: str, found: ColumnElement[str], value: str) -> ColumnElement[
 def _plainly(op: str, found: Found, value: Value) -> ColumnElement[bool] | None:
     """The same for words that only a text can be: what is written is compared as it is, which is faster."""
     words = value if isinstance(value, tuple) else (value,)
-    if op not in ("is", "in") or not all(isinstance(word, str) and _is_plain(word) for word in words):
+    plainly = op in ("is", "in", "starts with")
+    if not plainly or not all(isinstance(word, str) and is_plain(word) for word in words):
         return None
-    if op == "is":
-        return known(found.written == literal(value, Text))
+    match op:
+        case "is":
+            return known(found.written == literal(value, Text))
+        case "starts with":
+            return known(func.starts_with(found.written, literal(value, Text)))
     return known(found.written == any_(literal(list(words), ARRAY(Text))))
 
 
-def _is_plain(word: str) -> bool:
-    """Whether no number, boolean, list or object is ever written like this."""
-    return bool(word) and word[0] not in "[{-0123456789" and as_boolean(word) is None and word != "null"
+def is_plain(word: str) -> bool:
+    """Whether no number, list or object is written like this, or begins so."""
+    return bool(word) and word[0] not in "[{-0123456789"
 
 
 def _includes(found: Found, value: Value) -> ColumnElement[bool]:

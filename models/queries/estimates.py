@@ -25,7 +25,7 @@ from domain.errors import Invalid
 from domain.profiles import ADDRESS_KIND
 from domain.segments import Rule
 from models.profiles import Profile
-from models.queries import segments
+from models.queries import hot_values, segments
 from models.queries.profiles import HERE
 
 COUNT_FOR = 550  # Milliseconds that counting may take; then people are sampled.
@@ -96,7 +96,8 @@ async def estimate(
     began = perf_counter()
     connection = await db.connection()
     manners: dict[str, Any] = {"now": now, "time_zone": time_zone, "currency": currency}
-    found = await _counted(connection, segments.members(rule, **manners), count_for)
+    everyone = segments.all_members(rule, **manners, hot=await hot_values.ready(db))
+    found = await _counted(connection, everyone, count_for)
     if found is None:
         deadline = began + answer_in / 1000
         found = await _sampled(connection, segments.members(rule, **manners, each=True), deadline)

@@ -135,6 +135,21 @@ async def look_ahead(db: Db, now: datetime) -> None:
     await db.execute(_MAKE_MONTHS, {"now": now})
 
 
+_LOOKED_AT = text(
+    "select coalesce(last_analyze, '-infinity') from pg_stat_user_tables where relid = 'events'::regclass"
+)
+_LOOK_AT = text("analyze events")
+
+
+async def describe(db: Db, before: datetime) -> None:
+    """Let the planner know what is in the events, unless it was told since. As the engine.
+
+    The server does so by itself for each month, and never for all of them together.
+    """
+    if next((await db.execute(_LOOKED_AT)).scalars()) < before:
+        await db.execute(_LOOK_AT)
+
+
 async def forget(db: Db, *, events: datetime, seen: datetime, refusals: datetime) -> None:
     """Drop the months of events that ended before `events`, and what else is older than it need be.
 

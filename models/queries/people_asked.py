@@ -18,14 +18,17 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Interval,
+    Join,
     Table,
     and_,
     case,
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
+    true,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -47,14 +50,67 @@ class Source:
     """Rows that say something of people, in a table (an alias of its own for each condition)."""
 
     table: Any
-    owner: Column[Any]  # Whose each row is.
+    owner: Column[Any]  # Whose each row is. Who has one that did not move has no other that counts.
     which: Sequence[ColumnElement[bool]]  # All of these hold of those that count.
     stays: bool = False  # They stay with the profile that they were about.
     at: Column[Any] | None = None  # When each was.
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Who has such a row; with `having`, who has such rows of which, taken together, that is true."""
+
+    source: Source
+    having: ColumnElement[bool] | None = None
+    denied: bool = False  # Not they, but everybody else.
+
+    def met(self, asked: "Asked") -> ColumnElement[bool]:
+        those = asked.has(self.source) if self.having is None else asked.adds_up(self.source, self.having)
+        return not_(those) if self.denied else those
+
+    def people(self) -> FromClause | None:
+        """Their ids, each once, as a column `id`; None of a denial."""
+        if self.denied:
+            return None
+        if not self.source.stays and self.having is None:
+            return select(self.source.owner.label("id")).where(*self.source.which).subquery()
+        found: FromClause = _by_person(self.source, self.having).subquery()
+        return found
+
+
+@dataclass(frozen=True)
+class Follows:
+    """Who has a row of each source, each later than the one before it, and within a time of it.
+
+    All of them stay with the profile that they were about.
+    """
+
+    sources: Sequence[Source]
+    within: Sequence[timedelta | None]
+
+    def met(self, asked: "Asked") -> ColumnElement[bool]:
+        return asked.follows(self.sources, self.within)
+
+    def people(self) -> FromClause:
+        found: FromClause = _followers(self.sources, self.within).distinct().subquery()
+        return found
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Of whose own row this is true."""
+
+    condition: Callable[[FromClause], ColumnElement[bool]]
+
+    def met(self, asked: "Asked") -> ColumnElement[bool]:
+        return asked.profile(self.condition)
+
+    def people(self) -> None:
+        return None  # All profiles are read for that in any case.
+
+
 class Asked(Protocol):
-    """Whom the conditions are asked of."""
+    """Whom conditions are asked of."""
 
     def has(self, source: Source) -> ColumnElement[bool]:
         """Whether the person has such a row."""
@@ -65,8 +121,7 @@ class Asked(Protocol):
         ...
 
     def follows(self, sources: Sequence[Source], within: Sequence[timedelta | None]) -> ColumnElement[bool]:
-        """Whether the person has a row of each source, each later than the one before it and within a time
-        of it. All of them stay."""
+        """As `Follows`."""
         ...
 
     def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
@@ -75,38 +130,33 @@ class Asked(Protocol):
 
 
 class Everybody:
-    """The profiles of a statement that reads `person`, in which none is merged."""
+    """All people of a statement, none of whom is merged, by a column of it that has the id of each."""
 
-    def __init__(self, person: FromClause) -> None:
+    def __init__(self, id_: ColumnElement[Any], person: FromClause | None = None) -> None:
+        """`person`: where the statement reads the profiles themselves."""
+        self.id = id_
         self.person = person
 
     def has(self, source: Source) -> ColumnElement[bool]:
         if source.stays:
-            return self._among(source)
-        return exists().where(source.owner == self.person.c.id, *source.which).correlate_except(source.table)
+            return self._one_of(_by_person(source))
+        return exists().where(source.owner == self.id, *source.which).correlate_except(source.table)
 
     def adds_up(self, source: Source, having: ColumnElement[bool]) -> ColumnElement[bool]:
-        return self._among(source, having)
+        return self._one_of(_by_person(source, having))
 
     def follows(self, sources: Sequence[Source], within: Sequence[timedelta | None]) -> ColumnElement[bool]:
-        done = [_done(source) for source in sources]
-        asked = select(done[0].c.person).select_from(done[0])
-        for before, each, soon in zip(done, done[1:], within[1:], strict=False):
-            same = each.c.person == before.c.person
-            asked = asked.join(each, and_(same, *_later(before.c.at, each.c.at, soon)))
-        return self._one_of(asked.distinct())
+        return self._one_of(_followers(sources, within))
 
     def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
-        return condition(self.person)
-
-    def _among(self, source: Source, having: ColumnElement[bool] | None = None) -> ColumnElement[bool]:
-        person, joined = _owned(source)
-        asked = select(person.label("person")).select_from(joined).where(*source.which).group_by(person)
-        return self._one_of(asked if having is None else asked.having(having))
+        if self.person is not None:
+            return condition(self.person)
+        person = an_alias(Profile)
+        return exists().where(person.c.id == self.id, condition(person)).correlate_except(person)
 
     def _one_of(self, asked: Any) -> ColumnElement[bool]:
         those = asked.subquery()
-        return exists().where(those.c.person == self.person.c.id).correlate_except(those)
+        return exists().where(those.c.id == self.id).correlate_except(those)
 
 
 class Each:
@@ -175,20 +225,49 @@ class Each:
         return tables, [*which, or_(one.c.id == now, one.c.merged_into == now), source.owner == one.c.id]
 
 
-def _owned(source: Source) -> tuple[ColumnElement[Any], FromClause]:
-    """Whose each row is by now, and the tables that say so."""
-    if not source.stays:
-        return source.owner, source.table  # type: ignore[return-value]
+def _by_person(source: Source, having: ColumnElement[bool] | None = None) -> Any:
+    """The ids of those who have such rows, each once."""
+    if having is None and source.stays:
+        # Each profile's rows become one before it is asked whose it is by now.
+        once = select(source.owner.label("owner")).where(*source.which).distinct().subquery()
+        whose, all_ = _owned(once, once.c.owner)
+        return select(whose.label("id")).select_from(all_).group_by(whose)
+    person: Any = source.owner
+    joined: Any = source.table
+    if source.stays:
+        person, joined = _owned(source.table, source.owner)
+    asked = select(person.label("id")).select_from(joined).where(*source.which).group_by(person)
+    return asked if having is None else asked.having(having)
+
+
+def _followers(sources: Sequence[Source], within: Sequence[timedelta | None]) -> Any:
+    """The ids of those who did one after the other, some more than once."""
+    first, *others = sources
+    person, joined = _owned(first.table, first.owner)
+    asked = select(person.label("id")).select_from(joined).where(*first.which)
+    return asked.where(_followed(person, first, others, within[1:]))
+
+
+def _followed(
+    person: ColumnElement[Any], before: Source, others: Sequence[Source], within: Sequence[timedelta | None]
+) -> ColumnElement[bool]:
+    if not others:
+        return true()
+    next_, *rest = others
+    theirs, joined = _owned(next_.table, next_.owner)
+    which = [theirs == person, *_later(before.at, next_.at, within[0]), *next_.which]
+    if rest:
+        which.append(_followed(theirs, next_, rest, within[1:]))
+    asked = select(literal(1)).select_from(joined).where(*which)
+    return asked.correlate_except(joined.left, joined.right).exists()
+
+
+def _owned(table: Any, owner: Any) -> tuple[ColumnElement[Any], Join]:
+    """Whose each row is by now that stayed with its profile, and the tables that say so."""
     alias = an_alias(Profile)
-    was_merged = and_(alias.c.id == source.owner, alias.c.merged_into.is_not(None))
-    person = case((alias.c.id.is_(None), source.owner), else_=alias.c.merged_into)
-    return person, select(source.table).outerjoin(alias, was_merged).get_final_froms()[0]
-
-
-def _done(source: Source) -> Any:
-    person, joined = _owned(source)
-    asked = select(person.label("person"), source.at.label("at"))  # type: ignore[union-attr]
-    return asked.select_from(joined).where(*source.which).subquery()
+    was_merged = and_(alias.c.id == owner, alias.c.merged_into.is_not(None))
+    person = case((alias.c.id.is_(None), owner), else_=alias.c.merged_into)
+    return person, table.outerjoin(alias, was_merged)
 
 
 def _later(before: Any, after: Any, soon: timedelta | None) -> list[ColumnElement[bool]]:

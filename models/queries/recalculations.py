@@ -6,10 +6,10 @@ wrong side of the border, and hands them to the pump, which asks again under its
 word of a snapshot that is old by then.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, CTE, Text, cast, func, null, or_, select, text, update
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.segments import Rule, parse, reads
 from models.base import changed
-from models.queries import memberships, people_lock, segments, segments_written
+from models.queries import hot_values, memberships, people_lock, segments, segments_written
 from models.queries.profiles import HERE
 from models.segments import Segment, SegmentMember
 from models.workspaces import Workspace
@@ -69,6 +69,7 @@ class Look:
     rule: Rule  # With those of the segments that it names written in.
     of: Mapping[UUID, int]  # Their versions.
     now: datetime
+    hot: Collection[str]  # Attributes whose values can be looked up.
 
 
 _LOCK = text("select pg_try_advisory_xact_lock(hashtextextended('look at ' || cast(:segment as text), 0))")
@@ -93,12 +94,13 @@ async def begin(
     await db.execute(_WITHIN, {"milliseconds": str(max(1, round(seconds * 1000)))})
     first = segment.materialized_at is None
     what = segment.id, segment.version, first, segment.announce, segment.due_at
-    return Look(workspace, *what, meaning.rule, meaning.of, now)
+    return Look(workspace, *what, meaning.rule, meaning.of, now, await hot_values.ready(db))
 
 
 def _picked(look: Look) -> CTE:
     home = look.workspace
-    members = segments.members(look.rule, now=look.now, time_zone=home.time_zone, currency=home.currency)
+    manners: dict[str, Any] = {"now": look.now, "time_zone": home.time_zone, "currency": home.currency}
+    members = segments.all_members(look.rule, **manners, hot=look.hot)
     return members.cte("picked").prefix_with("materialized")
 
 

@@ -184,6 +184,17 @@ def _changes() -> None:
         end
         """
     )
+    # Aliases are found without their rows, and so is who was erased.
+    op.drop_index("ix_profiles_aliases", "profiles")
+    op.execute(
+        "create index ix_profiles_aliases on profiles (workspace_id, merged_into, id)"
+        " where merged_into is not null"
+    )
+    op.execute("create index ix_profiles_erased on profiles (workspace_id, id) where erased_at is not null")
+    # What double precision can't hold is kept as a text from now on.
+    op.execute("update attributes set filled_to = '00000000-0000-0000-0000-000000000000' where hot")
+    # Nobody else looks at the whole of a partitioned table, and the planner wants to know what is in it.
+    op.execute(f"grant maintain on events to {ENGINE_ROLE}")
     signature = "note_changes(uuid[], timestamptz, boolean, text[], int, uuid)"
     op.execute(f"revoke execute on function {signature} from public")
     op.execute(f"grant execute on function {signature} to {APP_ROLE}, {ENGINE_ROLE}")
