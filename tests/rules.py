@@ -40,6 +40,7 @@ TEXTS = (*_words, *_digits, *_truths)
 texts = some.sampled_from(TEXTS)
 NUMBERS = (0, -0.0, 1, 1.0, 1.5, -2, 10, 9.99, 1e-7, 1e16, 2**53 + 1, 12345678901234567, 1e300)
 numbers = some.sampled_from(NUMBERS)
+numbers_near = some.sampled_from((0, 1, 1.5, 10, -2))
 scalars = texts | some.booleans() | numbers
 json = scalars | some.none() | some.lists(scalars, max_size=2) | some.dictionaries(texts, scalars, max_size=1)
 
@@ -83,8 +84,9 @@ _moments = (
         ("now", "today", "1 day ago", "2 days ago", "12 hours ago", "in 1 day", "1 month ago", "in 2 weeks")
     )
 )
-_windows = some.fixed_dictionaries({}, optional={"after": _moments, "before": _moments}).filter(bool)
-_bounded = some.fixed_dictionaries({"after": _moments}, optional={"before": _moments})
+_wide = some.sampled_from(({"after": "1 week ago"}, {"after": "1997-12-01", "before": "in 1 week"}))
+_windows = _wide | some.fixed_dictionaries({}, optional={"after": _moments, "before": _moments}).filter(bool)
+_bounded = _wide | some.fixed_dictionaries({"after": _moments}, optional={"before": _moments})
 _birthdays = some.sampled_from(
     (
         "1970-01-04",
@@ -145,7 +147,12 @@ _sizes = ("is", ">", ">=", "<", "<=")
 _both = ("before", "on or after")
 _events = some.sampled_from(EVENTS)
 _property_names = some.sampled_from(("price", "category"))
-_where = some.lists(_any(compared("property", _property_names)), min_size=1, max_size=2)
+_where = some.lists(
+    _any(compared("property", _property_names, ("exists", "does not exist")))
+    | _any(compared("property", _property_names)),
+    min_size=1,
+    max_size=2,
+)
 _some_products = some.lists(some.sampled_from(PRODUCTS), min_size=1, max_size=2)
 _dids = ("received", "opened", "clicked", "bounced")
 _channels = some.sampled_from(CHANNELS)
@@ -256,8 +263,10 @@ def near(rule: Rule, found: Any) -> Rule:
             return rule | {"value": [element, "other"]}
         case "contains" | "does not contain" | "starts with" | "ends with":
             return rule | {"value": element if isinstance(element, str) else rule["value"]}
-        case ">=" | "<=" | "between" if not isinstance(element, bool):
-            return rule | {"value": [element, element] if op == "between" else element}
+        case ">" | ">=" | "<" | "<=" | "between" if not isinstance(element, bool):
+            ends = ("", element + "z") if isinstance(element, str) else (-1e16, 1e16)
+            nearby = {"between": [element, element], ">": ends[0], "<": ends[1]}.get(op, element)
+            return rule | {"value": nearby}
     return rule
 
 
@@ -276,9 +285,9 @@ _done = some.lists(
         Did,
         name=_events,
         at=_instants,
-        properties=some.dictionaries(_property_names, json, max_size=2),
+        properties=some.dictionaries(_property_names, numbers_near | json, max_size=2),
     ),
-    max_size=5,
+    max_size=6,
 ).map(tuple)
 _maybe_later = some.none() | _instants
 _sent = some.lists(
@@ -312,13 +321,18 @@ def reachable(person: Person) -> Person:
     return replace(person, suppressed=there)
 
 
+def _held(name: str) -> some.SearchStrategy[Any]:
+    """What people have under this name: dates mostly where they ought to be."""
+    return _birthdays | _times | json if name == "born" else json
+
+
 # A click may come without an open, and both from a message of which we don't know that it was received.
 _replies = some.sets(some.sampled_from(("received", "opened", "clicked"))).map(frozenset)
 people = some.builds(
     Person,
     known_since=_instants,
     time_zone=some.none() | some.sampled_from(ZONES),
-    attributes=some.dictionaries(some.sampled_from(NAMES), json | _times),
+    attributes=some.fixed_dictionaries({}, optional={name: _held(name) for name in NAMES}),
     names=some.dictionaries(
         some.sampled_from(_kinds), some.sets(_short, min_size=1, max_size=2).map(frozenset)
     ),

@@ -48,22 +48,29 @@ def type_of(value: str) -> str:
 
 # What is written without a zone is taken for UTC, whatever the session's is.
 _ZONED = f"{_ZONE}$"
-# A number that double precision can't hold as it is written is kept as a text, so that it is still itself.
+# A number that double precision can't hold as it is written is kept as a text, so that it is still itself; one
+# that is beyond all of double precision's, as the last of these on its side.
+_VALID = "pg_input_is_valid(value #>> '{}', 'float8')"
 _AS_DOUBLE = "cast(value #>> '{}' as float8)"
-_IS_DOUBLE = f"""
-    (pg_input_is_valid(value #>> '{{}}', 'float8') and (
-        cast({_AS_DOUBLE} as numeric) = cast(value #>> '{{}}' as numeric)
-        or length(value #>> '{{}}') > {LONGEST_TEXT}))
-"""
+_AS_NUMERIC = "cast(value #>> '{}' as numeric)"
+_IS_SHORT = f"length(value #>> '{{}}') <= {LONGEST_TEXT}"
+_IS_DIFFERENT = f"case when {_VALID} then cast({_AS_DOUBLE} as numeric) <> {_AS_NUMERIC} else false end"
 _TEXT = f"""
     case jsonb_typeof(value)
-        when 'number' then case when not {_IS_DOUBLE} then left(value #>> '{{}}', {LONGEST_TEXT}) end
+        when 'number' then case when {_IS_SHORT} and {_IS_DIFFERENT} then value #>> '{{}}' end
         when 'string' then left(value #>> '{{}}', {LONGEST_TEXT})
         when 'boolean' then value #>> '{{}}'
     end
 """
 _NUMBER = f"""
-    case when jsonb_typeof(value) = 'number' then case when {_IS_DOUBLE} then {_AS_DOUBLE} end end
+    case when jsonb_typeof(value) = 'number' then case
+        when {_IS_SHORT} and {_IS_DIFFERENT} then null
+        when {_VALID} then {_AS_DOUBLE}
+        when {_AS_NUMERIC} > 1 then 'Infinity'
+        when {_AS_NUMERIC} < -1 then '-Infinity'
+        when {_AS_NUMERIC} > 0 then 5e-324
+        else -5e-324
+    end end
 """
 _TIME = f"""
     case when jsonb_typeof(value) = 'string' and {_is_date("(value #>> '{}')")} then

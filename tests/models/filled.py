@@ -147,6 +147,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
             filled_to=attributes.FROM_THE_START,
         )
     )
+    db.add(Attribute(**HERE, name="plan", type="string", first_seen_at=NOW, last_seen_at=NOW, hot=True))
     await profiles.suppress(db, "email", "never@shop.example", SuppressionReason.COMPLAINED, "test", NOW)
     [suppression] = await some(db, "select id from suppressions")
     news, topic = List(**HERE, name="News"), Topic(**HERE, name="Concerts", purpose="email")

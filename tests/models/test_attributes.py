@@ -1,6 +1,7 @@
 """The catalogue of attributes: types that are discovered, conflicts that are counted, values that are hot."""
 
 import json
+from math import inf
 from typing import Any
 
 import pytest
@@ -122,21 +123,27 @@ async def test_hot_values_follow_the_attributes(db: AsyncSession) -> None:
     assert await values(db) == [("plan", "free", None, None)]
 
 
-async def test_values_that_no_column_can_hold_are_left_out(db: AsyncSession) -> None:
+async def test_a_number_that_no_column_can_hold_is_kept_as_the_last_that_it_can_or_as_a_text(
+    db: AsyncSession,
+) -> None:
     ada = await a_person(db, long="é" * 300)
-    await noted(db, ("long", "x"), ("huge", 1), ("tiny", 1), ("day", "x"))
-    for name in ("long", "huge", "tiny", "day"):
+    await noted(db, ("long", "x"), ("huge", 1), ("tiny", -1), ("exact", 1), ("day", "x"))
+    for name in ("long", "huge", "tiny", "exact", "day"):
         await attributes.change(db, DEFAULT_WORKSPACE, name, hot=True)
     await db.execute(
-        text("""update profiles set attributes = attributes || '{"huge": 1e400, "tiny": 1e-400}'""")
+        text(
+            """update profiles set attributes = attributes
+                || '{"huge": 1e400, "tiny": -1e-400, "exact": 9007199254740993}'"""
+        )
     )
 
     await attributes.keep_values(db, DEFAULT_WORKSPACE, [ada])
 
     assert await rows(db, 'select attribute, length("text"), "number" from profile_values order by 1') == [
-        ("huge", None, None),
+        ("exact", 16, None),
+        ("huge", None, inf),
         ("long", 200, None),
-        ("tiny", None, None),
+        ("tiny", None, -5e-324),
     ]
 
 
