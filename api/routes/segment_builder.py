@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.callers import WorkspaceId, needs
 from api.deps import Db
 from api.manners import Mannered
-from api.routes.segments import SegmentOut, all_shown
+from api.routes.segments import SHOWN, SegmentOut, all_shown
 from api.shapes import In, Name, Out, example
 from api.stack import Opened
 from domain import presets
@@ -25,6 +25,15 @@ from models.queries import segment_fields, segments_written, workspaces
 
 router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
 
+_ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
+_PRESET = {
+    "name": "New customers",
+    "group": "lifecycle",
+    "rule": {"kind": "orders", "measure": "first", "op": "on or after", "value": "30 days ago"},
+    "sentence": "ordered for the first time in the last 30 days",
+    "good_for": "Welcome them, and lead to the second order.",
+    "segment_id": None,
+}
 _TYPES = {"string": "text", "integer": "whole number", "boolean": "true or false"}
 
 
@@ -81,6 +90,38 @@ class SchemaOut(Out):
     tags: list[str]
     currencies: list[str] = Field(description="The workspace's first.")
 
+    model_config = example(
+        {
+            "kinds": [
+                {
+                    "kind": "tag",
+                    "about": "Whether somebody put this tag on the profile.",
+                    "fields": [
+                        {
+                            "name": "tag",
+                            "type": "text",
+                            "choices": [],
+                            "many": False,
+                            "required": True,
+                            "default": None,
+                        }
+                    ],
+                    "only_in_flows": False,
+                }
+            ],
+            "parts": [],
+            "attributes": [{"name": "plan", "type": "string", "hot": True, "values": ["free", "pro"]}],
+            "events": [{"name": "Product Viewed", "properties": {"price": ["number"]}}],
+            "lists": [{"id": _ID, "name": "Newsletter"}],
+            "segments": [{"id": _ID, "name": "Good customers who went quiet"}],
+            "campaigns": [{"id": _ID, "name": "Spring letter"}],
+            "flows": [{"id": _ID, "name": "Thanks", "steps": ["thanks", "a day"]}],
+            "topics": [{"id": _ID, "name": "Concerts"}],
+            "tags": ["vip"],
+            "currencies": ["USD"],
+        }
+    )
+
 
 class PresetOut(Out):
     name: str
@@ -90,20 +131,13 @@ class PresetOut(Out):
     good_for: str
     segment_id: UUID | None = Field(description="The segment of this name, if there is one.")
 
-    model_config = example(
-        {
-            "name": "New customers",
-            "group": "lifecycle",
-            "rule": {"kind": "orders", "measure": "first", "op": "on or after", "value": "30 days ago"},
-            "sentence": "ordered for the first time in the last 30 days",
-            "good_for": "Welcome them, and lead to the second order.",
-            "segment_id": None,
-        }
-    )
+    model_config = example(_PRESET)
 
 
 class PresetsOut(Out):
     items: list[PresetOut]
+
+    model_config = example({"items": [_PRESET]})
 
 
 class PresetsIn(In):
@@ -114,6 +148,8 @@ class PresetsIn(In):
 
 class SegmentsOut(Out):
     items: list[SegmentOut]
+
+    model_config = example({"items": [SHOWN]})
 
 
 @router.get("/schema", dependencies=[needs(Permission.SEGMENTS_READ)])

@@ -44,6 +44,20 @@ EXAMPLE: Json = {
 }
 SENTENCE = "spent at least $100 over at least 2 orders and ordered nothing in the last 180 days"
 
+SHOWN: Json = {
+    **EXAMPLE,
+    "id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f",
+    "sentence": SENTENCE,
+    "version": 1,
+    "members": 213,
+    "looked_at": "2026-11-21T09:00:01Z",
+    "due_at": "2026-11-21T09:01:01Z",
+    "problem": None,
+    "used_by": 1,
+    "created_at": "2026-11-21T09:00:00Z",
+    "updated_at": "2026-11-21T09:00:00Z",
+}
+
 
 class SegmentIn(In):
     name: Name
@@ -85,21 +99,7 @@ class SegmentOut(Out):
     updated_at: datetime
 
     moving: ClassVar = frozenset({"sentence", "members", "looked_at", "due_at", "problem", "used_by"})
-    model_config = example(
-        {
-            **EXAMPLE,
-            "id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f",
-            "sentence": SENTENCE,
-            "version": 1,
-            "members": 213,
-            "looked_at": "2026-11-21T09:00:01Z",
-            "due_at": "2026-11-21T09:01:01Z",
-            "problem": None,
-            "used_by": 1,
-            "created_at": "2026-11-21T09:00:00Z",
-            "updated_at": "2026-11-21T09:00:00Z",
-        }
-    )
+    model_config = example(SHOWN)
 
 
 class VersionOut(Out):
@@ -116,6 +116,20 @@ class VersionOut(Out):
 class VersionPage(Out):
     items: list[VersionOut]
     next_before: int | None = Field(description="Pass it as `before` for older ones; null at the end.")
+
+    model_config = example(
+        {
+            "items": [
+                {
+                    "number": 1,
+                    "rule": EXAMPLE["rule"],
+                    "sentence": SENTENCE,
+                    "created_at": "2026-11-21T09:00:00Z",
+                }
+            ],
+            "next_before": None,
+        }
+    )
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, dependencies=[needs(Permission.SEGMENTS_WRITE)])

@@ -18,6 +18,7 @@ from uuid import UUID
 from psycopg.errors import QueryCanceled
 from sqlalchemy import (
     BigInteger,
+    Executable,
     Select,
     Uuid,
     any_,
@@ -245,7 +246,7 @@ _BY_KEYS = text(
 
 
 async def _within(
-    connection: AsyncConnection, asked: Select[Any], milliseconds: int, manner: Any = None
+    connection: AsyncConnection, asked: Executable, milliseconds: int, manner: Any = None
 ) -> Any | None:
     """The one row that is answered, or None where it takes longer."""
     attempt = await connection.begin_nested()
