@@ -43,9 +43,9 @@ from models.profiles import Profile
 from models.queries import hot_values, segments
 from models.queries.profiles import HERE
 
-COUNT_FOR = 700  # Milliseconds that counting may take; then people are sampled.
+COUNT_FOR = 600  # Milliseconds that counting may take; then people are sampled.
 ANSWER_IN = 950  # Milliseconds in which all is said. A sample is as large as they allow.
-LEAST = 200  # Milliseconds that a part of a sample gets in any case.
+LEAST = 400  # Milliseconds that a part of a sample gets in any case.
 KNOWN = 10_000  # Members up to this number are looked up one by one.
 ASKED = 5_000  # Of more members, so many are looked up.
 SHOWN = 10  # Members in the answer.
