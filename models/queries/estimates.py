@@ -1,12 +1,13 @@
 """How many people a rule picks, whom for instance, and how many of them can be reached on each channel.
 
 Counted where that is quick. Where it is not, a random sample of everybody is asked one by one, by keys of
-tables, as many as there is time for. People are drawn by a hash of their ids, so a sample is the same each
-time, and no part of the table is preferred.
+tables, as many as there is time for. They are drawn by a hash of their ids from pages of the table that are
+chosen once for all, so a sample is much the same each time.
 """
 
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,20 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.errors import QueryCanceled
-from sqlalchemy import BigInteger, Select, Uuid, any_, case, cast, func, literal, select, text
+from sqlalchemy import (
+    BigInteger,
+    Select,
+    Uuid,
+    any_,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    tablesample,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -28,9 +42,9 @@ from models.profiles import Profile
 from models.queries import hot_values, segments
 from models.queries.profiles import HERE
 
-COUNT_FOR = 550  # Milliseconds that counting may take; then people are sampled.
-ANSWER_IN = 900  # Milliseconds in which all is said. A sample is as large as they allow.
-LEAST = 150  # Milliseconds that a part of a sample gets in any case.
+COUNT_FOR = 700  # Milliseconds that counting may take; then people are sampled.
+ANSWER_IN = 950  # Milliseconds in which all is said. A sample is as large as they allow.
+LEAST = 200  # Milliseconds that a part of a sample gets in any case.
 KNOWN = 10_000  # Members up to this number are looked up one by one.
 ASKED = 5_000  # Of more members, so many are looked up.
 SHOWN = 10  # Members in the answer.
@@ -38,6 +52,7 @@ SURE = 1.96  # Standard deviations: 95 % of all samples are that near.
 
 CLASSES = 1024  # Everybody is in one of them, by the hash of their id.
 FIRST = 8  # Classes of the first sample, which tells how long the others will take.
+DRAWN = 150_000  # People on the pages that samples are drawn from.
 # One in sixteen members is enough to choose `ASKED` from when there are many. Their hash is another one.
 _ONE_IN = 16
 
@@ -87,8 +102,11 @@ async def estimate(
     currency: str,
     count_for: int = COUNT_FOR,
     answer_in: int = ANSWER_IN,
+    least: int = LEAST,
 ) -> Estimate:
     """Answers within about `answer_in` milliseconds, of which it counts for `count_for` at most.
+
+    Where these are over, a sample still gets `least`.
 
     The rule is one without other segments in it (`segments_written.resolved`). Raises `Invalid` where not
     even a sample can be asked in time.
@@ -99,8 +117,8 @@ async def estimate(
     everyone = segments.all_members(rule, **manners, hot=await hot_values.ready(db))
     found = await _counted(connection, everyone, count_for)
     if found is None:
-        deadline = began + answer_in / 1000
-        found = await _sampled(connection, segments.members(rule, **manners, each=True), deadline)
+        time = _Time(began + answer_in / 1000, least)
+        found = await _sampled(connection, segments.members(rule, **manners, each=True), time)
     ids = [str(each) for each in found.ids]
     hits = {row.channel: row.n for row in await connection.execute(_REACH, {"ids": ids})}
     shown = await connection.execute(_MEMBERS, {"ids": ids[:SHOWN]})
@@ -144,46 +162,78 @@ async def _counted(connection: AsyncConnection, picked: Select[UUID], count_for:
     return _Found(row.n, 0.0, ids if row.n <= KNOWN else ids[:ASKED])
 
 
-async def _sampled(connection: AsyncConnection, picked: Select[UUID], deadline: float) -> _Found:
-    """Ask a few people, and then as many others as there is time for."""
+@dataclass(frozen=True)
+class _Time:
+    """Until when a sample is asked."""
+
+    deadline: float  # By perf_counter().
+    least: int
+
+    @property
+    def left(self) -> int:
+        """Milliseconds that the next question may take."""
+        return max(self.least, round((self.deadline - perf_counter()) * 1000))
+
+
+async def _sampled(connection: AsyncConnection, picked: Select[UUID], time: _Time) -> _Found:
+    """Ask a few people, and then as many others as there is time for.
+
+    They are drawn from pages of the table, each as likely as any other. Neighbours came in together and are
+    often alike, so the error is told by how much the pages differ: it is that of the Horvitz-Thompson
+    estimator for pages that are drawn independently (Särndal, Swensson and Wretman, Model Assisted Survey
+    Sampling, 3.2).
+    """
     began = perf_counter()
-    ids = await _ask(connection, picked, range(FIRST), deadline)
-    if ids is None:
+    percent = float(await connection.scalar(_PERCENT))
+    hits = await _ask(connection, picked, percent, range(FIRST), time)
+    if hits is None:
         raise Invalid(
             "This rule takes too long to count, even for a small part of your people: leave conditions out, "
             "or give those on events and messages shorter windows.",
             "/rule",
         )
     took = perf_counter() - began
-    classes = min(CLASSES, FIRST + int(FIRST * 0.8 * (deadline - perf_counter()) / took))
+    spare = max(0.0, time.deadline - perf_counter())
+    classes = min(CLASSES, FIRST + int(FIRST * 0.8 * spare / took))
     if classes > FIRST:
-        more = await _ask(connection, picked, range(FIRST, classes), deadline)
-        ids, classes = (ids, FIRST) if more is None else ([*ids, *more], classes)
+        more = await _ask(connection, picked, percent, range(FIRST, classes), time)
+        hits, classes = (hits, FIRST) if more is None else ([*hits, *more], classes)
+    ids = [its_id for its_id, _ in hits]
     random.Random(len(ids)).shuffle(ids)
-    if classes == CLASSES:
-        return _Found(len(ids), 0.0, ids[: KNOWN if len(ids) <= KNOWN else ASKED])
-    # Each hit stands for several people: how many hits there are is as random as counts of rare things are.
-    left_out = 1 - classes / CLASSES
-    error = SURE * math.sqrt(left_out / len(ids)) if ids else 1.0
-    return _Found(round(len(ids) * CLASSES / classes), round(error, 4), ids[:ASKED])
+    share = percent / 100 * classes / CLASSES
+    if share >= 1:
+        return _Found(len(ids), 0.0, ids if len(ids) <= KNOWN else ids[:ASKED])
+    on_pages = Counter(page for _, page in hits).values()
+    error = SURE * math.sqrt((1 - share) * sum(n * n for n in on_pages)) / len(ids) if ids else 1.0
+    return _Found(round(len(ids) / share), round(error, 4), ids[:ASKED])
 
 
 async def _ask(
-    connection: AsyncConnection, picked: Select[UUID], classes: range, deadline: float
-) -> list[UUID] | None:
-    """Who of these classes is picked; None where that is not known in time."""
-    somebody = aliased(Profile)
+    connection: AsyncConnection, picked: Select[UUID], percent: float, classes: range, time: _Time
+) -> list[tuple[UUID, int]] | None:
+    """Who of these classes is picked, and the page each is on; None where that is not known in time."""
+    some = tablesample(Profile, func.system(percent), name="drawn_from", seed=literal(1))
+    somebody = aliased(Profile, some)
     its_class = func.uuid_hash_extended(somebody.id, 0).op("&")(CLASSES - 1)
     those = its_class == any_(cast(literal([*classes]), ARRAY(BigInteger)))
-    # By the key alone: the rows of everybody else stay unread.
-    drawn = select(somebody.id).where(those).cte("drawn").prefix_with("materialized")
-    members = picked.where(Profile.id == drawn.c.id).subquery("members")
-    ids = func.coalesce(func.array_agg(members.c.id), cast([], ARRAY(Uuid)))
-    left = max(LEAST, round((deadline - perf_counter()) * 1000))
-    row = await _within(connection, select(ids.label("ids")), left, _BY_KEYS)
-    return None if row is None else list(row.ids)
+    page = literal_column("(drawn_from.ctid::text::point)[0]::bigint", BigInteger)
+    drawn = select(somebody.id, page.label("page")).where(those).cte("drawn").prefix_with("materialized")
+    members = picked.add_columns(drawn.c.page).where(Profile.id == drawn.c.id).subquery("members")
+    asked = select(
+        func.coalesce(func.array_agg(members.c.id), cast([], ARRAY(Uuid))).label("ids"),
+        func.coalesce(func.array_agg(members.c.page), cast([], ARRAY(BigInteger))).label("pages"),
+    )
+    row = await _within(connection, asked, time.left, _BY_KEYS)
+    return None if row is None else list(zip(row.ids, row.pages, strict=True))
 
 
+# A table that nobody analysed yet has no number of rows.
+_PERCENT = text(
+    f"""
+    select least(100, 100.0 * {DRAWN} / greatest(reltuples, {DRAWN})) from pg_class
+    where oid = 'profiles'::regclass
+    """
+)
 _WITHIN = text("select set_config('statement_timeout', :milliseconds, true)")
 # A few people's rows are looked up one by one, whatever the planner thinks of that.
 _BY_KEYS = text(
