@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.attributes import LONGEST_NAME, MOST_NAMES, AttributeType
 from domain.errors import NotFound
+from domain.values import NUMBER
 from models.attributes import Attribute
 from models.base import Db, changed
 from models.queries import people_lock
@@ -48,29 +49,33 @@ def type_of(value: str) -> str:
 
 # What is written without a zone is taken for UTC, whatever the session's is.
 _ZONED = f"{_ZONE}$"
-# A number that double precision can't hold as it is written is kept as a text, so that it is still itself; one
-# that is beyond all of double precision's, as the last of these on its side.
-_VALID = "pg_input_is_valid(value #>> '{}', 'float8')"
-_AS_DOUBLE = "cast(value #>> '{}' as float8)"
-_AS_NUMERIC = "cast(value #>> '{}' as numeric)"
-_IS_SHORT = f"length(value #>> '{{}}') <= {LONGEST_TEXT}"
-_IS_DIFFERENT = f"case when {_VALID} then cast({_AS_DOUBLE} as numeric) <> {_AS_NUMERIC} else false end"
 _TEXT = f"""
-    case jsonb_typeof(value)
-        when 'number' then case when {_IS_SHORT} and {_IS_DIFFERENT} then value #>> '{{}}' end
-        when 'string' then left(value #>> '{{}}', {LONGEST_TEXT})
-        when 'boolean' then value #>> '{{}}'
-    end
+    case when jsonb_typeof(value) in ('string', 'boolean') then left(value #>> '{{}}', {LONGEST_TEXT}) end
 """
-_NUMBER = f"""
-    case when jsonb_typeof(value) = 'number' then case
-        when {_IS_SHORT} and {_IS_DIFFERENT} then null
-        when {_VALID} then {_AS_DOUBLE}
-        when {_AS_NUMERIC} > 1 then 'Infinity'
-        when {_AS_NUMERIC} < -1 then '-Infinity'
-        when {_AS_NUMERIC} > 0 then 5e-324
-        else -5e-324
-    end end
+# A number, or a text that is written like one, in such a way that double precision compares it rightly with
+# every number of up to 15 digits. There are at least four doubles from one of those to the next (DBL_DIG):
+# what lies between two of them, and is rounded to one, is moved to a neighbour on its side; what is beyond
+# all doubles stands at their end.
+_NUMBER = rf"""
+    case when jsonb_typeof(value) = 'number'
+        or jsonb_typeof(value) = 'string' and (value #>> '{{}}') ~ '{NUMBER}'
+    then (
+        select case
+            when n = d or not (f = 0 or abs(f) between 1e-290 and 1e307) then f
+            when cast(d as float8) <> f then f
+            when n > d then f + abs(f) * 2e-16
+            else f - abs(f) * 2e-16
+        end
+        from (select n, f, cast(f as numeric) as d from (
+            select cast(value #>> '{{}}' as numeric) as n, case
+                when pg_input_is_valid(value #>> '{{}}', 'float8') then cast(value #>> '{{}}' as float8)
+                when value #>> '{{}}' ~ '^-' then
+                    case when cast(value #>> '{{}}' as numeric) < -1 then '-Infinity' else -5e-324 end
+                when cast(value #>> '{{}}' as numeric) > 1 then 'Infinity'
+                else 5e-324
+            end as f
+        ) read) rounded
+    ) end
 """
 _TIME = f"""
     case when jsonb_typeof(value) = 'string' and {_is_date("(value #>> '{}')")} then

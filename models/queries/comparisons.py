@@ -138,17 +138,20 @@ def _with_text(op: str, found: ColumnElement[str], value: str) -> ColumnElement[
 
 
 def _plainly(op: str, found: Found, value: Value) -> ColumnElement[bool] | None:
-    """The same for words that only a text can be: what is written is compared as it is, which is faster."""
+    """The same where only a text, or a boolean, can be written so: as it is written, which is fast."""
     words = value if isinstance(value, tuple) else (value,)
-    plainly = op in ("is", "in", "starts with")
-    if not plainly or not all(isinstance(word, str) and is_plain(word) for word in words):
+    if op in ("is", "in") and all(isinstance(word, bool) for word in words):
+        return known(func.lower(found.written) == any_(literal([_word(bool(w)) for w in words], ARRAY(Text))))
+    if not all(isinstance(word, str) and is_plain(word) for word in words):
         return None
     match op:
         case "is":
             return known(found.written == literal(value, Text))
+        case "in":
+            return known(found.written == any_(literal(list(words), ARRAY(Text))))
         case "starts with":
             return known(func.starts_with(found.written, literal(value, Text)))
-    return known(found.written == any_(literal(list(words), ARRAY(Text))))
+    return None
 
 
 def is_plain(word: str) -> bool:

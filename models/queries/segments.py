@@ -103,7 +103,8 @@ def all_members(
             gone = exists().where(erased.c.id == people.c.id, erased.c.erased_at.is_not(None))
             met = _met(rest, Everybody(people.c.id), manner)
             return select(people.c.id).where(met, not_(gone.correlate_except(erased)))
-    return select(PROFILES.c.id).where(_picked(rule, manner))
+    # All profiles are read: so their attributes are at hand, and other tables would only add to that.
+    return select(PROFILES.c.id).where(_picked(rule, Manner(manner.when)))
 
 
 def _picked(rule: Rule, manner: Manner) -> ColumnElement[bool]:
