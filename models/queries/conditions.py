@@ -67,7 +67,7 @@ from models.orders import Order, OrderRollup
 from models.profiles import ProfileTag, Suppression
 from models.queries import hot_values
 from models.queries.comparisons import Found, holding, known, named
-from models.queries.people_asked import Column, Follows, Profiled, Rows, Source, an_alias
+from models.queries.people_asked import Column, Follows, Profiled, Rows, Source, an_alias, here
 
 Asking: TypeAlias = Rows | Follows | Profiled
 Journey: TypeAlias = tuple[Column[Any], Column[Any]]  # The profile's id, and the enrollment's.
@@ -195,8 +195,10 @@ def _said(state: str, table: Any, said: list[ColumnElement[bool]]) -> Rows:
 
 
 def _stopped(condition: Suppressed) -> tuple[Any, list[ColumnElement[bool]]]:
+    """The suppressions that count. The pump sees those of others too: so the workspace is named."""
     stopped = an_alias(Suppression)
-    which = [stopped.c.channel == condition.channel, stopped.c.ended_at.is_(None)]
+    which = [stopped.c.workspace_id == here(), stopped.c.channel == condition.channel]
+    which.append(stopped.c.ended_at.is_(None))
     if condition.reason is not None:
         which.append(stopped.c.reason == condition.reason)
     return stopped, which
@@ -208,18 +210,24 @@ def _primary(condition: Suppressed) -> tuple[Any, list[ColumnElement[bool]]]:
     return names, [names.c.kind == ADDRESS_KIND[condition.channel], names.c.is_primary.is_(True)]
 
 
+def _forgotten(condition: Suppressed, names: Any) -> ColumnElement[bool]:
+    """Whether it is the address of somebody who was erased: of these the hash alone is kept."""
+    stopped, which = _stopped(condition)
+    hashes = select(stopped.c.address_hash).where(*which, stopped.c.address.is_(None))
+    return func.sha256(func.convert_to(names.c.value, "UTF8")).in_(hashes)
+
+
 def _suppressed(condition: Suppressed) -> Source:
-    """For a few people: their addresses are looked up by the hash."""
+    """Of a few people: their addresses are held against all that are suppressed, which are found once."""
     stopped, which = _stopped(condition)
     names, primary = _primary(condition)
-    same = stopped.c.address_hash == _hash_of(names)
-    return Source(
-        names, names.c.profile_id, [*primary, exists().where(same, *which).correlate_except(stopped)]
-    )
+    addresses = select(stopped.c.address).where(*which, stopped.c.address.is_not(None))
+    is_stopped = or_(names.c.value.in_(addresses), _forgotten(condition, names))
+    return Source(names, names.c.profile_id, [*primary, is_stopped])
 
 
 def _all_suppressed(condition: Suppressed) -> Source:
-    """For everybody: found from the suppressions, by the address; of those who were erased, by the hash."""
+    """Of everybody: found from the suppressions, by the address."""
     stopped, which = _stopped(condition)
     names, primary = _primary(condition)
     by_address = (
@@ -228,16 +236,10 @@ def _all_suppressed(condition: Suppressed) -> Source:
         .join(names, names.c.value == stopped.c.address)
         .where(*which, *primary)
     )
-    stopped, which = _stopped(condition)
     names, primary = _primary(condition)
-    forgotten = select(stopped.c.address_hash).where(*which, stopped.c.address.is_(None))
-    by_hash = select(names.c.profile_id).where(*primary, _hash_of(names).in_(forgotten))
+    by_hash = select(names.c.profile_id).where(*primary, _forgotten(condition, names))
     both = union_all(by_address, by_hash).subquery()
     return Source(both, both.c.profile_id, [])
-
-
-def _hash_of(names: Any) -> ColumnElement[bytes]:
-    return func.sha256(func.convert_to(names.c.value, "UTF8"))
 
 
 def _share(condition: Share, person: FromClause) -> ColumnElement[bool]:

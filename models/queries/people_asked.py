@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
@@ -20,11 +21,13 @@ from sqlalchemy import (
     Interval,
     Join,
     Table,
+    Uuid,
     and_,
     case,
     exists,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -34,6 +37,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from models.base import Base
 from models.profiles import Profile
+from models.queries.profiles import HERE
 
 PROFILES = Base.metadata.tables["profiles"]
 T = TypeVar("T")
@@ -43,6 +47,11 @@ Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
 def an_alias(model: type[Base]) -> FromClause:
     """The model's table once more. What rules ask is built for each call, and the tables alone are quick."""
     return cast(Table, model.__table__).alias()
+
+
+def here() -> ColumnElement[UUID]:
+    """The workspace of the transaction."""
+    return literal_column(HERE, Uuid)
 
 
 @dataclass(frozen=True)
@@ -206,23 +215,29 @@ class Each:
         """Which rows are the person's, and the tables that are needed to say so.
 
         These are joins, and say CASE and not COALESCE (which is not leakproof), so that behind the wall the
-        rows can be looked up by their key.
+        rows can be looked up by their key. The pump is the engine, which sees beyond the wall: so the
+        workspace is named.
         """
-        if not self.maybe_merged and not source.stays:
-            return [], [source.owner == self.profile_id]
         tables: list[Any] = []
         which: list[ColumnElement[bool]] = []
+        if "workspace_id" in source.table.c:
+            which.append(source.table.c.workspace_id == here())
         now: Any = self.profile_id
         if self.maybe_merged:
-            known = an_alias(Profile)
-            tables.append(known)
+            known = self._profile(tables, which)
             which.append(known.c.id == self.profile_id)
             now = case((known.c.merged_into.is_(None), known.c.id), else_=known.c.merged_into)
-        if not source.stays:
-            return tables, [*which, source.owner == now]
+        if source.stays:
+            one = self._profile(tables, which)
+            which.append(or_(one.c.id == now, one.c.merged_into == now))
+            now = one.c.id
+        return tables, [*which, source.owner == now]
+
+    def _profile(self, tables: list[Any], which: list[ColumnElement[bool]]) -> FromClause:
         one = an_alias(Profile)
         tables.append(one)
-        return tables, [*which, or_(one.c.id == now, one.c.merged_into == now), source.owner == one.c.id]
+        which.append(one.c.workspace_id == here())
+        return one
 
 
 def _by_person(source: Source, having: ColumnElement[bool] | None = None) -> Any:

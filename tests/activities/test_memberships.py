@@ -8,9 +8,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import MOST_HOPS
+from domain.profiles import SuppressionReason
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import follow_ups, segments_written
+from models.queries import follow_ups, profiles, segments_written
 from tests.arrivals import arrival, look, pump, put
 from tests.people import another_workspace
 from tests.support import Database, GivenClock
@@ -235,3 +236,30 @@ async def test_a_rule_that_cannot_be_asked_holds_up_neither_others_nor_the_inbox
         problems = [tuple(each) for each in await db.execute(asked)]
     assert (done.arrivals, done.crossed, done.quarantined) == (1, 1, 0)
     assert problems == [("Buyers", False, None), ("Some", True, clock.now())]
+
+
+async def test_an_address_that_another_workspace_suppressed_is_none_of_ours(
+    sessions: Sessions, clock: GivenClock
+) -> None:
+    """The pump is the engine, which sees the suppressions of all."""
+    other = await another_workspace(sessions)
+    async with sessions(other) as db:
+        await profiles.suppress(
+            db, "email", "ada@example.com", SuppressionReason.COMPLAINED, "test", clock.now()
+        )
+    await a_segment_of(sessions, {"kind": "suppressed", "channel": "email"})
+    await look(sessions, clock)
+    await put(
+        sessions, arrival("identify", user_id="u1", email="ada@example.com", properties={"plan": "pro"})
+    )
+
+    await pump(sessions, clock)
+    await look(sessions, clock)
+
+    assert await are_in(sessions) == set()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await profiles.suppress(
+            db, "email", "ada@example.com", SuppressionReason.COMPLAINED, "test", clock.now()
+        )
+    await pump(sessions, clock)
+    assert await are_in(sessions) == {"u1"}
