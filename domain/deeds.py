@@ -13,6 +13,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from domain.comparisons import Name, Node, Property, all_hold, scalar
 from domain.conditions import CLOCK
+from domain.events import ORDER_PLACED
 from domain.facts import Did, Person
 from domain.measures import OF_TIME, Size, count, meets, suits
 from domain.moments import Span, When, Window, length, moment, moves, within
@@ -32,6 +33,29 @@ def _reads_clock(window: Window | None, *moments: Any) -> Iterator[str]:
         isinstance(each, str) and moves(each) for each in moments
     ):
         yield CLOCK
+
+
+def _known(name: str, *, has_properties: bool) -> None:
+    """Raises `ValueError` where an order's properties are asked for: as an event it has none."""
+    if name == ORDER_PLACED and has_properties:
+        raise ValueError(
+            f'Of "{ORDER_PLACED}" it is known here how often it happened, and when: ask by a condition of '
+            'the kind "orders" what was ordered, and leave the properties out.'
+        )
+
+
+def did(name: str, where: Where, window: Window | None, person: Person, when: When) -> list[Did]:
+    """What the person did of this. Their orders are events as well, unless they were cancelled."""
+    of_orders = (Did(ORDER_PLACED, each.at) for each in person.purchases if name == ORDER_PLACED)
+    return [
+        each
+        for each in (*of_orders, *person.events)
+        if each.name == name and within(window, each.at, when) and all_hold(where, each.properties)
+    ]
+
+
+def _read_by(name: str) -> str:
+    return "orders" if name == ORDER_PLACED else f"event:{name}"
 
 
 class Orders(Node):
@@ -136,6 +160,7 @@ class Event(Node):
                 if adds_up
                 else f'To ask for the {self.measure} no "property" is needed: leave it out.'
             )
+        _known(self.name, has_properties=bool(self.where or adds_up))
         if (self.where or adds_up) and (self.window is None or self.window.after is None):
             raise ValueError(
                 "To look into the properties of every such event that there ever was would take too long: "
@@ -150,17 +175,11 @@ class Event(Node):
         return 15 if self.where or self.property_ else 8
 
     def reads(self) -> Iterator[str]:
-        yield f"event:{self.name}"
+        yield _read_by(self.name)
         yield from _reads_clock(self.window, self.value if self.measure in ("first", "last") else None)
 
     def holds(self, person: Person, when: When) -> bool:
-        counted = [
-            each
-            for each in person.events
-            if each.name == self.name
-            and within(self.window, each.at, when)
-            and all_hold(self.where, each.properties)
-        ]
+        counted = did(self.name, self.where, self.window, person, when)
         amounts = []
         if self.property_ is not None:
             found = (as_number(each.properties.get(self.property_)) for each in counted)
@@ -174,6 +193,11 @@ class Then(Node):
     name: Name
     where: Where = ()
     within: Span | None = None
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Then:
+        _known(self.name, has_properties=bool(self.where))
+        return self
 
 
 class Sequence_(Node):
@@ -199,24 +223,16 @@ class Sequence_(Node):
         return 15 * len(self.steps)
 
     def reads(self) -> Iterator[str]:
-        for step in self.steps:
-            yield f"event:{step.name}"
+        yield from (_read_by(step.name) for step in self.steps)
         yield from _reads_clock(self.window)
 
     def holds(self, person: Person, when: When) -> bool:
         reached: list[datetime] = []  # When the steps so far were complete, the earliest first.
         for nth, step in enumerate(self.steps):
             soon = length(step.within) if step.within else timedelta.max
-            found = sorted(each.at for each in person.events if self._is_step(step, each, when))
+            found = sorted(each.at for each in did(step.name, step.where, self.window, person, when))
             reached = found if nth == 0 else [at for at in found if _soon_after(reached, at, soon)]
         return bool(reached)
-
-    def _is_step(self, step: Then, event: Did, when: When) -> bool:
-        return (
-            event.name == step.name
-            and within(self.window, event.at, when)
-            and all_hold(step.where, event.properties)
-        )
 
 
 def _soon_after(earlier: Sequence[datetime], at: datetime, soon: timedelta) -> bool:

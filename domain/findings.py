@@ -19,7 +19,7 @@ from domain.conditions import (
     Tagged,
     Topic,
 )
-from domain.deeds import Event, Message, Messages, Orders, Sequence_
+from domain.deeds import Event, Message, Messages, Orders, Sequence_, did
 from domain.facts import Did, Person
 from domain.measures import measured
 from domain.moments import When
@@ -126,8 +126,7 @@ def _when(what: str, measure: str, moments: Sequence[datetime], when: When) -> s
 
 
 def _events(asked: Event, person: Person, when: When) -> str:
-    counts = asked.model_copy(update={**_ONE, "property_": None})
-    these = [each for each in person.events if counts.holds(Person(events=(each,)), when)]
+    these = did(asked.name, asked.where, asked.window, person, when)
     if not these:
         return "there is no such event"
     moments = [each.at for each in these]

@@ -11,8 +11,8 @@ from functools import lru_cache
 LONGEST = 100  # Characters.
 REACH = 200  # Characters of a value that are looked at.
 MOST_TIMES = 50  # Of {m,n}.
-MOST_LOOSE = 3  # Of *, + and {m,n}: Python tries each length of each with each of the others.
-MOST_OPTIONAL = 8  # Of ?.
+MOST_LOOSE = 2  # Of *, + and {m,n}: Python tries each length of each with each of the others.
+MOST_OPTIONAL = 5  # Of ?.
 DEEPEST = 5
 
 _SETS = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\f\v"}
@@ -57,13 +57,13 @@ class _Reader:
         return self.rest.pop()
 
     def choice(self, depth: int) -> tuple[str, bool]:
-        """Branches, up to the end of their group. Also whether something in them repeats."""
+        """Branches, up to the end of their group. Also whether there are several, or something repeats."""
         if depth > DEEPEST:
             raise ValueError(f"The pattern has groups in groups more than {DEEPEST} deep.")
         written, repeats = "", False
         while self.ahead and self.ahead != ")":
             if self.ahead == "|":
-                written += self.take()
+                written, repeats = written + self.take(), True  # It has more than one way to match, too.
                 continue
             piece, again = self.piece(depth)
             written, repeats = written + piece, repeats or again
@@ -102,8 +102,10 @@ class _Reader:
             case _:
                 written = _literal(character)
         times = self.times()
-        if times and inside:
-            raise ValueError("A group that repeats can't hold something that repeats: it may never end.")
+        if times not in ("", "?") and inside:
+            raise ValueError(
+                'A group that repeats can\'t hold something that repeats, or a "|": it may never end.'
+            )
         return written + times, inside or bool(times)
 
     def times(self) -> str:

@@ -253,54 +253,60 @@ def expand(rule: Part, others: Mapping[UUID, Part], field: str = "/rule") -> Par
     """The rule with those of the segments that it names in their places, and so on.
 
     Raises `Invalid` for a segment that is not in `others`, for one that names itself in the end, and for
-    a rule that becomes too large.
+    a rule that becomes too large or too deep.
     """
+    if not segments(rule):
+        return rule
+    _measure(rule, others, field)
 
-    def whole(part: Part, path: tuple[UUID, ...]) -> Part:
+    def whole(part: Part) -> Part:
         match part:
             case All(all=parts):
-                return All(all=tuple(whole(each, path) for each in parts))
+                return All(all=tuple(map(whole, parts)))
             case Any_(any=parts):
-                return Any_(any=tuple(whole(each, path) for each in parts))
+                return Any_(any=tuple(map(whole, parts)))
             case Not(not_=negated):
-                return Not(not_=whole(negated, path))
+                return Not(not_=whole(negated))
             case InSegment(segment_id=other):
-                if other in path:
-                    raise Invalid("The segments name each other in a circle: take one of them out.", field)
-                if other not in others:
-                    raise Invalid(f"There is no segment {other}: it was deleted, or never was.", field)
-                if len(path) >= DEEPEST:
-                    raise Invalid(f"Segments name one another more than {DEEPEST} deep; flatten them.", field)
-                return whole(others[other], (*path, other))
+                return whole(others[other])
         return part
 
-    expanded = rule
-    if segments(rule):
-        _count(rule, others, field)
-        expanded = whole(rule, ())
-        check_weight(expanded, field)
+    expanded = whole(rule)
+    check_weight(expanded, field)
     return expanded
 
 
-def _count(rule: Part, others: Mapping[UUID, Part], field: str) -> None:
-    """Raises `Invalid` before a rule is written out that would double at every level."""
-    leaves: dict[UUID, int] = {}
+def _measure(rule: Part, others: Mapping[UUID, Part], field: str) -> None:
+    """Raises `Invalid` before a rule is written out that would be too large: it may double at every level."""
+    known: dict[UUID, tuple[int, int]] = {}  # Of a segment's rule: how many conditions, and levels.
 
-    def of(part: Part, path: tuple[UUID, ...]) -> int:
-        total = 0
-        for each in conditions(part):
-            if isinstance(each, InSegment) and each.segment_id not in path and each.segment_id in others:
-                if each.segment_id not in leaves:
-                    leaves[each.segment_id] = of(others[each.segment_id], (*path, each.segment_id))
-                total += leaves[each.segment_id]
-            else:
-                total += 1
-        return total
+    def of(part: Part, path: tuple[UUID, ...]) -> tuple[int, int]:
+        if isinstance(part, All | Any_ | Not):
+            inside = [of(each, path) for each in _parts(part)]
+            return sum(size for size, _ in inside) or 1, 1 + max((depth for _, depth in inside), default=0)
+        if not isinstance(part, InSegment):
+            return 1, 1
+        if part.segment_id in path:
+            raise Invalid("The segments name each other in a circle: take one of them out.", field)
+        if part.segment_id not in others:
+            raise Invalid(f"There is no segment {part.segment_id}: it was deleted, or never was.", field)
+        if len(path) >= DEEPEST:
+            raise Invalid(f"Segments name one another more than {DEEPEST} deep; flatten them.", field)
+        if part.segment_id not in known:
+            known[part.segment_id] = of(others[part.segment_id], (*path, part.segment_id))
+        return known[part.segment_id]
 
-    if (found := of(rule, ())) > MOST_CONDITIONS:
+    size, depth = of(rule, ())
+    if size > MOST_CONDITIONS:
         raise Invalid(
-            f"The rule has {found} conditions, with those of the segments that it names; {MOST_CONDITIONS} "
+            f"The rule has {size} conditions, with those of the segments that it names; {MOST_CONDITIONS} "
             "are allowed.",
+            field,
+        )
+    if depth > DEEPEST:
+        raise Invalid(
+            f"With the segments that it names the rule is nested {depth} levels deep; {DEEPEST} are allowed: "
+            "flatten them.",
             field,
         )
 

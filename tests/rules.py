@@ -10,6 +10,7 @@ from uuid import UUID
 from hypothesis import strategies as some
 
 from domain.comparisons import Op
+from domain.events import ORDER_PLACED
 from domain.facts import Did, Journey, Person, Purchase, Sent
 
 NAMES = ("plan", "age", 'odd "name"', "born")
@@ -146,6 +147,7 @@ _currency = some.sampled_from((None, *CURRENCIES, "JPY"))
 _sizes = ("is", ">", ">=", "<", "<=")
 _both = ("before", "on or after")
 _events = some.sampled_from(EVENTS)
+_any_event = some.sampled_from((*EVENTS, ORDER_PLACED))  # Of an order no properties are asked.
 _property_names = some.sampled_from(("price", "category"))
 _where = some.lists(
     _any(compared("property", _property_names, ("exists", "does not exist")))
@@ -158,9 +160,9 @@ _dids = ("received", "opened", "clicked", "bounced")
 _channels = some.sampled_from(CHANNELS)
 _reasons = ("unsubscribed", "hard bounce", "manual")
 _flow_ids = some.sampled_from(FLOWS).map(str)
-_then = some.fixed_dictionaries(
-    {"name": _events},
-    optional={"within": some.sampled_from(("12 hours", "1 day", "3 days")), "where": _where},
+_spans = some.sampled_from(("12 hours", "1 day", "3 days"))
+_then = some.fixed_dictionaries({"name": _any_event}, optional={"within": _spans}) | some.fixed_dictionaries(
+    {"name": _events, "where": _where}, optional={"within": _spans}
 )
 _amounts_of_money = _money | some.sampled_from((0, 100, 99.99))
 
@@ -195,7 +197,7 @@ def _atoms() -> Iterator[tuple[str, Rules]]:
                 parts["products"] = _some_products
             named = " ".join(["orders", measure, op, *parts])
             yield named, _condition("orders", **of, currency=_currency, **parts)
-    yield "event", _condition("event", name=_events)
+    yield "event", _condition("event", name=_any_event)
     for measure, op, value in _measures(
         ("sum", "average", "largest"), some.sampled_from((0, 1, 1.5, "10", -2))
     ):
@@ -206,13 +208,13 @@ def _atoms() -> Iterator[tuple[str, Rules]]:
                 _condition("event", name=_events, property=_property_names, window=_bounded, **of),
             )
         else:
-            yield f"event {measure} {op}", _condition("event", name=_events, **of)
-            yield f"event {measure} {op} window", _condition("event", name=_events, window=_windows, **of)
+            yield f"event {measure} {op}", _condition("event", name=_any_event, **of)
+            yield f"event {measure} {op} window", _condition("event", name=_any_event, window=_windows, **of)
             yield (
                 f"event {measure} {op} where",
                 _condition("event", name=_events, window=_bounded, where=_where, **of),
             )
-    first = some.fixed_dictionaries({"name": _events})
+    first = some.fixed_dictionaries({"name": _any_event})
     yield "sequence of 2", _condition("sequence", steps=some.tuples(first, _then), window=_bounded)
     yield "sequence of 3", _condition("sequence", steps=some.tuples(first, _then, _then), window=_bounded)
     often = {"op": some.sampled_from(_sizes), "value": some.integers(0, 2)}

@@ -52,6 +52,7 @@ from domain.conditions import (
 )
 from domain.deeds import Event, Message, Messages, Orders, Sequence_, Then
 from domain.errors import Invalid
+from domain.events import ORDER_PLACED
 from domain.lists import MemberState
 from domain.messages import Fate, MessageState
 from domain.moments import When, Window, instant, length
@@ -123,10 +124,10 @@ def asking(condition: Condition, manner: Manner) -> Asking:  # noqa: PLR0912 - a
         case OnList():
             on = an_alias(ListMember)
             which = [on.c.list_id == condition.list_id, on.c.state == MemberState.MEMBER]
-            return Rows(Source(on, on.c.profile_id, which))
+            return Rows(Source(on, on.c.profile_id, which, one_each=True))
         case Tagged():
             tags = an_alias(ProfileTag)
-            return Rows(Source(tags, tags.c.profile_id, [tags.c.tag == condition.tag]))
+            return Rows(Source(tags, tags.c.profile_id, [tags.c.tag == condition.tag], one_each=True))
         case InFlow():
             return _in_flow(condition)
         case Share():
@@ -191,7 +192,7 @@ def _comes_round(found: Found, person: FromClause, days: int, op: str, when: Whe
 def _said(state: str, table: Any, said: list[ColumnElement[bool]]) -> Rows:
     if state == "unknown":
         return Rows(Source(table, table.c.profile_id, said), denied=True)
-    return Rows(Source(table, table.c.profile_id, [*said, table.c.state == state]))
+    return Rows(Source(table, table.c.profile_id, [*said, table.c.state == state], one_each=True))
 
 
 def _stopped(condition: Suppressed) -> tuple[Any, list[ColumnElement[bool]]]:
@@ -239,7 +240,7 @@ def _all_suppressed(condition: Suppressed) -> Source:
     names, primary = _primary(condition)
     by_hash = select(names.c.profile_id).where(*primary, _forgotten(condition, names))
     both = union_all(by_address, by_hash).subquery()
-    return Source(both, both.c.profile_id, [])
+    return Source(both, both.c.profile_id, [], one_each=True)
 
 
 def _share(condition: Share, person: FromClause) -> ColumnElement[bool]:
@@ -343,14 +344,19 @@ def row(condition: Orders, rollup: Any, when: When) -> ColumnElement[bool]:
 def rolled_up(rollup: Any, currency: str, holds: ColumnElement[bool], of_none: bool) -> Rows:
     """Of whose row this holds; `of_none` says whether it does of those who never ordered, and have no row."""
     which = [rollup.c.currency == currency, not_(holds) if of_none else holds]
-    return Rows(Source(rollup, rollup.c.profile_id, which), denied=of_none)
+    return Rows(Source(rollup, rollup.c.profile_id, which, one_each=True), denied=of_none)
 
 
 def _step(step: Event | Then, window: Window | None, when: When) -> Source:
-    """The events that a condition asks for.
+    """The events that a condition asks for; of orders there is a table of their own.
 
     None came in before it occurred, so a window tells as well which months' partitions need not be read.
     """
+    if step.name == ORDER_PLACED:
+        order = an_alias(Order)
+        at = order.c.ordered_at
+        which = [order.c.status != OrderStatus.CANCELLED, *_bounds(window, at, when)]
+        return Source(order, order.c.profile_id, which, at=at)
     did = an_alias(Happening)
     which = [did.c.name == step.name, *_bounds(window, did.c.occurred_at, when)]
     if window is not None and window.after is not None:

@@ -32,12 +32,12 @@ def source(condition: Attribute) -> Source | None:
     of_it = kept.c.attribute == condition.name
     if op in ("is", "in") and all(_is_a_word(value) for value in values):
         of_these = kept.c.text == any_(literal(list(values), ARRAY(Text)))
-        return Source(kept, kept.c.profile_id, [of_it, of_these])
+        return Source(kept, kept.c.profile_id, [of_it, of_these], one_each=True)
     ops = {"between": (">=", "<=")}.get(op, (op,))
     if ops[0] in COMPARE and all(_is_a_number(value) for value in values):
         asked = zip(ops, map(as_number, values), strict=True)
         which = [COMPARE[each](kept.c.number, float(number)) for each, number in asked if number is not None]
-        return Source(kept, kept.c.profile_id, [of_it, *which])
+        return Source(kept, kept.c.profile_id, [of_it, *which], one_each=True)
     return None
 
 

@@ -135,8 +135,9 @@ async def look_ahead(db: Db, now: datetime) -> None:
     await db.execute(_MAKE_MONTHS, {"now": now})
 
 
-_LOOKED_AT = text(
-    "select coalesce(last_analyze, '-infinity') from pg_stat_user_tables where relid = 'events'::regclass"
+_WAS_LONG_AGO = text(
+    "select last_analyze is null or last_analyze < :before from pg_stat_user_tables"
+    " where relid = 'events'::regclass"
 )
 _LOOK_AT = text("analyze events")
 
@@ -146,7 +147,7 @@ async def describe(db: Db, before: datetime) -> None:
 
     The server does so by itself for each month, and never for all of them together.
     """
-    if next((await db.execute(_LOOKED_AT)).scalars()) < before:
+    if next((await db.execute(_WAS_LONG_AGO, {"before": before})).scalars()):
         await db.execute(_LOOK_AT)
 
 

@@ -59,10 +59,11 @@ class Source:
     """Rows that say something of people, in a table (an alias of its own for each condition)."""
 
     table: Any
-    owner: Column[Any]  # Whose each row is. Who has one that did not move has no other that counts.
+    owner: Column[Any]  # Whose each row is.
     which: Sequence[ColumnElement[bool]]  # All of these hold of those that count.
     stays: bool = False  # They stay with the profile that they were about.
     at: Column[Any] | None = None  # When each was.
+    one_each: bool = False  # Nobody has two that count.
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Rows:
         """Their ids, each once, as a column `id`; None of a denial."""
         if self.denied:
             return None
-        if not self.source.stays and self.having is None:
+        if self.source.one_each and self.having is None:
             return select(self.source.owner.label("id")).where(*self.source.which).subquery()
         found: FromClause = _by_person(self.source, self.having).subquery()
         return found
@@ -89,10 +90,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Follows:
-    """Who has a row of each source, each later than the one before it, and within a time of it.
-
-    All of them stay with the profile that they were about.
-    """
+    """Who has a row of each source, each later than the one before it, and within a time of it."""
 
     sources: Sequence[Source]
     within: Sequence[timedelta | None]
@@ -247,19 +245,16 @@ def _by_person(source: Source, having: ColumnElement[bool] | None = None) -> Any
         once = select(source.owner.label("owner")).where(*source.which).distinct().subquery()
         whose, all_ = _owned(once, once.c.owner)
         return select(whose.label("id")).select_from(all_).group_by(whose)
-    person: Any = source.owner
-    joined: Any = source.table
-    if source.stays:
-        person, joined = _owned(source.table, source.owner)
-    asked = select(person.label("id")).select_from(joined).where(*source.which).group_by(person)
+    person, tables = _whose(source)
+    asked = select(person.label("id")).select_from(tables).where(*source.which).group_by(person)
     return asked if having is None else asked.having(having)
 
 
 def _followers(sources: Sequence[Source], within: Sequence[timedelta | None]) -> Any:
     """The ids of those who did one after the other, some more than once."""
     first, *others = sources
-    person, joined = _owned(first.table, first.owner)
-    asked = select(person.label("id")).select_from(joined).where(*first.which)
+    person, tables = _whose(first)
+    asked = select(person.label("id")).select_from(tables).where(*first.which)
     return asked.where(_followed(person, first, others, within[1:]))
 
 
@@ -269,12 +264,16 @@ def _followed(
     if not others:
         return true()
     next_, *rest = others
-    theirs, joined = _owned(next_.table, next_.owner)
+    theirs, tables = _whose(next_)
     which = [theirs == person, *_later(before.at, next_.at, within[0]), *next_.which]
     if rest:
         which.append(_followed(theirs, next_, rest, within[1:]))
-    asked = select(literal(1)).select_from(joined).where(*which)
-    return asked.correlate_except(joined.left, joined.right).exists()
+    own = (tables.left, tables.right) if isinstance(tables, Join) else (tables,)
+    return select(literal(1)).select_from(tables).where(*which).correlate_except(*own).exists()
+
+
+def _whose(source: Source) -> tuple[ColumnElement[Any], FromClause]:
+    return _owned(source.table, source.owner) if source.stays else (cast(Any, source.owner), source.table)
 
 
 def _owned(table: Any, owner: Any) -> tuple[ColumnElement[Any], Join]:

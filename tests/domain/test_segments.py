@@ -2,6 +2,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from domain.segments import (
     MOST_CONDITIONS,
     Rule,
     conditions,
+    expand,
     holds,
     parse,
 )
@@ -247,3 +249,41 @@ def test_a_large_number_that_postgresql_wrote_out_is_the_number_that_it_was() ->
     rule = parse({"kind": "attribute", "name": "n", "op": ">", "value": 10**300})
     assert isinstance(rule, Attribute)
     assert rule.value == 1e300
+
+
+def test_an_order_is_an_event_of_which_no_properties_are_known() -> None:
+    assert picks({"kind": "event", "name": "order placed", "value": 2})
+    assert not picks({"kind": "event", "name": "order placed", "value": 3})
+    window = {"after": "1997-01-01"}
+    asked = {"kind": "event", "name": "order placed", "window": window}
+    message, _ = refusal(asked | {"where": [{"name": "total", "op": ">", "value": 1}]})
+    assert 'kind "orders"' in message
+
+
+@pytest.mark.parametrize("pattern", ["(a|aa){20}b", "(a+)+", "(a?){20}", ".*a.*b.*c", "a?a?a?a?a?a?"])
+def test_a_pattern_that_may_never_end_is_refused(pattern: str) -> None:
+    message, field = refusal({"kind": "attribute", "name": "a", "op": "matches", "value": pattern})
+    assert field == "/rule/value"
+    assert message.endswith(".")
+
+
+def _naming(*segments: UUID) -> Rule:
+    return parse({"any": [{"kind": "segment", "segment_id": str(each)} for each in segments]})
+
+
+def test_segments_that_double_or_nest_without_end_are_refused_before_they_are_written_out() -> None:
+    one, two, three, four = (uuid4() for _ in range(4))
+    doubled = {one: parse({"all": []}), two: _naming(*[one] * 50), three: _naming(*[two] * 50)}
+    with pytest.raises(Invalid, match="125000 conditions"):
+        expand(_naming(*[three] * 50), doubled)
+    deep = parse({"not": {"not": {"not": {"not": {"not": {"not": NOT_YET}}}}}})
+    nested: dict[UUID, Rule] = {one: deep}
+    for below, above in ((one, two), (two, three), (three, four)):
+        below_it: Any = {"kind": "segment", "segment_id": str(below)}
+        for _ in range(6):
+            below_it = {"not": below_it}
+        nested[above] = parse(below_it)
+    with pytest.raises(Invalid, match="levels deep"):
+        expand(_naming(four), nested)
+    with pytest.raises(Invalid, match="in a circle"):
+        expand(_naming(one), {one: _naming(two), two: _naming(one)})
