@@ -5,7 +5,7 @@ from __future__ import annotations
 import calendar
 import re
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -115,6 +115,11 @@ def length(span: str) -> timedelta:
     return timedelta(minutes=int(n) * _MINUTES[unit])
 
 
+# Of two moments that both go with the time, or both don't, one is always before the other.
+_SOME_TIME = When(datetime(2000, 7, 15, 12, tzinfo=UTC), "UTC", "")
+_A_MONTHS_DIFFERENCE = timedelta(days=4)  # Between the longest one and the shortest, and to spare.
+
+
 class Window(Node):
     """From one moment on, and up to another one: either may be left out."""
 
@@ -125,6 +130,10 @@ class Window(Node):
     def _says_something(self) -> Window:
         if self.after is None and self.before is None:
             raise ValueError('Say "after", "before" or both, or leave the window out.')
+        if self.after and self.before and moves(self.after) == moves(self.before):
+            slack = _A_MONTHS_DIFFERENCE if moves(self.after) else timedelta()
+            if instant(self.after, _SOME_TIME) >= instant(self.before, _SOME_TIME) + slack:
+                raise ValueError('Nothing lies in this window: what is "after" comes first.')
         return self
 
     def bounds(self, when: When) -> tuple[datetime | None, datetime | None]:

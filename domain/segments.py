@@ -200,19 +200,42 @@ def check_weight(rule: Part, field: str = "/rule") -> None:
 
 
 def _sentence(error: Any) -> str:
+    field = error["loc"][-1] if error["loc"] else ""
     match error["type"]:
         case "missing":
-            return f'"{error["loc"][-1]}" is missing; add it.'
+            return f'"{field}" is missing; add it.'
         case "extra_forbidden":
-            return f'There is no "{error["loc"][-1]}" here; take it out.'
-        case "literal_error":
+            return f'There is no "{field}" here; take it out.'
+        case "literal_error" | "enum":
             choices = error["ctx"]["expected"].replace("' or '", "', '")
             return f"Write one of these: {choices}."
         case "tuple_type":
-            return "Give a list of conditions." if error["loc"][-1] in _GROUPS else "Give a list."
-        case "rule" | "value_error":
+            return "Give a list of conditions." if field in _GROUPS else "Give a list."
+        case "too_short" | "too_long" as wrong:
+            least = wrong == "too_short"
+            number = error["ctx"]["min_length" if least else "max_length"]
+            return f"Give {'at least' if least else 'at most'} {number:,} of them."
+        case "string_too_short":
+            return "This is empty: write something, or leave the condition out."
+        case "model_type" | "dict_type":
+            shapes = {"window": '{"after": "30 days ago"}', "steps": '{"name": "Cart Left"}'}
+            shape = next((shapes[each] for each in error["loc"] if each in shapes), '{"kind": …}')
+            return f"Give an object here, such as {shape}."
+        case "uuid_parsing" | "uuid_type":
+            return "This is no id: copy it from where such things are listed, as GET /segments/schema does."
+        case "float_parsing" | "float_type" | "int_parsing" | "int_type" | "int_from_float":
+            return "Give a number here, without quotation marks."
+        case "rule":
+            return _unknown(error["input"]) + str(error["msg"])
+        case "value_error":
             return str(error["msg"]).removeprefix("Value error, ")
     return str(error["msg"]).replace("Input should", "This should") + "."
+
+
+def _unknown(found: Any) -> str:
+    """Repeats the word that was meant for a kind."""
+    kind = found.get("kind") if isinstance(found, dict) else None
+    return f'There is no condition of the kind "{kind}". ' if isinstance(kind, str) else ""
 
 
 def _pointer(loc: tuple[int | str, ...]) -> str:

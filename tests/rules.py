@@ -12,6 +12,7 @@ from hypothesis import strategies as some
 from domain.comparisons import Op
 from domain.events import ORDER_PLACED
 from domain.facts import Did, Journey, Person, Purchase, Sent
+from domain.moments import Window
 
 NAMES = ("plan", "age", 'odd "name"', "born")
 STEPS = ("welcome", "reminder")
@@ -85,9 +86,22 @@ _moments = (
         ("now", "today", "1 day ago", "2 days ago", "12 hours ago", "in 1 day", "1 month ago", "in 2 weeks")
     )
 )
+
+
+def _opens(window: dict[str, str]) -> bool:
+    """Whether it is a window at all: there is something in it."""
+    try:
+        Window.model_validate(window)
+    except ValueError:
+        return False
+    return True
+
+
 _wide = some.sampled_from(({"after": "1 week ago"}, {"after": "1997-12-01", "before": "in 1 week"}))
-_windows = _wide | some.fixed_dictionaries({}, optional={"after": _moments, "before": _moments}).filter(bool)
-_bounded = _wide | some.fixed_dictionaries({"after": _moments}, optional={"before": _moments})
+_windows = _wide | some.fixed_dictionaries({}, optional={"after": _moments, "before": _moments}).filter(
+    _opens
+)
+_bounded = _wide | some.fixed_dictionaries({"after": _moments}, optional={"before": _moments}).filter(_opens)
 _birthdays = some.sampled_from(
     (
         "1970-01-04",

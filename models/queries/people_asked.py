@@ -16,8 +16,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import (
+    TIMESTAMP,
     ColumnElement,
     FromClause,
+    Integer,
     Interval,
     Join,
     Table,
@@ -29,16 +31,21 @@ from sqlalchemy import (
     literal,
     literal_column,
     not_,
+    null,
     or_,
     select,
     true,
+    union_all,
 )
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models.base import Base
 from models.profiles import Profile
+from models.queries.comparisons import known
 from models.queries.profiles import HERE
 
+_NEVER = sql_cast(null(), TIMESTAMP(timezone=True))
 PROFILES = Base.metadata.tables["profiles"]
 T = TypeVar("T")
 Column: TypeAlias = ColumnElement[T] | InstrumentedAttribute[T]
@@ -191,17 +198,28 @@ class Each:
         return added.having(and_(some, having)).correlate_except(source.table, *tables).exists()
 
     def follows(self, sources: Sequence[Source], within: Sequence[timedelta | None]) -> ColumnElement[bool]:
-        tables: list[Any] = []
-        which: list[ColumnElement[bool]] = []
-        before: Source | None = None
-        for source, soon in zip(sources, within, strict=True):
-            more, theirs = self._theirs(source)
-            tables += [source.table, *more]
-            which += [*theirs, *source.which]
-            if before is not None:
-                which += _later(before.at, source.at, soon)
-            before = source
-        return exists().where(*which).correlate_except(*tables)
+        """One walk through what the person did, in its order.
+
+        Of each step only counts when it was last reached. So however much somebody did, this takes no longer
+        than to sort it.
+        """
+        did = union_all(*(self._moments(nth, source) for nth, source in enumerate(sources))).subquery()
+        for nth, soon in enumerate(within):
+            reached = did.c.step == nth
+            if nth:
+                reached = and_(reached, *_later(did.c.before, did.c.at, soon))
+            last = func.max(case((reached, did.c.at))).over(order_by=did.c.at, groups=(None, -1))
+            if nth + 1 < len(sources):
+                did = select(did.c.step, did.c.at, last.label("before")).subquery()
+        return select(literal(1)).select_from(did).where(known(reached)).correlate_except(did).exists()
+
+    def _moments(self, nth: int, source: Source) -> Any:
+        """When the person did what a step asks for."""
+        tables, theirs = self._theirs(source)
+        at: Any = source.at
+        asked = select(literal(nth, Integer).label("step"), at.label("at"), _NEVER.label("before"))
+        asked = asked.select_from(source.table, *tables).where(*theirs, *source.which)
+        return asked.correlate(self.profile_id.expression.table)
 
     def profile(self, condition: Callable[[FromClause], ColumnElement[bool]]) -> ColumnElement[bool]:
         if self.person is not None:
@@ -222,9 +240,9 @@ class Each:
             which.append(source.table.c.workspace_id == here())
         now: Any = self.profile_id
         if self.maybe_merged:
-            known = self._profile(tables, which)
-            which.append(known.c.id == self.profile_id)
-            now = case((known.c.merged_into.is_(None), known.c.id), else_=known.c.merged_into)
+            asked = self._profile(tables, which)
+            which.append(asked.c.id == self.profile_id)
+            now = case((asked.c.merged_into.is_(None), asked.c.id), else_=asked.c.merged_into)
         if source.stays:
             one = self._profile(tables, which)
             which.append(or_(one.c.id == now, one.c.merged_into == now))

@@ -188,8 +188,6 @@ def test_what_is_said_of_other_orders_stays_apart() -> None:
         ("1 day ago", "in 2 days", "between 1 day ago and 2 days from now"),
         ("2026-05-01", "2026-06-01", "from 1 May 2026 to 31 May 2026"),
         ("2026-05-01", "2026-05-02", "on 1 May 2026"),
-        ("7 days ago", "30 days ago", "in the last 7 days and more than 30 days ago"),
-        ("2026-05-02", "2026-05-01", "since 2 May 2026 and before 1 May 2026"),
         ("2026-05-01", "30 days ago", "since 1 May 2026 and more than 30 days ago"),
     ],
 )
