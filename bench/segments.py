@@ -30,7 +30,7 @@ from dev.postgres import SUPERUSER
 from domain.segments import Rule, parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, estimates, segments, segments_written
+from models.queries import attributes, estimates, hot_values, segments, segments_written
 
 TIMES = 5
 SECONDS = 30  # Of changes.
@@ -159,7 +159,9 @@ async def estimated(sessions: Sessions) -> list[Case]:
 async def ask(sessions: Sessions, question: Question) -> Asked:
     """The estimate, and the members counted by our SQL and by hand, in turn, after one that warms up."""
     rule = parse(question.rule)
-    ours = segments.members(rule, now=NOW, time_zone=ZONE, currency=CURRENCY)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        hot = await hot_values.ready(db)
+    ours = segments.all_members(rule, now=NOW, time_zone=ZONE, currency=CURRENCY, hot=hot)
     ours_counted = select(func.count()).select_from(ours.subquery())
     by_hand = text(f"select count(*) from ({question.by_hand}) found").bindparams(**values(question, NOW))
     people, _ = await count(sessions, ours_counted)

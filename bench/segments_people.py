@@ -80,7 +80,12 @@ def make(postgres: Postgres, size: Size) -> None:
             db.execute(sql.SQL("drop index {}").format(sql.Identifier(index)))
     with ThreadPoolExecutor(2) as pool:
         _both(pool, postgres, name, segments_rows.events(size), segments_rows.others(size))
-        _both(pool, postgres, name, *_halves([definition for _, definition in indexes]))
+        _both(
+            pool,
+            postgres,
+            name,
+            *_halves([definition.replace(" ON ONLY ", " ON ") for _, definition in indexes]),
+        )
     with postgres.connect(name) as db:
         _catalogue(db)
 

@@ -45,7 +45,7 @@ from models.queries.profiles import HERE
 
 COUNT_FOR = 1_500  # Milliseconds that counting may take; then people are sampled, which is far less exact.
 ANSWER_IN = 1_900  # Milliseconds in which all is said. A sample is as large as they allow.
-LEAST = 400  # Milliseconds that a part of a sample gets in any case.
+LEAST = 1_500  # Milliseconds that a part of a sample gets in any case: what lies on the disk is read once.
 KNOWN = 10_000  # Members up to this number are looked up one by one.
 ASKED = 5_000  # Of more members, so many are looked up.
 SHOWN = 10  # Members in the answer.
