@@ -13,13 +13,13 @@ from sqlalchemy import text
 
 from domain.access import Access
 from domain.keys import new_key
-from domain.roles import GRANTABLE, KeyKind, Permission
+from domain.roles import GRANTABLE, KeyKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import keys
 from tests.api.conftest import the_app
 from tests.api.people import Person, a_member, an_owner, signed_in
-from tests.api.support import V1, a_profile, a_segment
+from tests.api.support import EVERYBODY, V1, a_profile, a_segment
 from tests.api.things import NOTHING, Operation, one_of_each, operations
 from tests.support import OWNER_OF_ALL
 from tests.walls import contents
@@ -349,11 +349,11 @@ async def test_who_reads_segments_alone_learns_how_many_there_are_and_not_who(
 ) -> None:
     who = await a_profile(sessions)
     segment = await a_segment(api)
-    counts = await a_key(sessions, DEFAULT_WORKSPACE, KeyKind.SECRET, [Permission.SEGMENTS_READ])
-    both = [Permission.SEGMENTS_READ, Permission.PROFILES_READ]
+    counts = await a_key(sessions, DEFAULT_WORKSPACE, KeyKind.SECRET, ["segments:read"])
+    both = ["segments:read", "profiles:read"]
     reads = await a_key(sessions, DEFAULT_WORKSPACE, KeyKind.SECRET, both)
     members, estimate = f"{V1}/segments/{segment}/members", f"{V1}/segments/estimate"
-    everybody = {"rule": {"all": []}}
+    everybody = {"rule": EVERYBODY}
 
     refused = await api.get(members, headers=counts)
     counted = (await api.post(estimate, json=everybody, headers=counts)).json()

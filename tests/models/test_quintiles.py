@@ -42,8 +42,8 @@ async def test_fifths_are_exact_up_to_a_number_of_buyers_and_about_right_beyond_
     assert again == about
     for true, found in zip(exact.total, about.total, strict=True):
         assert 0 < abs(found - true) < EACH / 4
-    for true, found in zip(exact.days, about.days, strict=True):
-        assert abs(found - true) < EACH / 4 / 24 + 1
+    for days, found_days in zip(exact.days, about.days, strict=True):
+        assert abs(found_days - days) < EACH / 4 / 24 + 1
     assert [*few.total] == [1, 2, 3, 4]  # However many there are in another currency.
 
 

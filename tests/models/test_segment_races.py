@@ -14,6 +14,7 @@ from models.base import Json, Sessions
 from models.flows import Flow
 from models.queries import flows, rows, segments_written
 from models.segments import Segment
+from tests.support import eventually
 
 PRO = {"kind": "attribute", "name": "plan", "op": "is", "value": "pro"}
 
@@ -42,9 +43,11 @@ async def delete(sessions: Sessions, segment_id: UUID) -> None:
 
 
 async def somebody_waits(sessions: Sessions) -> None:
-    async with asyncio.timeout(10), sessions.engine() as db:
-        while not await db.scalar(text("select count(*) from pg_locks where not granted")):
-            await asyncio.sleep(0.02)
+    async def somebody_does() -> bool:
+        async with sessions.engine() as db:
+            return bool(await db.scalar(text("select exists (select from pg_locks where not granted)")))
+
+    await eventually(somebody_does, what="the wait for the other")
 
 
 @pytest.mark.parametrize("named", [asks, begins])

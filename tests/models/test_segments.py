@@ -93,6 +93,7 @@ async def test_amounts_are_added_up_to_the_last_digit(sessions: Sessions) -> Non
         Person(id=uuid4(), events=tuple(Did("viewed", NOON, {"it": each}) for each in these))
         for these in sizes
     ]
+    asked: list[tuple[str, str, Any]]
     asked = [("sum", "is", 1), ("sum", "is", 0.3), ("sum", ">=", 1), ("sum", "<", 1), ("sum", ">", 0)]
     asked += [("sum", "is", 1e-300), ("sum", "is", "1" + "9" * 59 + "8")]
     asked += [("average", "is", "9" * 60), ("average", "is", 0.15), ("average", "is", 1.7e308)]
