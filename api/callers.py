@@ -235,9 +235,14 @@ async def at(opened: Stack, asker: Caller, workspace_id: UUID) -> Caller:
     return await _of_session(opened, Access(asker.id, asker.session_id), workspace_id)
 
 
+def may(asker: Caller, permission: Permission) -> bool:
+    """Whether they may do this, for what is told to those alone who may."""
+    return permission in asker.permissions
+
+
 def permitted(asker: Caller, permission: Permission) -> UUID:
     """The workspace in which they may do this. Raises `Forbidden`."""
-    if permission not in asker.permissions:
+    if not may(asker, permission):
         who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
         raise Forbidden(f"It takes the permission {permission}, which {who} does not have.")
     return workspace_of(asker)

@@ -21,7 +21,7 @@ from domain.conditions import (
 )
 from domain.deeds import Event, Message, Messages, Orders, Sequence_, did
 from domain.facts import Did, Person
-from domain.measures import measured
+from domain.measures import about, measured
 from domain.moments import When
 from domain.phrases import KINDS, PURPOSES, WHY_SUPPRESSED
 from domain.profiles import SuppressionReason
@@ -116,7 +116,7 @@ def _orders(asked: Orders, person: Person, when: When) -> str:
 def _amount(measure: str, moments: Sequence[datetime], amounts: Sequence[Decimal]) -> Decimal:
     amount = measured(measure, moments, amounts)
     assert isinstance(amount, Decimal), "There is at least one."
-    return round(amount / len(amounts), 2) if measure == "average" else amount
+    return about(amount, len(amounts)) if measure == "average" else amount
 
 
 def _when(what: str, measure: str, moments: Sequence[datetime], when: When) -> str:
@@ -148,7 +148,7 @@ def _added_up(measure: str, property_: str, these: Sequence[Did]) -> str:
         return f"{named(property_)} is a number in none of {counted(len(these), 'event')}"
     amount = _amount(measure, [], amounts)
     verb = {"sum": "adds up to", "average": "averages about", "largest": "is at most"}[measure]
-    return f"{named(property_)} {verb} {wording.value(float(amount))} in {counted(len(amounts), 'event')}"
+    return f"{named(property_)} {verb} {wording.number(amount)} in {counted(len(amounts), 'event')}"
 
 
 def _sequence(asked: Sequence_, person: Person, when: When) -> str | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from domain.comparisons import Name, Property
 from domain.deeds import Message
 from domain.errors import Invalid
-from domain.segments import Rule, conditions
+from domain.segments import Rule, check_weight, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
@@ -168,7 +168,7 @@ def check(flow: Flow) -> None:
     """Raise `Invalid` for a graph that would strand or spin its members.
 
     Every edge leads to a step; no reserved name is used; a loop has a wait in it; a branch asks only
-    about messages of this flow's own send steps.
+    about messages of this flow's own send steps, and costs no more than a segment may.
     """
     for name in flow.steps:
         if name in (START, END):
@@ -181,6 +181,7 @@ def check(flow: Flow) -> None:
             )
     for name, step in flow.steps.items():
         if isinstance(step, Branch):
+            check_weight(step.condition, f"/steps/{name}/condition")
             for condition in conditions(step.condition):
                 if isinstance(condition, Message) and not isinstance(flow.steps.get(condition.step), Send):
                     raise Invalid(

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import reduce
 from typing import Any, Literal, TypeAlias
 
 from domain.moments import When, instant
@@ -14,6 +15,8 @@ MOST = 1_000_000_000
 SIZES = ("is", ">", ">=", "<", "<=")
 TIMES = ("before", "on or after")
 OF_TIME = ("first", "last")
+# Adds up as PostgreSQL does, to the last digit: with more of them than any numbers in JSON need.
+EXACT = Context(prec=10_000)
 OF_NONE = {"count": 0, "total": Decimal(0), "sum": Decimal(0)}  # The others have nothing to say of none.
 
 
@@ -55,10 +58,19 @@ def measured(
         case "last":
             return max(times, default=None)
         case "total" | "sum":
-            return sum(amounts, Decimal(0))
+            return _sum(amounts)
         case "largest":
             return max(amounts, default=None)
-    return None if not amounts else sum(amounts, Decimal(0))  # Of "average": see `meets`.
+    return None if not amounts else _sum(amounts)  # Of "average": see `meets`.
+
+
+def _sum(amounts: Sequence[Decimal]) -> Decimal:
+    return reduce(EXACT.add, amounts, Decimal(0))
+
+
+def about(total: Decimal, parts: int) -> Decimal:
+    """An average as it is shown, to two decimals."""
+    return EXACT.quantize(EXACT.divide(total, parts), Decimal("0.01"))
 
 
 def meets(
@@ -71,7 +83,7 @@ def meets(
     found = measured(measure, times, amounts)
     asked: Any = operand(measure, value, when)
     if measure == "average":
-        asked = asked * len(amounts)
+        asked = EXACT.multiply(asked, len(amounts))
     return found is not None and bool(COMPARE[op](found, asked))
 
 

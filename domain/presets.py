@@ -23,7 +23,7 @@ FURTHEST = 36_500  # Days that a rule can count back. An order dated ahead count
 
 @dataclass(frozen=True, slots=True)
 class Quintiles:
-    """What parts a workspace's buyers into fifths, in its currency: at 20, 40, 60 and 80 % of them.
+    """What parts a workspace's buyers into fifths, in its currency: at about 20, 40, 60 and 80 % of them.
 
     A value that is one of these belongs to the lower part.
     """

@@ -4,14 +4,15 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 from domain.moments import DAY, When, Window, instant
-from domain.money import shown
+from domain.money import shown, written
 from domain.values import as_number, as_text
 
 LONGEST_TEXT = 100  # Characters of a value that are shown.
+LONGEST_NUMBER = 30  # Digits; a longer one is shown with an exponent.
 MOST_SHOWN = 5  # Values of a list.
 
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
@@ -51,10 +52,16 @@ def value(found: Any) -> str:
             return quoted(found)
         case bool() | int() | float():
             plain = as_text(found) or ""
-            return plain if len(plain) <= 30 else repr(found)
+            return plain if len(plain) <= LONGEST_NUMBER else repr(found)
         case list() | tuple():
             return listed([value(each) for each in found]) if found else "an empty list"
     return quoted(json.dumps(found, ensure_ascii=False, default=str))
+
+
+def number(found: Decimal) -> str:
+    """The same of a number that was worked out; of one that is long only the first digits."""
+    plain = written(found) if found else "0"
+    return plain if len(plain) <= LONGEST_NUMBER else f"{found.normalize(Context(prec=15)):g}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -76,9 +83,9 @@ def money(amount: str | float | Decimal, currency: str) -> str:
     exact = amount if isinstance(amount, Decimal) else as_number(amount)
     assert exact is not None, "A condition's amount is a number."
     if exact == exact.to_integral_value():
-        digits = f"{abs(exact):,.0f}"
+        digits = f"{exact.copy_abs():,.0f}"
     else:
-        whole, _, decimals = shown(abs(exact)).partition(".")
+        whole, _, decimals = shown(exact.copy_abs()).partition(".")
         digits = f"{int(whole):,}.{decimals}"
     sign = _SIGNS.get(currency)
     return ("-" if exact < 0 else "") + (f"{sign}{digits}" if sign else f"{digits} {currency}")

@@ -1,5 +1,6 @@
 """What one asks about segments: how many are in them, who, since when, who is in two, and why somebody is."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
@@ -8,7 +9,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
-from api.callers import WorkspaceId, needs
+from api.callers import Asker, WorkspaceId, may, needs
 from api.deps import Db, Pages
 from api.manners import Mannered
 from api.routes.segments import EXAMPLE, SENTENCE, RuleIn, names_for
@@ -63,7 +64,9 @@ class EstimateOut(Out):
         description="0 when exact. Otherwise the true count is nearer than this share of `count`, "
         "with a probability of 95 %."
     )
-    members: list[SomebodyOut] = Field(description="Up to ten of them, at random.")
+    members: list[SomebodyOut] = Field(
+        description="Up to ten of them, at random; none where you may not read profiles (`profiles:read`)."
+    )
     reach: dict[str, ReachOut] = Field(
         description="By channel: how many have an address there, which is not suppressed, and gave consent."
     )
@@ -190,7 +193,7 @@ class ExplanationOut(Out):
 
 @router.post("/estimate", dependencies=[needs(Permission.SEGMENTS_READ)])
 async def estimate_segment(
-    body: EstimateIn, opened: Opened, workspace_id: WorkspaceId, db: Db
+    body: EstimateIn, opened: Opened, asker: Asker, workspace_id: WorkspaceId, db: Db
 ) -> EstimateOut:
     """How many people a rule picks now, some of them, and how many can be reached on each channel.
 
@@ -202,6 +205,8 @@ async def estimate_segment(
     found = await estimates.estimate(
         db, rule, now=opened.clock.now(), time_zone=workspace.time_zone, currency=workspace.currency
     )
+    if not may(asker, Permission.PROFILES_READ):
+        found = replace(found, members=())
     return EstimateOut.model_validate(found)
 
 
@@ -221,7 +226,9 @@ async def overlap_segments(body: OverlapIn, db: Db) -> OverlapOut:
     )
 
 
-@router.get("/{segment_id}/members", dependencies=[needs(Permission.SEGMENTS_READ)])
+@router.get(
+    "/{segment_id}/members", dependencies=[needs(Permission.SEGMENTS_READ), needs(Permission.PROFILES_READ)]
+)
 async def list_segment_members(
     segment_id: UUID,
     db: Db,

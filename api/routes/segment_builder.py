@@ -176,7 +176,10 @@ async def read_schema(workspace_id: WorkspaceId, db: Db) -> SchemaOut:
 
 @router.get("/presets", dependencies=[needs(Permission.SEGMENTS_READ)])
 async def list_presets(opened: Opened, workspace_id: WorkspaceId, db: Db) -> PresetsOut:
-    """Ready segments: the life of a customer, who reads, and RFM by what your buyers have done so far."""
+    """Ready segments: the life of a customer, who reads, and RFM by what your buyers have done so far.
+
+    RFM parts them into fifths; of more than 100,000 buyers about, by a random sample.
+    """
     ready = await _ready(db, workspace_id, opened)
     made = await _made(db, ready)
     return PresetsOut(

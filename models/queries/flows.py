@@ -1,6 +1,6 @@
 """Flows as they are edited, and how people go through them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict, Invalid
 from domain.flows import Branch, FlowState, SegmentTrigger, Send, check
 from domain.flows import Flow as Graph
+from domain.references import references
 from domain.segments import as_json
 from domain.segments import segments as segments_named
 from models.base import Json, changed
@@ -60,18 +61,35 @@ async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
 
 
 async def check_names(db: AsyncSession, graph: Graph) -> None:
-    """Raise `Invalid` for a template or segment that the graph or a condition names and nobody has."""
+    """Raise `Invalid` for a template or segment that the graph or a condition names and nobody has.
+
+    Whoever deletes one of the segments waits until we commit, and finds the flow that names it then.
+    """
     asked = {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
     there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
     for name, step in graph.steps.items():
         if isinstance(step, Send) and step.template_id not in there:
             raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")
+    named = {pointer: segment_id for segment_id, pointer in _segments(graph)}
+    mine = select(Segment.id).where(Segment.id.in_({*named.values()})).order_by(Segment.id)
+    kept = set(await db.scalars(mine.with_for_update(read=True, key_share=True)))
+    for pointer, segment_id in named.items():
+        if segment_id not in kept:
+            raise Invalid(f"There is no segment {segment_id}.", pointer)
+    for name, step in graph.steps.items():
         if isinstance(step, Branch):
             await segments_written.resolved(db, step.condition, f"/steps/{name}/condition")
+
+
+def _segments(graph: Graph) -> Iterator[tuple[UUID, str]]:
+    """The segments that a flow names, and where."""
     if isinstance(graph.trigger, SegmentTrigger):
-        segment_id = graph.trigger.segment_id
-        if await db.scalar(select(Segment.id).where(Segment.id == segment_id)) is None:
-            raise Invalid(f"There is no segment {segment_id}.", "/trigger/segment_id")
+        yield graph.trigger.segment_id, "/trigger/segment_id"
+    for name, step in graph.steps.items():
+        if isinstance(step, Branch):
+            for named in references(step.condition, f"/steps/{name}/condition"):
+                if named.kind == "segment":
+                    yield named.its_id, named.pointer
 
 
 async def outcomes(db: AsyncSession, flow_id: UUID) -> dict[str | None, int]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.presets import Quintiles
@@ -18,7 +18,8 @@ SAMPLE = 1_000  # Of the newest people, and of the first ones.
 TOP = 10  # Values of an attribute.
 LONGEST = 100  # Characters of a value that is proposed.
 MOST = 500  # Of each kind of thing.
-BUYERS = 100_000  # About so many are looked at for the quintiles.
+MANY = 100_000  # Of more buyers a sample parts them into fifths,
+PERCENT = 4  # which has so many of them.
 
 
 class Attribute(NamedTuple):
@@ -168,30 +169,48 @@ async def by_name(db: AsyncSession, names: Collection[str]) -> dict[str, UUID]:
     return {row.name: row.id for row in await db.execute(_BY_NAME, {"names": [*names]})}
 
 
-# Of many buyers, those whose id's hash says so: a hundred thousand tell as much as all of them.
-_QUINTILES = text(
+_BUYERS = f"r.workspace_id = {HERE} and r.currency = :currency and r.count > 0"
+_ARE_MANY = text(
     f"""
-    with size as materialized (
-        select 1 + count(*) / {BUYERS} as parts from order_rollups r where r.workspace_id = {HERE}
-    ), buyers as materialized (
-        select ceil(extract(epoch from cast(:now as timestamptz) - r.last_at) / 86400)::int as days,
-            r.count as orders, r.total
-        from order_rollups r
-        where r.workspace_id = {HERE} and r.currency = :currency and r.count > 0
-            and uuid_hash_extended(r.profile_id, 0) % (select parts from size) = 0
-    )
-    select
-        percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by days) as days,
-        percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by orders) as orders,
-        percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by total) as total
-    from buyers
+    select count(*) > :many from (
+        select from order_rollups r where {_BUYERS} limit cast(:many as bigint) + 1
+    ) counted
     """
 )
 
 
-async def quintiles(db: AsyncSession, now: datetime, currency: str) -> Quintiles | None:
-    """What parts the buyers in this currency into fifths; None while there are none."""
-    row = (await db.execute(_QUINTILES, {"now": now, "currency": currency})).one()
+def _fifths(sample: str = "") -> TextClause:
+    return text(
+        f"""
+        with buyers as materialized (
+            select ceil(extract(epoch from cast(:now as timestamptz) - r.last_at) / 86400)::int as days,
+                r.count as orders, r.total
+            from order_rollups r {sample}
+            where {_BUYERS}
+        )
+        select
+            percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by days) as days,
+            percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by orders) as orders,
+            percentile_disc(array[0.2, 0.4, 0.6, 0.8]) within group (order by total) as total
+        from buyers
+        """
+    )
+
+
+_OF_ALL = _fifths()
+# By rows and not by pages, on which buyers stand who came together and are alike. The same ones each time.
+_OF_SOME = _fifths(f"tablesample bernoulli ({PERCENT}) repeatable (1)")
+
+
+async def quintiles(db: AsyncSession, now: datetime, currency: str, *, many: int = MANY) -> Quintiles | None:
+    """What parts the buyers in this currency into fifths; None while there are none.
+
+    Of more than `many` buyers about: a sample of `PERCENT` is looked at. Of 100,000 buyers each fifth has
+    between 18.8 and 21.2 % of them then, in 95 of 100 samples, and of more it is nearer.
+    """
+    values = {"currency": currency}
+    of = _OF_SOME if await db.scalar(_ARE_MANY, {**values, "many": many}) else _OF_ALL
+    row = (await db.execute(of, {**values, "now": now})).one()
     if row.days is None:
         return None
     return Quintiles(days=tuple(row.days), orders=tuple(row.orders), total=tuple(row.total))

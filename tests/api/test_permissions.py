@@ -19,7 +19,7 @@ from models.base import Sessions
 from models.queries import keys
 from tests.api.conftest import the_app
 from tests.api.people import Person, a_member, an_owner, signed_in
-from tests.api.support import V1
+from tests.api.support import EVERYBODY, V1, a_profile, a_segment
 from tests.api.things import NOTHING, Operation, one_of_each, operations
 from tests.support import OWNER_OF_ALL
 from tests.walls import contents
@@ -342,3 +342,26 @@ async def ask(
     api.headers.pop("Authorization", None)
     given = {"params": operation.query(), **operation.body(ids)}
     return await api.request(operation.method, operation.at(ids), headers=headers, **given)
+
+
+async def test_who_reads_segments_alone_learns_how_many_there_are_and_not_who(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    who = await a_profile(sessions)
+    segment = await a_segment(api)
+    counts = await a_key(sessions, DEFAULT_WORKSPACE, KeyKind.SECRET, ["segments:read"])
+    both = ["segments:read", "profiles:read"]
+    reads = await a_key(sessions, DEFAULT_WORKSPACE, KeyKind.SECRET, both)
+    members, estimate = f"{V1}/segments/{segment}/members", f"{V1}/segments/estimate"
+    everybody = {"rule": EVERYBODY}
+
+    refused = await api.get(members, headers=counts)
+    counted = (await api.post(estimate, json=everybody, headers=counts)).json()
+    shown = (await api.post(estimate, json=everybody, headers=reads)).json()
+
+    assert refused.status_code == 403
+    assert "profiles:read" in refused.json()["detail"]
+    assert (await api.get(members, headers=reads)).is_success
+    assert (counted["count"], counted["members"]) == (1, [])
+    assert [each["profile_id"] for each in shown["members"]] == [str(who)]
+    assert counted == {**shown, "members": []}

@@ -118,6 +118,38 @@ def test_what_was_found_of_a_person_is_said(rule: dict[str, Any], fact: str) -> 
     assert why(rule, PERSON).found == fact
 
 
+@pytest.mark.parametrize(
+    ("measure", "found", "fact"),
+    [
+        ("average", [1e30, 1e30], "price averages about 1e+30 in 2 events"),
+        ("average", ["9" * 100, 1e-300], "price averages about 5e+99 in 2 events"),
+        ("average", [1.7e308, 1.7e308], "price averages about 1.7e+308 in 2 events"),
+        ("average", [-0.001, -0.001], "price averages about 0 in 2 events"),
+        ("average", [1, 1, 0], "price averages about 0.67 in 3 events"),
+        ("sum", [1.7e308, 1.7e308], "price adds up to 3.4e+308 in 2 events"),
+        ("sum", [1e30, 1, -1e30], "price adds up to 1 in 3 events"),
+        ("sum", [0.1, 0.2], "price adds up to 0.3 in 2 events"),
+        ("sum", [1e300, 1e-300, -1e300], "price adds up to 1e-300 in 3 events"),
+        ("largest", [-0.0], "price is at most 0 in 1 event"),
+    ],
+)
+def test_no_number_is_too_large_or_too_small_to_be_explained(
+    measure: str, found: list[Any], fact: str
+) -> None:
+    person = Person(events=tuple(Did("product viewed", ago(1), {"price": each}) for each in found))
+
+    assert why(event(measure=measure, property="price", window=LATELY), person).found == fact
+
+
+def test_large_amounts_are_explained_to_the_last_digit() -> None:
+    dear = Decimal("12345678901234567890123456789012.34")
+    person = Person(purchases=(Purchase(ago(1), dear, "USD"),) * 2)
+
+    shown = "$12,345,678,901,234,567,890,123,456,789,012.34"
+    assert why(orders("average", ">=", 500), person).found == f"the average order is about {shown}"
+    assert why(orders("largest", ">=", 500), person).found == f"the largest order is {shown}"
+
+
 def test_a_sequence_says_how_far_somebody_came() -> None:
     steps = [{"name": "product viewed"}, {"name": "cart left"}, {"name": "returned"}]
     rule = {"kind": "sequence", "steps": steps, "window": LATELY}

@@ -121,6 +121,18 @@ def test_a_step_has_a_name_that_can_be_kept_and_indexed(name: str) -> None:
         a_graph(name, **{name: wait()})
 
 
+def test_a_branch_costs_no_more_than_a_segment() -> None:
+    seen = {"kind": "event", "name": "x", "window": {"after": "30 days ago"}}
+    steps = [{"name": "x"}] * 5
+    after_each_other = {"kind": "sequence", "steps": steps, "window": {"after": "30 days ago"}}
+    fine, heavy = ({"kind": "branch", "condition": {"any": [each] * 50}} for each in (seen, after_each_other))
+
+    check(a_graph("fork", fork=fine))
+    with pytest.raises(Invalid, match="costs") as refusal:
+        check(a_graph("fork", fork=heavy))
+    assert refusal.value.field == "/steps/fork/condition"
+
+
 @pytest.mark.parametrize("graph", [{}, {"steps": {}}, {"steps": {"x": {"kind": "dance"}}}])
 def test_a_flow_has_steps_of_a_kind_that_we_know(graph: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, Invalid
-from domain.facts import Person, Purchase
+from domain.facts import Did, Person, Purchase
 from domain.messages import MessageClass, MessageState, SourceKind
 from domain.segments import holds, parse
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -26,7 +26,7 @@ from models.queries import segments, segments_written
 from models.queries.profiles_merged import merge
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
-from tests.populations import rolled_up
+from tests.populations import furnish, rolled_up, settle
 from tests.rules import NOON, NUMBERS, TEXTS
 
 HERE: Json = {"workspace_id": DEFAULT_WORKSPACE}
@@ -85,6 +85,27 @@ async def test_the_good_customers_who_went_quiet_are_those_whom_the_file_says(se
         found = set(await db.scalars(segments.members(rule, **MANNERS)))
 
         assert found == {ids[customer] for customer in quiet}
+
+
+async def test_amounts_are_added_up_to_the_last_digit(sessions: Sessions) -> None:
+    sizes = [1e30, 1, -1e30], [1e300, 1e-300, -1e300], ["9" * 60, "9" * 60], [0.1, 0.2], [1.7e308, 1.7e308]
+    people = [
+        Person(id=uuid4(), events=tuple(Did("viewed", NOON, {"it": each}) for each in these))
+        for these in sizes
+    ]
+    asked: list[tuple[str, str, Any]]
+    asked = [("sum", "is", 1), ("sum", "is", 0.3), ("sum", ">=", 1), ("sum", "<", 1), ("sum", ">", 0)]
+    asked += [("sum", "is", 1e-300), ("sum", "is", "1" + "9" * 59 + "8")]
+    asked += [("average", "is", "9" * 60), ("average", "is", 0.15), ("average", "is", 1.7e308)]
+    words = {"kind": "event", "name": "viewed", "property": "it", "window": {"after": "30 days ago"}}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await furnish(db)
+        await settle(db, people)
+        for measure, op, value in asked:
+            rule = parse({**words, "measure": measure, "op": op, "value": value})
+            expected = {each.id for each in people if holds(rule, each, **MANNERS)}
+            assert set(await db.scalars(segments.members(rule, **MANNERS))) == expected, rule
+            assert expected, rule
 
 
 async def test_merged_and_erased_profiles_are_nobody(sessions: Sessions) -> None:
