@@ -184,7 +184,9 @@ class SegmentActivities:
         # What changed during a first look was not followed by anybody: a second one finds it.
         more = look.first or astray == self.page
         next_at = self._soon(look, took) if more else self._later(look.rule, took)
-        await recalculations.finish(db, look, took, next_at, announce=look.announce or not more)
+        spared_until = self.clock.now() + max(SOONEST, SHARE * took)
+        announce = look.announce or not more
+        await recalculations.finish(db, look, took, next_at, announce=announce, spared_until=spared_until)
         return Looked(first=int(look.first), again=int(not look.first), astray=astray)
 
     async def _wait(self, workspace_id: UUID) -> None:

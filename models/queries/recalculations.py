@@ -101,9 +101,7 @@ class Look:
 _WITHIN = text("select set_config('statement_timeout', :milliseconds, true)")
 
 
-async def begin(
-    db: AsyncSession, workspace: Workspace, segment: Ripe, now: datetime, seconds: float
-) -> Look:
+async def begin(db: AsyncSession, workspace: Workspace, segment: Ripe, now: datetime, seconds: float) -> Look:
     """Begin a look, no statement of which takes longer than so many seconds.
 
     Raises `Invalid` when the rule can't be read.
@@ -174,7 +172,9 @@ _FINISH = text(
         update segments s set members = c.members, took_ms = :took, reads = :reads, problem = null,
             materialized_at = coalesce(s.materialized_at, :now),
             -- Who asked for another look meanwhile gets one.
-            due_at = case when s.due_at is distinct from :due then s.due_at else :next end,
+            due_at = case when s.due_at is not distinct from :due then :next
+                when s.problem is null then s.due_at
+                else greatest(s.due_at, cast(:spared_until as timestamptz)) end,
             announce = case when s.due_at is distinct from :due then s.announce else :announce end
         from counted c where s.workspace_id = {HERE} and s.id = :segment
     )
@@ -186,9 +186,18 @@ _FINISH = text(
 
 
 async def finish(
-    db: AsyncSession, look: Look, took: timedelta, next_at: datetime | None, *, announce: bool
+    db: AsyncSession,
+    look: Look,
+    took: timedelta,
+    next_at: datetime | None,
+    *,
+    announce: bool,
+    spared_until: datetime | None = None,
 ) -> None:
-    """Say how it went. The segment is held; what the pump moves meanwhile is added when it is free."""
+    """Say how it went. The segment is held; what the pump moves meanwhile is added when it is free.
+
+    `spared_until`: a segment that the pump gives up batch after batch is not looked at again sooner.
+    """
     values = {
         "segment": look.segment_id,
         "took": round(took / timedelta(milliseconds=1)),
@@ -196,6 +205,7 @@ async def finish(
         "now": look.now,
         "due": look.due_at,
         "next": next_at,
+        "spared_until": spared_until,
         "announce": announce,
         "zone": look.workspace.time_zone,
     }
