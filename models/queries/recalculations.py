@@ -106,9 +106,9 @@ async def begin(db: AsyncSession, workspace: Workspace, segment: Ripe, now: date
 
     Raises `Invalid` when the rule can't be read.
     """
-    *what, rule = segment
-    meaning = await segments_written.meaning(db, parse(rule))
+    meaning = await segments_written.meaning(db, parse(segment.rule))
     await db.execute(_WITHIN, {"milliseconds": str(max(1, round(seconds * 1000)))})
+    what = segment.segment_id, segment.version, segment.first, segment.announce, segment.due_at
     return Look(workspace, *what, meaning.rule, meaning.of, now, await hot_values.ready(db))
 
 
