@@ -40,6 +40,7 @@ from models.queries.news import Elsewhere
 from models.workspaces import Workspace
 
 BATCH = 5_000  # Arrivals of a transaction, at most.
+SECONDS = 5.0  # What one segment's rule may take of each.
 IN_A_ROW = 20  # Batches for one workspace before the next one has its turn.
 FEW = 500  # A pump that finds fewer takes a breath, so that the next batch has more.
 BREATH = 0.1  # Seconds, at most.
@@ -92,13 +93,21 @@ class Spoilt(Exception):
 
 class IngestActivities:
     def __init__(
-        self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, batch: int = BATCH
+        self,
+        sessions: Sessions,
+        bell: Bell,
+        clock: Clock,
+        timing: Timing,
+        batch: int = BATCH,
+        seconds: float = SECONDS,
     ) -> None:
+        """`seconds` are what the rule of one segment may take for the people of a batch."""
         self.sessions = sessions
         self.bell = bell
         self.clock = clock
         self.timing = timing
         self.most = batch
+        self.seconds = seconds
 
     @activity.defn(name="pump")
     async def pump(self) -> Pumped:
@@ -171,6 +180,7 @@ class IngestActivities:
         done.arrivals = await taken.take(db, workspace_id, most)
         if not done.arrivals:
             return done
+        await kept_events.hold(db)
         done.repeated = await taken.drop_repeated(db, workspace_id)
         came = await taken.kinds(db)
         done.lag = max(0.0, (now - came.oldest).total_seconds()) if came.oldest else 0.0
@@ -222,7 +232,7 @@ class IngestActivities:
             reads |= await self._did(db, here)
         what = News(reads, anything, elsewhere.doubts)
         if what.any:
-            done.crossed += await memberships.follow(db, workspace, what, now)
+            done.crossed += await memberships.follow(db, workspace, what, now, self.seconds)
         happened = await happenings.work_in(db, here, now)
         done.entered, done.woken = done.entered + happened.entered, done.woken + happened.woken
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.bell import Bell
@@ -19,7 +20,7 @@ from domain.errors import Invalid
 from domain.segments import Rule, reads
 from models.base import Sessions
 from models.queries import memberships, recalculations, workspaces
-from models.queries.recalculations import Look
+from models.queries.recalculations import Look, Ripe
 
 SECONDS = 60.0  # What one look may take.
 PAGE = 20_000  # So many at most are handed to the pump by one look, so that it has time for others.
@@ -59,6 +60,14 @@ class Looked:
 
 class Edited(Exception):
     """The rule means something else by now: what was found is of no use, and everybody is looked at anew."""
+
+
+class Failed(Exception):
+    """The members can't be found, and it is the rule's fault, or ours: not that of the database's moment."""
+
+    def __init__(self, segment: Ripe, look: Look | None, problem: str) -> None:
+        super().__init__(problem)
+        self.segment, self.look, self.problem = segment, look, problem
 
 
 class SegmentActivities:
@@ -116,19 +125,26 @@ class SegmentActivities:
             return await self._look(workspace_id, segment_id)
         except Edited:
             return Looked()
-        except Invalid as refused:
-            problem = refused.message
-        except DBAPIError as error:
-            if not memberships.rules_fault(error):
-                raise
-            problem = self._in_words(error)
-        log.warning("A segment's members can't be found", segment=str(segment_id), problem=problem)
-        async with self.sessions(workspace_id) as db:
-            await recalculations.fail(db, segment_id, problem, self.clock.now() + LATER)
-        return Looked(failed=1)
+        except Failed as failed:
+            return Looked(failed=int(await self._leave(workspace_id, failed)))
 
-    def _in_words(self, error: DBAPIError) -> str:
-        if memberships.took_too_long(error):
+    async def _leave(self, workspace_id: UUID, failed: Failed) -> bool:
+        """Look again later, and say why; False when its rule means something else by now."""
+        why, problem = failed.__cause__, failed.problem
+        async with self.sessions(workspace_id) as db:
+            if failed.look and not await recalculations.still_means(db, failed.look):
+                return False
+            if not await recalculations.fail(db, failed.segment, problem, self.clock.now() + LATER):
+                return False
+        ours = None if isinstance(why, Invalid | DBAPIError) else why
+        named = str(failed.segment.segment_id)
+        log.warning("A segment's members can't be found", segment=named, problem=problem, exc_info=ours)
+        return True
+
+    def _in_words(self, error: Exception) -> str:
+        if isinstance(error, Invalid):
+            return error.message
+        if isinstance(error, DBAPIError) and memberships.took_too_long(error):
             return (
                 f"Finding its members took more than {self.seconds:g} seconds and was given up; those found "
                 "before stay. Ask about a shorter time or with fewer conditions."
@@ -139,23 +155,38 @@ class SegmentActivities:
         await self._wait(workspace_id)
         async with self.sessions(workspace_id) as db:
             workspace = await workspaces.get(db, workspace_id)
-            look = await recalculations.begin(db, workspace, segment_id, self.clock.now(), self.seconds)
-            if look is None:
+            db.expunge(workspace)  # It is needed as it was also after what was done is taken back.
+            segment = await recalculations.ripe(db, segment_id, self.clock.now())
+            if segment is None:
                 return Looked()
-            began = asyncio.get_running_loop().time()
-            silently = look.first and not look.announce
-            astray = 0
-            if silently:
-                await recalculations.write_down(db, look)
-            elif not look.first:
-                astray = await recalculations.doubt(db, look, self.page)
-            took = timedelta(seconds=asyncio.get_running_loop().time() - began)
-            if not await recalculations.still_means(db, look):
-                raise Edited  # And take back what was written.
-            # What changed during a first look was not followed by anybody: a second one finds it.
-            more = look.first or astray == self.page
-            next_at = self._soon(look, took) if more else self._later(look.rule, took)
-            await recalculations.finish(db, look, took, next_at, announce=look.announce or not more)
+            look: Look | None = None
+            try:
+                look = await recalculations.begin(db, workspace, segment, self.clock.now(), self.seconds)
+                return await self._find(db, look)
+            except Edited:
+                raise
+            except Exception as error:
+                if isinstance(error, DBAPIError) and not memberships.rules_fault(error):
+                    raise
+                raise Failed(segment, look, self._in_words(error)) from error
+
+    async def _find(self, db: AsyncSession, look: Look) -> Looked:
+        began = asyncio.get_running_loop().time()
+        silently = look.first and not look.announce
+        astray = 0
+        if silently:
+            await recalculations.write_down(db, look)
+        elif not look.first:
+            astray = await recalculations.doubt(db, look, self.page)
+        took = timedelta(seconds=asyncio.get_running_loop().time() - began)
+        if not await recalculations.still_means(db, look):
+            raise Edited  # And take back what was written.
+        # What changed during a first look was not followed by anybody: a second one finds it.
+        more = look.first or astray == self.page
+        next_at = self._soon(look, took) if more else self._later(look.rule, took)
+        spared_until = self.clock.now() + max(SOONEST, SHARE * took)
+        announce = look.announce or not more
+        await recalculations.finish(db, look, took, next_at, announce=announce, spared_until=spared_until)
         return Looked(first=int(look.first), again=int(not look.first), astray=astray)
 
     async def _wait(self, workspace_id: UUID) -> None:

@@ -45,7 +45,7 @@ class UpkeepActivities:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)
                 await kept_events.forget(
-                    db, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
+                    db, now, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
                 )
             more = True
             while more:

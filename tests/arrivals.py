@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
 from activities.ingest import BATCH, IngestActivities, Pumped
+from activities.ingest import SECONDS as PUMP_SECONDS
 from activities.segments import PAGE, SECONDS, Looked, SegmentActivities
 from activities.slices import Timing
 from domain.clock import Clock
@@ -58,9 +59,11 @@ async def put(sessions: Sessions, *arrivals: dict[str, Any]) -> list[UUID]:
     return [each["id"] for each in arrivals]
 
 
-def a_pump(sessions: Sessions, clock: Clock, batch: int = BATCH) -> IngestActivities:
+def a_pump(
+    sessions: Sessions, clock: Clock, batch: int = BATCH, seconds: float = PUMP_SECONDS
+) -> IngestActivities:
     """The pump, with a bell that nobody rings."""
-    return IngestActivities(sessions, Bell(""), clock, Timing(slice=1), batch)
+    return IngestActivities(sessions, Bell(""), clock, Timing(slice=1), batch, seconds)
 
 
 async def pump(

@@ -198,17 +198,23 @@ _NEXT = text(
     where p.workspace_id = :workspace and p.id > :after order by p.id limit :limit
     """
 )
+# With what is left of an earlier time when it was hot, and which nobody has kept since.
 _FILL = text(
     f"""
+    with here as materialized (
+        select p.id as profile_id,
+            case when p.merged_into is null then p.attributes -> cast(:name as text) end as value
+        from profiles p where p.workspace_id = :workspace and p.id > :after and p.id <= :last
+    ), held as materialized (
+        select * from here where jsonb_typeof(value) in ('string', 'boolean', 'number')
+    ), gone as (
+        delete from profile_values v
+        where v.workspace_id = :workspace and v.attribute = :name
+            and v.profile_id = any(cast(array(select profile_id from here) as uuid[]))
+            and not exists (select from held h where h.profile_id = v.profile_id)
+    )
     insert into profile_values as v (workspace_id, profile_id, attribute, "text", "number", "time")
-    select :workspace, profile_id, :name, {_TEXT}, {_NUMBER}, {_TIME}
-    from (
-        select p.id as profile_id, p.attributes -> cast(:name as text) as value
-        from profiles p
-        where p.workspace_id = :workspace and p.id > :after and p.id <= :last and p.merged_into is null
-    ) held
-    where jsonb_typeof(value) in ('string', 'boolean', 'number')
-    order by profile_id
+    select :workspace, profile_id, :name, {_TEXT}, {_NUMBER}, {_TIME} from held order by profile_id
     on conflict (workspace_id, profile_id, attribute) do update set
         "text" = excluded."text", "number" = excluded."number", "time" = excluded."time"
     """
@@ -231,7 +237,8 @@ _CLEAR = text(
 async def fill(db: AsyncSession, workspace_id: UUID, name: str, limit: int = PAGE) -> bool:
     """Bring the next page of profiles in line with whether the attribute is hot, as `change` left to do.
 
-    Hot: their values are kept. Not hot: what was kept is dropped. Returns whether there are more.
+    Hot: their values are kept, and no others. Not hot: what was kept is dropped. Returns whether there are
+    more.
     """
     await people_lock.take(db, workspace_id)
     it: dict[str, Any] = {"workspace": workspace_id, "name": name}

@@ -151,12 +151,40 @@ async def describe(db: Db, before: datetime) -> None:
         await db.execute(_LOOK_AT)
 
 
-async def forget(db: Db, *, events: datetime, seen: datetime, refusals: datetime) -> None:
+_HOLD = text("lock table only events in row exclusive mode")
+
+
+async def hold(db: Db) -> None:
+    """Keep the months from being dropped until we commit.
+
+    Who drops them then wants segments: so whoever holds a segment and wants events takes this before.
+    """
+    await db.execute(_HOLD)
+
+
+_ASK_READERS_AGAIN = text(
+    """
+    with readers as (
+        select s.workspace_id, s.id from segments s
+        where s.materialized_at is not null
+            and exists (select from unnest(s.reads) word where starts_with(word, 'event:'))
+        order by s.id for no key update
+    )
+    update segments s set due_at = least(s.due_at, :now), announce = false
+    from readers r where s.workspace_id = r.workspace_id and s.id = r.id
+    """
+)
+
+
+async def forget(db: Db, now: datetime, *, events: datetime, seen: datetime, refusals: datetime) -> None:
     """Drop the months of events that ended before `events`, and what else is older than it need be.
 
-    As the engine: of every workspace.
+    Everybody is looked at again for the segments that ask about events. Silently: who "never bought" by what
+    is still known did nothing. As the engine: of every workspace.
     """
-    await db.execute(_DROP_MONTHS, {"before": events})
+    [dropped] = (await db.execute(_DROP_MONTHS, {"before": events})).scalars()
+    if dropped:
+        await db.execute(_ASK_READERS_AGAIN, {"now": now})
     await db.execute(_FORGET_SEEN, {"before": seen})
     await db.execute(_FORGET_REFUSALS, {"before": refusals})
     await db.execute(_FORGET_REPLAYED, {"before": events})

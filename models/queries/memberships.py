@@ -8,7 +8,7 @@ look at everybody and an edited rule move people silently.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -19,10 +19,12 @@ from sqlalchemy import (
     CTE,
     Delete,
     Insert,
+    case,
     column,
     delete,
     exists,
     false,
+    func,
     literal,
     select,
     table,
@@ -42,6 +44,7 @@ from domain.segments import parse
 from models.base import Db, Json, changed
 from models.profiles import Profile
 from models.queries import segments, segments_written
+from models.queries.profiles import HERE
 from models.segments import Segment, SegmentMember
 from models.workspaces import Workspace
 
@@ -82,29 +85,28 @@ async def reads(db: Db, workspace_id: UUID) -> frozenset[str]:
     return frozenset(words)
 
 
-async def follow(db: AsyncSession, workspace: Workspace, news: News, now: datetime) -> int:
+async def follow(db: AsyncSession, workspace: Workspace, news: News, now: datetime, seconds: float) -> int:
     """Bring the segments that the news touch up to date for the people in `changed` and `doubted`.
 
     Returns how many people crossed a border; those who did because of something live are in `happened`.
-    A segment whose rule can't be answered holds up nobody: everybody is looked at again for it, later.
+    A segment whose rule can't be answered, or not in so many seconds, holds up nobody: everybody is looked at
+    again for it, later.
     """
     touched = await _touched(db, workspace.id, news)
     if not touched:
         return 0
     asked = [each for segment in touched if (each := await _asked(db, workspace, segment, news, now))]
-    try:
-        async with db.begin_nested():
-            crossed = [await changed(db, each.statement) for each in asked]
-    except DBAPIError as error:
-        if not rules_fault(error):
-            raise
-        crossed = [await _alone(db, workspace.id, each, now) for each in asked]
-    if any(crossed):
+    crossed, failed = await _answers(db, workspace.id, asked, now, seconds)
+    if failed:  # Each of the others for itself, so that the next one that can't be answered is found.
+        others = [each for each in asked if each is not failed]
+        crossed = sum([(await _answers(db, workspace.id, [each], now, seconds))[0] for each in others])
+    if crossed:
         values = {"workspace": workspace.id, "now": now, "zone": workspace.time_zone}
         await db.execute(_COUNT, values)
         await db.execute(_NOTE, values)
         await db.execute(_TELL_READERS, values)
-    return sum(crossed)
+        await db.execute(_ASK_READERS_AGAIN, values)
+    return crossed
 
 
 class _Touched(NamedTuple):
@@ -134,7 +136,7 @@ async def _asked(
     try:
         rule = await segments_written.resolved(db, parse(segment.rule))
     except Invalid as refused:  # It was written by an earlier version, or by hand.
-        await _give_up(db, workspace.id, segment.id, refused.message, now)
+        await _give_up(db, workspace.id, segment.id, refused.message, now, now)
         return None
     doubted = select(_DOUBTED.c.profile_id).where(_DOUBTED.c.segment_id == segment.id)
     concerned = news.people or not set(segment.reads).isdisjoint(news.reads)
@@ -153,29 +155,53 @@ async def _asked(
     return _Asked(segment.id, _cross(workspace.id, segment.id, few, picked_now, now))
 
 
-async def _alone(db: AsyncSession, workspace_id: UUID, asked: _Asked, now: datetime) -> int:
-    """Each for itself, so that one that can't be answered is found."""
+async def _answers(
+    db: AsyncSession, workspace_id: UUID, asked: Sequence[_Asked], now: datetime, seconds: float
+) -> tuple[int, _Asked | None]:
+    """How many crossed the borders of all of these, or nobody, and whose rule it was that failed."""
+    crossed, current = 0, None
     try:
         async with db.begin_nested():
-            return await changed(db, asked.statement)
+            before = await db.scalar(_WITHIN, {"time": str(max(1, round(seconds * 1000)))})
+            for current in asked:
+                crossed += await changed(db, current.statement)
+            await db.scalar(_WITHIN, {"time": before})
     except DBAPIError as error:
-        if not rules_fault(error):
+        if current is None or not rules_fault(error):
             raise
-        await _give_up(db, workspace_id, asked.segment_id, PROBLEM, now)
-        return 0
+        slow = took_too_long(error)
+        problem = TOO_SLOW.format(seconds=seconds) if slow else PROBLEM
+        await _give_up(db, workspace_id, current.segment_id, problem, now, now + BREATH if slow else now)
+        return 0, current
+    return crossed, None
 
 
+# What a statement may take from here on. Where the savepoint is taken back, so is this.
+_WITHIN = text(
+    """
+    with was as materialized (select current_setting('statement_timeout') as it)
+    select was.it, set_config('statement_timeout', :time, true) from was
+    """
+)
+BREATH = timedelta(minutes=1)  # Before everybody is looked at for a rule that takes long for a few.
+TOO_SLOW = (
+    "Asking it about the people who change took more than {seconds:g} seconds and was given up; looking at "
+    "everybody makes up for it, later. Ask about a shorter time or with fewer conditions."
+)
 PROBLEM = "The database can't answer this rule: change it, or leave out the condition that was added last."
 
 
 async def _give_up(
-    db: AsyncSession, workspace_id: UUID, segment_id: UUID, problem: str, now: datetime
+    db: AsyncSession, workspace_id: UUID, segment_id: UUID, problem: str, now: datetime, again_at: datetime
 ) -> None:
-    """Leave its members as they are: a look at everybody makes up for it."""
+    """Leave its members as they are: a look at everybody makes up for it.
+
+    One that is under way already does not, and whoever is at it sees by `due_at` that another one is due.
+    """
     log.warning("A segment can't be followed", segment=str(segment_id), problem=problem)
     mine = Segment.workspace_id == workspace_id, Segment.id == segment_id
-    due = Segment.due_at.is_(None) | (Segment.due_at > now)
-    await db.execute(update(Segment).where(*mine, due).values(due_at=now, problem=problem))
+    due_at = case((Segment.due_at <= now, now), else_=func.least(Segment.due_at, again_at))
+    await db.execute(update(Segment).where(*mine).values(due_at=due_at, problem=problem))
 
 
 def rules_fault(error: DBAPIError) -> bool:
@@ -217,8 +243,8 @@ def _cross(workspace_id: UUID, segment_id: UUID, few: CTE, picked: CTE, now: dat
     return insert(_CROSSED).from_select(["segment_id", "profile_id", "entered"], both)
 
 
-# Days are the workspace's. Where a merge or an erasure took members away, nobody counted them: whoever looks
-# at everybody counts anew.
+# Days are the workspace's. Whom a merge or an erasure takes away did not leave on any; a day's size follows
+# with the next who come or go.
 _COUNT = text(
     """
     with counts as (
@@ -237,6 +263,13 @@ _COUNT = text(
         entered = d.entered + excluded.entered, "left" = d."left" + excluded."left", size = excluded.size
     """
 )
+
+# Of whom a merge or an erasure took away, in `gone`.
+COUNT_DOWN = f"""
+    update segments s set members = greatest(s.members - taken_away.n, 0)
+    from (select segment_id, count(*) as n from gone group by segment_id) taken_away
+    where s.workspace_id = {HERE} and s.id = taken_away.segment_id
+"""
 
 # What a merged person did to the borders is the survivor's doing, and silent.
 _NOTE = text(
@@ -280,5 +313,15 @@ _TELL_READERS = text(
             and s.reads && array['event:' || h.name]
     )
     order by h.n
+    """
+)
+# Who is not told any more where it goes round and round is looked at: that moves people silently, so it ends.
+_ASK_READERS_AGAIN = text(
+    f"""
+    update segments s set due_at = :now, announce = false
+    where s.workspace_id = :workspace and s.materialized_at is not null and s.reads && array(
+        select distinct 'event:' || h.name from happened h
+        where h.name in ('{SEGMENT_ENTERED}', '{SEGMENT_LEFT}') and h.hops > {MOST_HOPS}
+    )
     """
 )

@@ -12,6 +12,7 @@ from domain.profiles import ADDRESS_KIND, IdentityKind, SuppressionReason
 from models.queries import people_lock, traces
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ledger import DUE_AGAIN
+from models.queries.memberships import COUNT_DOWN
 from models.queries.profiles import HERE, person, suppress
 
 # The person, and everyone who was merged into them.
@@ -46,10 +47,18 @@ _FORGET_ROWS = [
         "profile_tags",
         "profile_notes",
         "list_members",
-        "segment_members",
         "topic_consents",
     )
 ]
+_COUNT_DOWN = text(
+    f"""
+    with gone as (
+        delete from segment_members where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+        returning segment_id
+    )
+    {COUNT_DOWN}
+    """
+)
 # What was bought stays, as a sum. An import's key begins with the customer's id.
 _FORGET_LINES = text(
     f"""
@@ -131,9 +140,10 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
 
     It takes the profiles that were merged into theirs along. What stays says nothing of who it was: orders
     and their sums, the ledger's lines with their states, the history of consent. Their addresses stay
-    suppressed by their hash. Journeys end; a message not yet on its way is skipped at the claim, as `erased`.
-    What waits in the inbox goes as well where the transaction is the engine's, who alone can reach it.
-    Erasing again changes nothing. Raises NotFound.
+    suppressed by their hash. Segments count them down, and nobody is told that they left. Journeys end; a
+    message not yet on its way is skipped at the claim, as `erased`. What waits in the inbox goes as well
+    where the transaction is the engine's, who alone can reach it. Erasing again changes nothing. Raises
+    NotFound.
     """
     await people_lock.take_here(db)
     who = await person(db, profile_id)
@@ -146,7 +156,14 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
     values["names"] = [value for _, value in names]
     await db.execute(_FORGET_ADDRESSES, values)
     await traces.forget(db, names)
-    for forget in (*_FORGET_ROWS, _FORGET_LINES, _FORGET_NAMES, _FORGET_PERSON, _END_CONSENTS):
+    for forget in (
+        *_FORGET_ROWS,
+        _COUNT_DOWN,
+        _FORGET_LINES,
+        _FORGET_NAMES,
+        _FORGET_PERSON,
+        _END_CONSENTS,
+    ):
         await db.execute(forget, values)
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
     for forget in (_END_JOURNEYS, _FORGET_MESSAGES, _FORGET_PROGRAMS):

@@ -17,6 +17,7 @@ from domain.messages import MessageState, Skip
 from domain.profiles import OWN_WORD, ConsentState
 from models.base import Db
 from models.queries.agenda import OFF_THE_AGENDA
+from models.queries.memberships import COUNT_DOWN
 from models.queries.profiles import HERE
 
 _RESOLVE = text(
@@ -63,6 +64,7 @@ async def merge_all(db: Db, survivors: Mapping[UUID, UUID], now: datetime) -> No
     - Consents, of channels and of topics: a denial wins over a grant; the history of both is the survivor's.
     - Orders move, and their sums are added up; so are the counters of frequency caps.
     - Tags, notes and lists: the survivor has those of both, and on a list stands as they did last.
+    - Segments: the alias is a member of none, and counted down there. Nobody is told that it left.
     - Journeys: where the survivor has made the same one (the same flow by the same entry), the alias's
       ends and its queued message is skipped as `merged`. Others go on, under the alias.
     """
@@ -213,8 +215,12 @@ _MERGE = [
         """,
         # Of these the survivor's are made anew by whoever keeps them.
         f"""
-        delete from segment_members s using {_PAIRS}
-        where s.workspace_id = {HERE} and s.profile_id = m.alias
+        with gone as (
+            delete from segment_members s using {_PAIRS}
+            where s.workspace_id = {HERE} and s.profile_id = m.alias
+            returning s.segment_id
+        )
+        {COUNT_DOWN}
         """,
         f"""
         delete from profile_values v using {_PAIRS}

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.segments import Rule, parse, reads
-from models.base import changed
+from models.base import Json, changed
 from models.queries import hot_values, memberships, people_lock, segments, segments_written
 from models.queries.profiles import HERE
 from models.segments import Segment, SegmentMember
@@ -56,6 +56,32 @@ async def next_due(db: AsyncSession) -> datetime | None:
     return found
 
 
+class Ripe(NamedTuple):
+    """A segment that is due, as it was when we looked."""
+
+    segment_id: UUID
+    version: int
+    first: bool  # Nobody knows the members of this rule yet.
+    announce: bool
+    due_at: datetime | None
+    rule: Json
+
+
+async def ripe(db: AsyncSession, segment_id: UUID, now: datetime) -> Ripe | None:
+    """Keep others from looking for a segment that is due.
+
+    None when it is not due (any more), or somebody else is at it.
+    """
+    if not await segments_written.begin_look(db, segment_id):
+        return None
+    due = or_(Segment.due_at <= now, Segment.due_at.is_(None) & Segment.materialized_at.is_(None))
+    segment = await db.scalar(select(Segment).where(Segment.id == segment_id, due))
+    if segment is None:
+        return None
+    first = segment.materialized_at is None
+    return Ripe(segment.id, segment.version, first, segment.announce, segment.due_at, segment.rule)
+
+
 @dataclass(frozen=True)
 class Look:
     """What a look is about, as it was at its beginning."""
@@ -72,28 +98,17 @@ class Look:
     hot: Collection[str]  # Attributes whose values can be looked up.
 
 
-_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended('look at ' || cast(:segment as text), 0))")
 _WITHIN = text("select set_config('statement_timeout', :milliseconds, true)")
 
 
-async def begin(
-    db: AsyncSession, workspace: Workspace, segment_id: UUID, now: datetime, seconds: float
-) -> Look | None:
+async def begin(db: AsyncSession, workspace: Workspace, segment: Ripe, now: datetime, seconds: float) -> Look:
     """Begin a look, no statement of which takes longer than so many seconds.
 
-    None when it is not due (any more), or another worker is at it. Raises `Invalid` when the rule can't be
-    read.
+    Raises `Invalid` when the rule can't be read.
     """
-    if not await db.scalar(_LOCK, {"segment": str(segment_id)}):
-        return None
-    ripe = or_(Segment.due_at <= now, Segment.due_at.is_(None) & Segment.materialized_at.is_(None))
-    segment = await db.scalar(select(Segment).where(Segment.id == segment_id, ripe))
-    if segment is None:
-        return None
     meaning = await segments_written.meaning(db, parse(segment.rule))
     await db.execute(_WITHIN, {"milliseconds": str(max(1, round(seconds * 1000)))})
-    first = segment.materialized_at is None
-    what = segment.id, segment.version, first, segment.announce, segment.due_at
+    what = segment.segment_id, segment.version, segment.first, segment.announce, segment.due_at
     return Look(workspace, *what, meaning.rule, meaning.of, now, await hot_values.ready(db))
 
 
@@ -157,7 +172,9 @@ _FINISH = text(
         update segments s set members = c.members, took_ms = :took, reads = :reads, problem = null,
             materialized_at = coalesce(s.materialized_at, :now),
             -- Who asked for another look meanwhile gets one.
-            due_at = case when s.due_at is distinct from :due then s.due_at else :next end,
+            due_at = case when s.due_at is not distinct from :due then :next
+                when s.problem is null then s.due_at
+                else greatest(s.due_at, cast(:spared_until as timestamptz)) end,
             announce = case when s.due_at is distinct from :due then s.announce else :announce end
         from counted c where s.workspace_id = {HERE} and s.id = :segment
     )
@@ -169,9 +186,18 @@ _FINISH = text(
 
 
 async def finish(
-    db: AsyncSession, look: Look, took: timedelta, next_at: datetime | None, *, announce: bool
+    db: AsyncSession,
+    look: Look,
+    took: timedelta,
+    next_at: datetime | None,
+    *,
+    announce: bool,
+    spared_until: datetime | None = None,
 ) -> None:
-    """Say how it went. The segment is held; what the pump moves meanwhile is added when it is free."""
+    """Say how it went. The segment is held; what the pump moves meanwhile is added when it is free.
+
+    `spared_until`: a segment that the pump gives up batch after batch is not looked at again sooner.
+    """
     values = {
         "segment": look.segment_id,
         "took": round(took / timedelta(milliseconds=1)),
@@ -179,16 +205,22 @@ async def finish(
         "now": look.now,
         "due": look.due_at,
         "next": next_at,
+        "spared_until": spared_until,
         "announce": announce,
         "zone": look.workspace.time_zone,
     }
     await db.execute(_FINISH, values)
 
 
-async def fail(db: AsyncSession, segment_id: UUID, problem: str, again_at: datetime) -> None:
-    """Its members stay who they were, and everybody is looked at again then."""
-    mine = update(Segment).where(Segment.id == segment_id)
-    await db.execute(mine.values(problem=problem, due_at=again_at))
+async def fail(db: AsyncSession, segment: Ripe, problem: str, again_at: datetime) -> bool:
+    """Its members stay who they were, and everybody is looked at again then.
+
+    Not so where it was edited, or somebody asked for another look, since it was `ripe`: then it is due
+    already, and False comes back.
+    """
+    as_it_was = Segment.version == segment.version, Segment.due_at.is_not_distinct_from(segment.due_at)
+    mine = update(Segment).where(Segment.id == segment.segment_id, *as_it_was)
+    return bool(await changed(db, mine.values(problem=problem, due_at=again_at)))
 
 
 _OTHERS = text(

@@ -209,8 +209,22 @@ class _User(NamedTuple):
         return f'the {self.kind} "{self.name}"'
 
 
+_LOOK = text("select pg_try_advisory_xact_lock(hashtextextended('look at ' || cast(:segment as text), 0))")
+
+
+async def begin_look(db: AsyncSession, segment_id: UUID) -> bool:
+    """Keep others from looking at everybody for a segment until we commit. False: somebody is at it."""
+    return bool(await db.scalar(_LOOK, {"segment": str(segment_id)}))
+
+
 async def delete(db: AsyncSession, segment_id: UUID) -> None:
-    """Remove a segment that nothing needs. Raises `NotFound`, or `Conflict` naming what does."""
+    """Remove a segment that nothing needs.
+
+    Raises `NotFound`, and `Conflict` naming what needs it, or while somebody looks at everybody for it: a
+    look holds the members before the segment, and we the other way round.
+    """
+    if not await begin_look(db, segment_id):
+        raise Conflict("Its members are being found just now: try again in a moment.")
     segment = await hold(db, segment_id)
     found = await db.execute(_USERS, {"segment": str(segment_id), "ended": [*_ENDED]})
     if users := [_User(*row) for row in found]:

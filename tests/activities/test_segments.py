@@ -213,9 +213,9 @@ async def test_nobody_who_changes_during_a_first_look_is_lost(sessions: Sessions
 
 async def begun(db: Any, segment_id: UUID, clock: GivenClock) -> Look:
     workspace = await workspaces.get(db, DEFAULT_WORKSPACE)
-    found = await recalculations.begin(db, workspace, segment_id, clock.now(), 60)
+    found = await recalculations.ripe(db, segment_id, clock.now())
     assert found is not None
-    return found
+    return await recalculations.begin(db, workspace, found, clock.now(), 60)
 
 
 async def test_a_second_look_waits_for_a_pump_that_does_not_follow_the_segment(
@@ -346,7 +346,7 @@ async def test_who_asks_again_during_a_look_gets_another(sessions: Sessions, clo
     assert (await the_segment(sessions, segment)).due_at == later
 
 
-class Killed(Exception):
+class Killed(BaseException):
     pass
 
 

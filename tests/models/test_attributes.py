@@ -179,6 +179,25 @@ async def test_what_was_there_before_is_filled_in_page_by_page_and_taken_out_aga
     assert await values(db) == []
 
 
+async def test_what_was_kept_before_does_not_outlive_the_attribute_when_it_gets_hot_again(
+    db: AsyncSession,
+) -> None:
+    """Nobody keeps the values of an attribute that is not hot, and some are left until `fill` has passed."""
+    gone, other = await a_person(db, plan="pro"), await a_person(db, plan="free")
+    await noted(db, ("plan", "pro"))
+    await attributes.change(db, DEFAULT_WORKSPACE, "plan", hot=True)
+    await walked(db)
+    await attributes.change(db, DEFAULT_WORKSPACE, "plan", hot=False)
+    await db.execute(text("update profiles set attributes = '{}' where id = :id"), {"id": gone})
+    await attributes.keep_values(db, DEFAULT_WORKSPACE, [gone])
+    await db.execute(text("update profiles set attributes = '{\"plan\": [1]}' where id = :id"), {"id": other})
+    await attributes.change(db, DEFAULT_WORKSPACE, "plan", hot=True)
+
+    await walked(db)
+
+    assert await values(db) == []
+
+
 async def walked(db: AsyncSession) -> int:
     pages = 1
     while await attributes.fill(db, DEFAULT_WORKSPACE, "plan", limit=2):

@@ -89,7 +89,7 @@ from models.queries import (
 )
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
-from models.queries.recalculations import Look
+from models.queries.recalculations import Look, Ripe
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -139,6 +139,7 @@ LEFT_OUT = {
     "recalculations.due": ENGINE,
     "recalculations.next_due": ENGINE,
     "recalculations.wait_for_others": NO_ROWS,
+    "segments_written.begin_look": NO_ROWS,
     "recalculations.wait_for_the_pump": NO_ROWS,
     "news": PUMP,
     "profiles.suppression_changed": "writes into the inbox alone, as `follow_ups`",
@@ -222,9 +223,15 @@ async def all_asked(db: AsyncSession, w: Filled) -> None:
 
 
 async def begun(db: AsyncSession, w: Filled) -> Look:
-    look = await recalculations.begin(db, await workspaces.get(db, w.id), w.segment, NOW, 60)
-    assert look is not None
-    return look
+    workspace = await workspaces.get(db, w.id)
+    segment = await recalculations.ripe(db, w.segment, NOW)
+    assert segment is not None
+    return await recalculations.begin(db, workspace, segment, NOW, 60)
+
+
+async def failed(db: AsyncSession, w: Filled) -> bool:
+    segment = Ripe(w.segment, version=1, first=True, announce=False, due_at=None, rule={"all": []})
+    return await recalculations.fail(db, segment, "Too slow.", NOW)
 
 
 async def written_down(db: AsyncSession, w: Filled) -> None:
@@ -451,6 +458,7 @@ READS: dict[str, Call] = {
     "segment_reports.versions": lambda db, w: segment_reports.versions(db, w.segment, None, 9),
     "recalculations.begin": begun,
     "recalculations.doubt": doubted,
+    "recalculations.ripe": lambda db, w: recalculations.ripe(db, w.segment, NOW),
     "recalculations.still_means": means_the_same,
     "segments_written.hold": lambda db, w: segments_written.hold(db, w.segment),
     "segments_written.meaning": understood,
@@ -582,7 +590,7 @@ WRITES: dict[str, Call] = {
     "profiles_erased.erase": lambda db, w: profiles_erased.erase(db, w.bob, NOW),
     "profiles_merged.merge": lambda db, w: profiles_merged.merge(db, w.ada, w.bob, NOW),
     "queued.cancel": lambda db, w: queued.cancel(db, w.queue, NOW),
-    "recalculations.fail": lambda db, w: recalculations.fail(db, w.segment, "Too slow.", NOW),
+    "recalculations.fail": failed,
     "recalculations.finish": finished,
     "recalculations.write_down": written_down,
     "segments_written.ask_again": lambda db, w: segments_written.ask_again(db, w.segment, NOW, announce=True),
