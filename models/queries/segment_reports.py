@@ -17,6 +17,7 @@ from domain.profiles import IdentityKind
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 from models.queries.profiles_searched import LAST_CHARACTER
+from models.queries.segments_written import HEARD_OF
 from models.segments import Segment, SegmentMember, SegmentVersion
 
 PATIENCE = 3000  # Milliseconds that a search or a comparison may take.
@@ -110,20 +111,29 @@ async def versions(
 
 _USES = text(
     f"""
-    with users as (
+    with asked as materialized (
+        select s.id, s.id::text as said, s.name from segments s
+        where s.workspace_id = {HERE} and s.id = any(cast(:segments as uuid[]))
+    ), users as (
         select c.segment_id as id from campaigns c
         where c.workspace_id = {HERE} and c.segment_id = any(cast(:segments as uuid[]))
         union all
-        select cast(named.id #>> '{{}}' as uuid)
+        select named.id
         from (
-            select f.definition as rule from flows f where f.workspace_id = {HERE}
+            select null as id, f.definition as rule from flows f where f.workspace_id = {HERE}
             union all
-            select s.rule from segments s where s.workspace_id = {HERE}
+            select s.id, s.rule from segments s where s.workspace_id = {HERE}
         ) users
         cross join lateral (
-            select distinct id from jsonb_path_query(users.rule, 'strict $.**.segment_id') id
+            select a.id from jsonb_path_query(users.rule, 'strict $.**.segment_id') named
+            join asked a on a.said = named #>> '{{}}'
+            union
+            select a.id from jsonb_path_query(users.rule, '{HEARD_OF}') heard
+            cross join jsonb_path_query(heard -> 'value', '$[*]') named
+            join asked a on named #>> '{{}}' =
+                case heard ->> 'name' when 'segment_id' then a.said when 'segment' then a.name end
         ) named
-        where named.id #>> '{{}}' = any(cast(cast(:segments as uuid[]) as text[]))
+        where named.id is distinct from users.id
     )
     select id, count(*) as n from users group by id
     """
@@ -131,7 +141,10 @@ _USES = text(
 
 
 async def uses(db: AsyncSession, segment_ids: Sequence[UUID]) -> Mapping[UUID, int]:
-    """How many campaigns, flows and other segments name each of these segments; none is left out."""
+    """How many campaigns, flows and other segments name each of these segments; none is left out.
+
+    Who hears of those who enter or leave names it as well.
+    """
     found = await db.execute(_USES, {"segments": [*segment_ids]})
     return dict.fromkeys(segment_ids, 0) | {row.id: row.n for row in found}
 

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, NotFound
+from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT
 from domain.segments import Rule, expand, parse, reads
 from domain.segments import segments as named
 from models.base import Json, changed
@@ -177,21 +178,43 @@ async def ask_readers_again(db: AsyncSession, word: str, now: datetime) -> None:
     await db.execute(update(Segment).where(*mine).values(due_at=now))
 
 
+# What a trigger, a wait or a condition on `segment entered` or `segment left` asks by its `where`.
+_CROSSINGS = " || ".join(
+    f'@.{field} == "{name}"' for field in ("event", "name") for name in (SEGMENT_ENTERED, SEGMENT_LEFT)
+)
+HEARD_OF = (
+    f"strict $.** ? (({_CROSSINGS}) && exists(@.where)).where[*] "
+    '? ((@.op == "is" || @.op == "in") && exists(@.value))'
+)
+
+
+def _naming_it(written: str) -> str:
+    """Whether this names the segment of `it`: outright, or by the events of who enters or leaves it."""
+    return f"""(
+            jsonb_path_exists({written}, '$.**.segment_id ? (@ == $id)', (select it.called from it))
+            or jsonb_path_exists({written}, '{HEARD_OF} ? (
+                @.name == "segment_id" && (@.value == $id || @.value[*] == $id)
+                || @.name == "segment" && (@.value == $name || @.value[*] == $name)
+            )', (select it.called from it))
+        )"""
+
+
 _ENDED = ("completed", "cancelled", "failed", "archived")
 # Who can't let go of it any more is named first.
 _USERS = text(
     f"""
-    with users as (
+    with it as materialized (
+        select jsonb_build_object('id', cast(:segment as text), 'name', s.name) as called from segments s
+        where s.workspace_id = {HERE} and s.id = cast(:segment as uuid)
+    ), users as (
         select 1 as nth, 'campaign' as kind, c.name, c.state from campaigns c
         where c.workspace_id = {HERE} and c.segment_id = cast(:segment as uuid)
         union all
         select 2, 'flow', f.name, f.state from flows f
-        where f.workspace_id = {HERE} and jsonb_path_exists(
-            f.definition, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
+        where f.workspace_id = {HERE} and {_naming_it("f.definition")}
         union all
         select 3, 'segment', s.name, '' from segments s
-        where s.workspace_id = {HERE} and s.id <> cast(:segment as uuid) and jsonb_path_exists(
-            s.rule, '$.**.segment_id ? (@ == $id)', jsonb_build_object('id', cast(:segment as text)))
+        where s.workspace_id = {HERE} and s.id <> cast(:segment as uuid) and {_naming_it("s.rule")}
     )
     select kind, name, state, count(*) over () from users
     order by state = any(cast(:ended as text[])) desc, nth, name limit {MOST_NAMED}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict, Invalid
 from domain.segments import as_json, parse
 from domain.workspaces import DEFAULT_WORKSPACE
-from models.queries import campaigns, flows, rows, segments_written
+from models.queries import campaigns, flows, rows, segment_reports, segments_written
 from models.segments import Segment
 from tests import people
 from tests.people import HERE
@@ -104,6 +104,47 @@ async def test_who_uses_a_segment_is_said_by_name_and_kind(db: AsyncSession) -> 
         'The campaign "Winter letter", the flow "Welcome" and the segment "The same" use this segment; '
         "change or delete them first."
     )
+
+
+def crossing(op: str, value: Any, name: str = "segment_id") -> list[dict[str, Any]]:
+    return [{"kind": "property", "name": "cause", "op": "exists"}, {"name": name, "op": op, "value": value}]
+
+
+async def test_who_hears_of_those_who_enter_and_leave_uses_the_segment(db: AsyncSession) -> None:
+    segment = await made(db, PRO, "Pros")
+    template, _ = await a_template(db)
+    begins = {"kind": "event", "event": "segment entered", "where": crossing("is", str(segment))}
+    await a_flow(db, a_graph({"hi": send(template)}, "hi", trigger=begins), "Begins")
+    left = {"event": "segment left", "where": crossing("in", [str(uuid4()), str(segment)])}
+    waits = {"kind": "wait_for_event", **left, "at_most": 60, "then": "hi"}
+    await a_flow(db, a_graph({"until": waits, "hi": send(template)}, "until"), "Waits")
+    entered = {"name": "segment entered", "where": crossing("is", "Pros", "segment")}
+    lately = {"window": {"after": "30 days ago"}}
+    await made(db, {"kind": "event", **entered, **lately}, "Came in")
+    steps = [{"name": "segment left"}, {**entered, "within": "3 days"}]
+    await made(db, {"kind": "sequence", "steps": steps, **lately}, "Came back")
+
+    with pytest.raises(Conflict) as refused:
+        await segments_written.delete(db, segment)
+    assert refused.value.message == (
+        'The flow "Begins", the flow "Waits", the segment "Came back" and the segment "Came in" use this '
+        "segment; change or delete them first."
+    )
+    assert await segment_reports.uses(db, [segment]) == {segment: 4}
+
+
+async def test_who_hears_of_another_segment_or_event_does_not_use_it(db: AsyncSession) -> None:
+    segment = await made(db, PRO, "Pros")
+    lately = {"kind": "event", "window": {"after": "30 days ago"}}
+    theirs = {**lately, "name": "course begun", "where": crossing("is", str(segment))}
+    another = {**lately, "name": "segment entered", "where": crossing("is", str(uuid4()))}
+    all_but = {**lately, "name": "segment entered", "where": crossing("is not", str(segment))}
+    any_ = {"kind": "event", "name": "segment entered"}
+    await made(db, {"any": [theirs, another, all_but, any_]}, "Others")
+    await segments_written.change(db, segment, {"rule": {**another, "where": crossing("is", str(segment))}})
+
+    assert await segment_reports.uses(db, [segment]) == {segment: 0}
+    await segments_written.delete(db, segment)
 
 
 async def test_of_many_who_use_a_segment_ten_are_named(db: AsyncSession) -> None:
