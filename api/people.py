@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from api.shapes import In, Out, absent, example
 from domain.clock import time_zones
 from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose, checked
+from domain.traits import with_places
 from models.queries.profiles_found import Person
 from models.queries.profiles_written import KNOWN, Item
 
@@ -140,9 +141,15 @@ class ProfileChange(In):
         description='Each is set to its value; null removes it, {"$inc": 3} adds to a number, '
         '{"$append": "x"} to a list.',
     )
-    time_zone: TimeZone | None = Field(default_factory=absent, description="Of IANA's.")
-    locale: Locale | None = Field(default_factory=absent, description="A language tag, BCP 47.")
-    country: Country | None = Field(default_factory=absent, description="ISO 3166-1, two letters.")
+    time_zone: TimeZone | None = Field(
+        default_factory=absent, description="Of IANA's. It is an attribute of this name too."
+    )
+    locale: Locale | None = Field(
+        default_factory=absent, description="A language tag, BCP 47. It is an attribute of this name too."
+    )
+    country: Country | None = Field(
+        default_factory=absent, description="ISO 3166-1, two letters. It is an attribute of this name too."
+    )
     owner_id: UUID | None = Field(default_factory=absent, description="A member's `user_id`.")
 
     model_config = example(
@@ -176,7 +183,7 @@ class ProfileIn(ProfileChange):
 def item_of(body: ProfileChange, profile_id: UUID | None = None) -> Item:
     """What the database is told. Only what was sent counts: a null takes away, what is missing stays.
 
-    Of who is found by their names, none is taken away.
+    Of who is found by their names, none is taken away. Time zone, locale and country are attributes as well.
     """
     sent = body.model_fields_set
     names = {kind: getattr(body, kind.value) for kind in IdentityKind if kind.value in sent}
@@ -185,10 +192,12 @@ def item_of(body: ProfileChange, profile_id: UUID | None = None) -> Item:
     if isinstance(body, ProfileIn):
         consents, source = body.consents, body.consent_source
         names = {kind: value for kind, value in names.items() if value is not None}
+    sent_known = {column: getattr(body, column) for column in KNOWN if column in sent}
+    attributes, known = with_places(body.attributes, sent_known)
     return Item(
         names=names,
-        attributes=body.attributes,
-        known={column: getattr(body, column) for column in KNOWN if column in sent},
+        attributes=attributes,
+        known=known,
         consents=consents,
         source=source,
         profile_id=profile_id,

@@ -1,4 +1,4 @@
-"""What in an identify's traits is not taken as it was meant, for whoever looks into the refusals. Pure."""
+"""Attributes that also say where somebody is, and traits that are not taken as they were meant. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +18,32 @@ def misread(traits: Mapping[str, Any]) -> list[Fault]:
             detail = f"This is {what}: it was kept as an attribute alone."
             faults.append(Fault(f"/traits/{name}", detail))
     return faults
+
+
+def with_places(
+    attributes: Mapping[str, Any], known: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The changes of attributes and of places, where what is said of the one is said of the other too.
+
+    A place that is given wins over the attribute of its name. An attribute says where somebody is if it can
+    be read so; its null takes away the attribute alone, as it does in an identify.
+    """
+    read: dict[str, Any] = {}
+    for name, reads, _ in _FIELDS:
+        said = attributes.get(name)
+        if isinstance(said, str) and reads(said):
+            read.setdefault(_ZONES.get(name, name), _written(name, said))
+    given = {name: said for name, said in known.items() if name in PLACES}
+    return {**attributes, **given}, {**read, **known}
+
+
+def _written(name: str, said: str) -> str:
+    match name:
+        case "locale":
+            return said.replace("_", "-")
+        case "country":
+            return said.upper()
+    return said
 
 
 def take_changes(traits: dict[str, Any]) -> list[Fault]:
@@ -62,4 +88,5 @@ _FIELDS = (
     ("locale", _is_locale, "no language tag, such as de-AT"),
     ("country", _is_country, "not the two letters of a country in ISO 3166-1, such as AT"),
 )
+_ZONES = dict.fromkeys(("timezone", "timeZone"), "time_zone")
 PLACES = frozenset(name for name, *_ in _FIELDS)

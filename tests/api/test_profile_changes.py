@@ -42,7 +42,8 @@ async def test_somebody_new_is_created_with_all_that_is_said_of_them(api: AsyncC
         ("phone", "+491701234567"),
         ("user_id", "c1"),
     ]
-    assert ada["attributes"] == {"first_name": "Ada"}
+    places = {"time_zone": "Europe/Vienna", "locale": "de-AT", "country": "AT"}
+    assert ada["attributes"] == {"first_name": "Ada", **places}
     assert ada["consents"] == {"email": "granted"}
     assert (ada["time_zone"], ada["locale"], ada["country"]) == ("Europe/Vienna", "de-AT", "AT")
     assert (await api.get(f"{V1}/profiles/{ada['id']}")).json() == ada
@@ -164,6 +165,31 @@ async def test_a_null_takes_names_and_places_away(api: AsyncClient) -> None:
     assert (changed["email"], changed["time_zone"], changed["country"]) == (None, None, "AT")
     assert [each["value"] for each in changed["identities"]] == ["c1"]
     assert (await post(api, email="ada@example.com")).status_code == 201
+
+
+async def test_where_somebody_is_is_an_attribute_too(api: AsyncClient) -> None:
+    ada = (await post(api, user_id="c1", country="at", locale="de_AT")).json()
+    assert ada["attributes"] == {"country": "AT", "locale": "de-AT"}
+
+    moved = (await patch(api, ada["id"], country="DE", locale=None)).json()
+
+    assert (moved["country"], moved["locale"], moved["attributes"]) == ("DE", None, {"country": "DE"})
+    batch = {"profiles": [{"user_id": "c1", "time_zone": "Europe/Berlin"}]}
+    await created(await api.post(f"{V1}/profiles/batch", json=batch))
+    found = (await api.get(f"{V1}/profiles/{ada['id']}")).json()
+    assert found["attributes"] == {"country": "DE", "time_zone": "Europe/Berlin"}
+
+
+async def test_an_attribute_says_where_somebody_is_if_it_can_be_read_so(api: AsyncClient) -> None:
+    said = {"country": "at", "locale": "de_AT", "timezone": "Europe/Vienna"}
+    ada = (await post(api, user_id="c1", attributes=said)).json()
+    assert (ada["country"], ada["locale"], ada["time_zone"]) == ("AT", "de-AT", "Europe/Vienna")
+    assert ada["attributes"] == said
+
+    unread = (await patch(api, ada["id"], attributes={"country": "Germany", "locale": None})).json()
+    assert (unread["country"], unread["locale"]) == ("AT", "de-AT")
+    both = (await patch(api, ada["id"], attributes={"country": "CH"}, country="DE")).json()
+    assert (both["country"], both["attributes"]["country"]) == ("DE", "DE")
 
 
 async def test_a_name_of_somebody_else_is_not_taken(api: AsyncClient, sessions: Sessions) -> None:
