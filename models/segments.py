@@ -27,7 +27,7 @@ class Segment(Base):
     version: Mapped[int] = mapped_column(server_default="1")  # Counts the rules that it has had.
     # What the rule asks about, and the rules of the segments that it names: words of domain.segments.reads.
     reads: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
-    materialized_at: Mapped[datetime | None]  # When the members of this rule were found; None: not yet.
+    materialized_at: Mapped[datetime | None]  # When all were looked at last; None: not by this rule yet.
     due_at: Mapped[datetime | None]  # When everybody is looked at again; None: only whoever changes is.
     announce: Mapped[bool] = mapped_column(server_default="false")  # What the next look finds makes events.
     members: Mapped[int | None] = mapped_column(BigInteger)  # At the last look, and kept up from there.

@@ -89,7 +89,9 @@ class SegmentOut(Out):
     )
     version: int = Field(description="Counts the rules that it has had.")
     members: int | None = Field(description="How many there are; null before they were found.")
-    looked_at: datetime | None = Field(description="When the members of this rule were found.")
+    looked_at: datetime | None = Field(
+        description="When everybody was last looked at; null: not by this rule yet."
+    )
     due_at: datetime | None = Field(
         description="When everybody is looked at again. Null: there is no need, whoever changes is looked at."
     )

@@ -170,7 +170,7 @@ _FINISH = text(
         select count(*) as members from segment_members where workspace_id = {HERE} and segment_id = :segment
     ), finished as (
         update segments s set members = c.members, took_ms = :took, reads = :reads, problem = null,
-            materialized_at = coalesce(s.materialized_at, :now),
+            materialized_at = :now,
             -- Who asked for another look meanwhile gets one.
             due_at = case when s.due_at is not distinct from :due then :next
                 when s.problem is null then s.due_at

@@ -80,6 +80,14 @@ async def test_a_first_look_takes_in_who_is_there_and_nobody_hears_of_it(
     assert await heard(sessions) == []
 
 
+async def test_each_look_says_when_it_was(sessions: Sessions, clock: GivenClock) -> None:
+    segment = await a_segment(sessions, LATELY)
+    for _ in range(2):
+        await look(sessions, clock)
+        assert (await the_segment(sessions, segment)).materialized_at == clock.now()
+        clock.move(timedelta(hours=1))
+
+
 async def test_current_members_are_announced_where_that_is_asked_for(
     sessions: Sessions, clock: GivenClock
 ) -> None:
