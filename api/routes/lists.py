@@ -140,7 +140,7 @@ async def change_list(
     "/{list_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.LISTS_WRITE)]
 )
 async def delete_list(list_id: UUID, opened: Opened, db: Db, unchanged: Unchanged) -> None:
-    """Delete a list. The people who are on it stay."""
+    """Delete a list that no segment asks about. The people who are on it stay."""
     await people_lock.take_here(db)
     if unchanged.asked:
         unchanged.check(shown(await rows.get(db, List, list_id, lock=True), opened))

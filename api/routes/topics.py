@@ -110,7 +110,7 @@ async def change_topic(
     "/topics/{topic_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.LISTS_WRITE)]
 )
 async def delete_topic(topic_id: UUID, opened: Opened, db: Db, unchanged: Unchanged) -> None:
-    """Delete a topic, and what people chose for it."""
+    """Delete a topic that no segment asks about, and what people chose for it."""
     if unchanged.asked:
         unchanged.check(TopicOut.model_validate(await rows.get(db, Topic, topic_id, lock=True)))
     await topics.remove(db, topic_id, opened.clock.now())

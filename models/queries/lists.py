@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.errors import Conflict
 from domain.lists import MemberState
 from models.lists import List
-from models.queries import follow_ups, people_lock, rows, segments_written
+from models.queries import follow_ups, people_lock, rows, segment_names, segments_written
 from models.queries.profiles import HERE
 from models.queries.profiles_found import BEYOND_ALL
 
@@ -51,9 +51,10 @@ async def change(db: AsyncSession, list_id: UUID, values: dict[str, Any]) -> Lis
 
 
 async def remove(db: AsyncSession, list_id: UUID, now: datetime) -> None:
-    """And who is on it. The people stay. Raises `NotFound`."""
+    """And who is on it. The people stay. Raises `NotFound`, and `Conflict` where a segment asks about it."""
     await people_lock.take_here(db)
     await rows.get(db, List, list_id, lock=True)
+    await segment_names.check_unused(db, "list", list_id)
     await db.execute(delete(List).where(List.id == list_id))
     await segments_written.ask_readers_again(db, f"list:{list_id}", now)
 

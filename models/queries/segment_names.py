@@ -1,12 +1,13 @@
 """What rules name by an id: whether it is there, and what it is called."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.errors import Invalid
+from domain.errors import Conflict, Invalid
 from domain.references import references
 from domain.segments import Rule
 from domain.sentences import spoken_of
@@ -55,3 +56,34 @@ async def _found(db: AsyncSession, named: Iterable[tuple[str, UUID]]) -> Mapping
     if not any(asked.values()):
         return {}
     return {(kind, its_id): name for kind, its_id, name in await db.execute(_NAMES, asked)}
+
+
+MOST_NAMED = 10
+_ASKING = {
+    kind: text(
+        f"""
+        select s.name, count(*) over () from segments s
+        where s.workspace_id = {HERE} and jsonb_path_exists(
+            s.rule, '$.**.{kind}_id ? (@ == $id)', jsonb_build_object('id', cast(:its_id as text)))
+        order by s.name, s.id limit {MOST_NAMED}
+        """
+    )
+    for kind in ("list", "topic")
+}
+
+
+async def check_unused(db: AsyncSession, kind: Literal["list", "topic"], its_id: UUID) -> None:
+    """Raises `Conflict`, naming the segments whose rules ask about it: they would lose or gain everybody.
+
+    Whoever holds the lock of the people keeps others from writing such a rule meanwhile.
+    """
+    found = (await db.execute(_ASKING[kind], {"its_id": str(its_id)})).all()
+    if not found:
+        return
+    names = [f'the segment "{name}"' for name, _ in found]
+    total = found[0].count
+    if total == 1:
+        raise Conflict(f"T{names[0][1:]} asks about this {kind}; change or delete the segment first.")
+    names += [f"{total - len(found):,} more"] if total > len(found) else []
+    said = f"{', '.join(names[:-1])} and {names[-1]}"
+    raise Conflict(f"T{said[1:]} ask about this {kind}; change or delete them first.")

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict
 from models.lists import Topic
-from models.queries import people_lock, rows, segments_written
+from models.queries import people_lock, rows, segment_names, segments_written
 
 MOST = 100  # In one workspace.
 
@@ -51,9 +51,10 @@ async def change(db: AsyncSession, topic_id: UUID, values: dict[str, Any]) -> To
 
 
 async def remove(db: AsyncSession, topic_id: UUID, now: datetime) -> None:
-    """And what people chose for it. Raises `NotFound`."""
+    """And what people chose for it. Raises `NotFound`, and `Conflict` where a segment asks about it."""
     await people_lock.take_here(db)
     await rows.get(db, Topic, topic_id, lock=True)
+    await segment_names.check_unused(db, "topic", topic_id)
     await db.execute(delete(Topic).where(Topic.id == topic_id))
     await segments_written.ask_readers_again(db, "topics", now)
 

@@ -86,6 +86,25 @@ async def test_a_list_that_is_deleted_takes_nobody_along(api: AsyncClient, sessi
     assert (await api.get(f"{V1}/profiles/{ada}")).status_code == 200
 
 
+@pytest.mark.parametrize("kind", ["list", "topic"])
+async def test_what_segments_ask_about_is_kept(api: AsyncClient, kind: str) -> None:
+    its_id = (await created(await api.post(f"{V1}/{kind}s", json={"name": "Jazz"})))["id"]
+    other = (await created(await api.post(f"{V1}/{kind}s", json={"name": "Rock"})))["id"]
+    rule = {"all": [{"not": {"kind": kind, f"{kind}_id": its_id}}]}
+    for name in ("Fans", "All others"):
+        segment = await created(await api.post(f"{V1}/segments", json={"name": name, "rule": rule}))
+
+    told = refusal(await api.delete(f"{V1}/{kind}s/{its_id}"), 409)["detail"]
+
+    assert told == (
+        f'The segment "All others" and the segment "Fans" ask about this {kind}; change or delete them first.'
+    )
+    await created(await api.patch(f"{V1}/segments/{segment['id']}", json={"rule": {"all": []}}))
+    told = refusal(await api.delete(f"{V1}/{kind}s/{its_id}"), 409)["detail"]
+    assert told == f'The segment "Fans" asks about this {kind}; change or delete the segment first.'
+    assert (await api.delete(f"{V1}/{kind}s/{other}")).status_code == 204
+
+
 async def test_what_is_not_there_is_not_found(api: AsyncClient) -> None:
     nowhere = f"{V1}/lists/{uuid4()}"
     refusal(await api.get(f"{nowhere}/members"), 404)

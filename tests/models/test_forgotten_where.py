@@ -5,6 +5,7 @@ nothing. A function that is added without a line here fails the test.
 """
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from importlib import import_module
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from dev.places import ROOT
 from domain import templates as letters
 from domain.campaigns import UNDER_WAY, CampaignState
-from domain.errors import CampanileError
+from domain.errors import CampanileError, Conflict
 from domain.flows import Flow as Graph
 from domain.flows import FlowState
 from domain.imports import Denial, ImportKind, Refusal
@@ -28,7 +29,7 @@ from domain.lists import MemberState
 from domain.messages import MessageClass, MessageState
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.roles import KeyKind, Role
-from domain.segments import Rule, parse
+from domain.segments import Rule, as_json, parse
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.orders import Order
@@ -199,6 +200,16 @@ def on_a_list(w: Filled) -> Rule:
 async def those_named(db: AsyncSession, w: Filled) -> bool:
     await segment_names.check(db, on_a_list(w))
     return True
+
+
+async def kept_by_a_segment(db: AsyncSession, w: Filled) -> bool:
+    asking = "update segments set rule = cast(:rule as jsonb) where id = :segment"
+    await db.execute(text(asking), {"rule": json.dumps(as_json(on_a_list(w))), "segment": w.segment})
+    try:
+        await segment_names.check_unused(db, "list", w.news)
+    except Conflict:
+        return True
+    return False
 
 
 async def sized(db: AsyncSession, w: Filled) -> bool:
@@ -450,6 +461,7 @@ READS: dict[str, Call] = {
     "segment_fields.things": lambda db, w: segment_fields.things(db),
     "segment_names.called": lambda db, w: segment_names.called(db, [on_a_list(w)]),
     "segment_names.check": those_named,
+    "segment_names.check_unused": kept_by_a_segment,
     "segment_reports.entered_at": lambda db, w: segment_reports.entered_at(db, w.segment, w.ada),
     "segment_reports.history": sized,
     "segment_reports.members": lambda db, w: segment_reports.members(db, w.segment, None, None, 9),
