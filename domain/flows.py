@@ -6,11 +6,12 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from domain.comparisons import Name, Property
 from domain.deeds import Message
 from domain.errors import Invalid
+from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT
 from domain.segments import Rule, check_weight, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
@@ -40,6 +41,9 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_WHICH = '"where": [{"name": "segment_id", "op": "is", "value": …}]'
+
+
 class SegmentTrigger(_Part):
     """The members of a segment at the moment of publishing enter."""
 
@@ -62,7 +66,16 @@ Where = Annotated[
 ]
 
 
-class EventTrigger(_Part):
+class _OfAnEvent(_Part):
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_by_where(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "segment_id" in value:
+            raise ValueError(f"Which segment it is stands in the where: {_WHICH}.")
+        return value
+
+
+class EventTrigger(_OfAnEvent):
     """Whoever does this enters, if all of `where` holds of the event."""
 
     kind: Literal["event"] = "event"
@@ -92,7 +105,7 @@ class Wait(_Part):
     then: str | None = None
 
 
-class WaitForEvent(_Part):
+class WaitForEvent(_OfAnEvent):
     """Wait until the profile does this, but not for ever.
 
     Who does it in time, so that all of `where` holds, goes on to `then`, the others to `otherwise`.
@@ -121,8 +134,12 @@ def _kinds(what: str, union: Any) -> BeforeValidator:
     kinds = [part.model_fields["kind"].default for part in get_args(union)]
 
     def named(value: Any) -> Any:
-        if isinstance(value, dict) and value.get("kind") not in kinds:
-            raise ValueError(f'The "kind" of a {what} is {", ".join(kinds[:-1])} or {kinds[-1]}.')
+        if isinstance(value, dict) and (kind := value.get("kind")) not in kinds:
+            said = f'The "kind" of a {what} is {", ".join(kinds[:-1])} or {kinds[-1]}'
+            if kind in (SEGMENT_ENTERED, SEGMENT_LEFT):
+                event = "event" if "event" in kinds else "wait_for_event"
+                said += f'; this is an event: {{"kind": "{event}", "event": "{kind}", {_WHICH}}}'
+            raise ValueError(f"{said}.")
         return value
 
     return BeforeValidator(named)

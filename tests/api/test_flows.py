@@ -1,3 +1,6 @@
+import json
+import re
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -123,6 +126,46 @@ async def test_a_graph_that_would_strand_people_is_pointed_at(
     problem = refusal(await api.post(AT, json={"name": "x", "definition": definition}), 422)
 
     assert problem["errors"][0]["pointer"] == pointer
+
+
+WHICH = '"where": [{"name": "segment_id", "op": "is", "value": …}]'
+
+
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        (
+            {"kind": "segment entered", "segment_id": str(DEFAULT_WORKSPACE)},
+            'The "kind" of a trigger is segment, event or api; this is an event: '
+            f'{{"kind": "event", "event": "segment entered", {WHICH}}}.',
+        ),
+        (
+            {"kind": "event", "event": "segment entered", "segment_id": str(DEFAULT_WORKSPACE)},
+            f"Which segment it is stands in the where: {WHICH}.",
+        ),
+    ],
+)
+async def test_who_does_not_know_how_a_segment_begins_a_flow_is_told(
+    api: AsyncClient, trigger: dict[str, Any], said: str
+) -> None:
+    definition = a_definition(await a_template(api), trigger=trigger)
+    told = refusal(await api.post(AT, json={"name": "Welcome", "definition": definition}), 422)
+    assert told["errors"] == [{"pointer": "/definition/trigger", "in": "body", "detail": said}]
+
+
+async def test_a_flow_begins_with_those_who_enter_a_segment(api: AsyncClient) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "segments.md").read_text()
+    [example] = [
+        each for each in re.findall(r"^```json\n(.*?)^```$", page, re.S | re.M) if '"trigger"' in each
+    ]
+    segment, template = await a_segment(api), await a_template(api)
+    body = json.loads(example.replace("SEGMENT", segment).replace("TEMPLATE", template))
+
+    made = await created(await api.post(AT, json=body))
+
+    assert made["definition"]["trigger"]["where"][0]["value"] == segment
+    assert (await api.get(f"{V1}/segments/{segment}")).json()["used_by"] == 1
+    refusal(await api.delete(f"{V1}/segments/{segment}"), 409)
 
 
 async def test_a_flow_can_not_be_published_without_a_sender(api: AsyncClient) -> None:

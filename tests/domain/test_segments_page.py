@@ -28,7 +28,8 @@ def _examples() -> Iterator[tuple[str, str]]:
     for line in lines:
         if line == "```json":
             rule = "\n".join(iter(lambda: next(lines), "```"))
-            yield rule, next(lines).removeprefix("> ")
+            if (words := next(lines)).startswith("> "):  # The others are no rules.
+                yield rule, words.removeprefix("> ")
         elif line.startswith("| `{"):
             rule, _, words = line.removeprefix("| `").rpartition("` | ")
             yield rule, words.removesuffix(" |")
