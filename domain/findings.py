@@ -29,7 +29,11 @@ from domain.segments import Condition
 from domain.values import as_number
 from domain.wording import counted, listed, named, quoted, times
 
-_SAID = {"granted": "they agreed", "denied": "they declined", "unknown": "they never decided"}
+_SAID = {
+    "granted": "they agreed to",
+    "denied": "they declined",
+    "unknown": "they never said anything about",
+}
 _ONE = {"measure": "count", "op": ">=", "value": 1}  # Asks whether this one counts.
 
 
@@ -63,9 +67,9 @@ def found(  # noqa: PLR0912 - one case for each kind of condition
             replies = sorted(person.replies.get(step, ()))
             return f"they {listed(replies)} it" if replies else "nothing is known of such a message"
         case Consent(purpose=purpose):
-            return f"{_SAID[person.consents.get(purpose, 'unknown')]}, as to {PURPOSES[purpose]}"
+            return f"{_SAID[person.consents.get(purpose, 'unknown')]} {PURPOSES[purpose]}"
         case Topic(topic_id=topic):
-            return _SAID[person.topics.get(topic, "unknown")]
+            return f"{_SAID[person.topics.get(topic, 'unknown')]} it"
         case Suppressed(channel=channel):
             reason = person.suppressed.get(channel)
             if reason is None:
