@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from domain.comparisons import Node
 
@@ -56,7 +56,8 @@ def moment(value: Any) -> str:
     )
 
 
-Moment = Annotated[str, BeforeValidator(moment)]
+# The formats are told to whoever builds a page on which rules are made.
+Moment = Annotated[str, BeforeValidator(moment), Field(json_schema_extra={"format": "moment"})]
 
 
 def _minutes(counted: re.Match[str]) -> int:
@@ -105,7 +106,7 @@ def _span(value: Any) -> str:
     raise ValueError('Say how long in minutes, hours, days or weeks, such as "3 days", and at most 400 days.')
 
 
-Span = Annotated[str, BeforeValidator(_span)]
+Span = Annotated[str, BeforeValidator(_span), Field(json_schema_extra={"format": "span"})]
 
 
 def length(span: str) -> timedelta:

@@ -1,6 +1,6 @@
 """What a page needs on which somebody puts a rule together, and segments that are ready to be made."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, get_args
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from domain import presets
 from domain.comparisons import Property
 from domain.deeds import Message, Then
 from domain.errors import Invalid
+from domain.events import ORDER_PLACED, SEGMENT_ENTERED, SEGMENT_LEFT
 from domain.moments import Window
 from domain.roles import Permission
 from domain.segments import Condition, as_json
@@ -30,18 +31,33 @@ _PRESET = {
     "name": "New customers",
     "group": "lifecycle",
     "rule": {"kind": "orders", "measure": "first", "op": "on or after", "value": "30 days ago"},
-    "sentence": "ordered for the first time in the last 30 days",
-    "good_for": "Welcome them, and lead to the second order.",
+    "sentence": "the first order was in the last 30 days",
+    "good_for": "Welcome them, and lead to the second order: most who leave do so before it.",
     "segment_id": None,
 }
 _TYPES = {"string": "text", "integer": "whole number", "boolean": "true or false"}
+_FORMATS = {"uuid": "id", "moment": "moment", "span": "duration"}
+# Where the programmers' words would not help a marketer.
+_ABOUT = {
+    "attribute": "What the profile's attribute says, as it is or read as a day.",
+    "identity": "What one of the person's addresses, phones or ids says; its denial: none of them does.",
+    "messages": "How many messages the person received, opened or clicked, or had bounce.",
+    "segment": "Whether the person is in another segment, by its rule as it is now.",
+    "flow": "Whether the person is in a flow now (at this step), has finished a journey, or ever entered it.",
+}
+_NEVER = {("identity", "op"): ("includes", "does not include")}  # A name is no list.
+_ALWAYS = {
+    ORDER_PLACED: (),
+    SEGMENT_ENTERED: ("segment_id", "segment"),
+    SEGMENT_LEFT: ("segment_id", "segment"),
+}
 
 
 class FieldOut(Out):
     name: str
     type: str = Field(
-        description="text, number, whole number, true or false, id, choice, value (a text, a number, true or "
-        "false, or a list of these: by the op), or the name of a part."
+        description="text, number, whole number, true or false, id, choice, moment, duration, value (a text, "
+        "a number, true or false, a moment, or a list: by the op and the measure), or the name of a part."
     )
     choices: list[str] = Field(description="The words that are allowed, such as the operators.")
     many: bool = Field(description="It is a list of these.")
@@ -166,7 +182,7 @@ async def read_schema(workspace_id: WorkspaceId, db: Db) -> SchemaOut:
         kinds=[_described(each) for each in get_args(Condition)],
         parts=[_described(each) for each in (Window, Property, Then)],
         attributes=[AttributeOut.model_validate(each) for each in await segment_fields.attributes(db)],
-        events=[EventOut.model_validate(each) for each in await segment_fields.events(db)],
+        events=_with_ours([EventOut.model_validate(each) for each in await segment_fields.events(db)]),
         flows=[FlowOut.model_validate(each) for each in things if each.kind == "flow"],
         tags=[*await segment_fields.tags(db)],
         currencies=[workspace.currency, *others],
@@ -224,25 +240,40 @@ async def _made(db: AsyncSession, ready: list[presets.Preset]) -> dict[str, UUID
     return await segment_fields.by_name(db, [each.name for each in ready])
 
 
+def _with_ours(seen: list[EventOut]) -> list[EventOut]:
+    """And those that we know of ourselves, though nobody was seen to do them yet."""
+    ours = [
+        EventOut(name=name, properties={each: ["string"] for each in properties})
+        for name, properties in _ALWAYS.items()
+    ]
+    return [each for each in seen if each.name not in _ALWAYS] + ours
+
+
 def _described(model: type[BaseModel]) -> KindOut:
     schema = model.model_json_schema()
     fields = schema["properties"]
+    defined = schema.get("$defs", {})
     kind = fields.pop("kind", {}).get("const") or model.__name__.lower()
     about = (model.__doc__ or "").strip().partition("\n\n")[0]
     required = schema.get("required", ())
     return KindOut(
         kind=kind,
-        about=" ".join(about.split()),
-        fields=[_field(name, each, name in required) for name, each in fields.items()],
+        about=_ABOUT.get(kind, " ".join(about.replace("`", "").split())),
+        fields=[
+            _field(name, each, name in required, defined, _NEVER.get((kind, name), ()))
+            for name, each in fields.items()
+        ],
         only_in_flows=model is Message,
     )
 
 
-def _field(name: str, schema: dict[str, Any], required: bool) -> FieldOut:
-    options = [each for each in _options(schema) if each.get("type") != "null"]
+def _field(
+    name: str, schema: dict[str, Any], required: bool, defined: dict[str, Any], never: Collection[str]
+) -> FieldOut:
+    options = [_named(each, defined) for each in _options(schema) if each.get("type") != "null"]
     many = all(each.get("type") == "array" for each in options)
     inside = [inner for each in options for inner in _options(each["items"])] if many else options
-    choices = [word for each in inside for word in each.get("enum", _constant(each))]
+    choices = [word for each in inside for word in each.get("enum", _constant(each)) if word not in never]
     return FieldOut(
         name=name,
         type="choice" if choices else _type(inside),
@@ -261,6 +292,12 @@ def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield each
 
 
+def _named(schema: dict[str, Any], defined: dict[str, Any]) -> dict[str, Any]:
+    """Words that have a name in the program are choices like any others."""
+    found: dict[str, Any] = defined.get(schema.get("$ref", "").rpartition("/")[2], {})
+    return found if "enum" in found else schema
+
+
 def _constant(schema: dict[str, Any]) -> list[str]:
     return [schema["const"]] if "const" in schema else []
 
@@ -271,6 +308,6 @@ def _type(options: list[dict[str, Any]]) -> str:
     [only] = options
     if "$ref" in only:
         return str(only["$ref"].rpartition("/")[2]).lower()
-    if only.get("format") == "uuid":
-        return "id"
+    if only.get("format") in _FORMATS:
+        return _FORMATS[only["format"]]
     return _TYPES.get(only.get("type", ""), str(only.get("type", "value")))
