@@ -58,6 +58,7 @@ class ReachOut(Out):
 
 
 class EstimateOut(Out):
+    sentence: str = Field(description="The rule in words: people who ….")
     count: int
     exact: bool = Field(description="False: a sample was counted, because all would have taken too long.")
     error: float = Field(
@@ -73,6 +74,7 @@ class EstimateOut(Out):
 
     model_config = example(
         {
+            "sentence": SENTENCE,
             "count": 213,
             "exact": True,
             "error": 0.0,
@@ -182,9 +184,28 @@ class ExplanationOut(Out):
                     {
                         "sentence": "spent at least $100",
                         "holds": True,
-                        "found": "the total is $431",
+                        "found": "they spent $431 over 3 orders",
                         "parts": [],
-                    }
+                    },
+                    {
+                        "sentence": "placed at least 2 orders",
+                        "holds": True,
+                        "found": "there are 3 orders",
+                        "parts": [],
+                    },
+                    {
+                        "sentence": "bought nothing in the last 180 days",
+                        "holds": True,
+                        "found": None,
+                        "parts": [
+                            {
+                                "sentence": "the last order was in the last 180 days",
+                                "holds": False,
+                                "found": "the last order was on 20 April 2026",
+                                "parts": [],
+                            }
+                        ],
+                    },
                 ],
             },
         }
@@ -207,7 +228,8 @@ async def estimate_segment(
     )
     if not may(asker, Permission.PROFILES_READ):
         found = replace(found, members=())
-    return EstimateOut.model_validate(found)
+    said = sentences.sentence(body.rule, await names_for(db, workspace_id, [body.rule]))
+    return EstimateOut.model_validate({**vars(found), "sentence": said})
 
 
 @router.post("/overlap", dependencies=[needs(Permission.SEGMENTS_READ)])

@@ -42,7 +42,7 @@ EXAMPLE: Json = {
         ]
     },
 }
-SENTENCE = "spent at least $100 over at least 2 orders and ordered nothing in the last 180 days"
+SENTENCE = "spent at least $100 over at least 2 orders and bought nothing in the last 180 days"
 
 SHOWN: Json = {
     **EXAMPLE,

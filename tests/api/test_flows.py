@@ -129,6 +129,7 @@ async def test_a_graph_that_would_strand_people_is_pointed_at(
 
 
 WHICH = '"where": [{"name": "segment_id", "op": "is", "value": …}]'
+BEGINS = f'{{"kind": "event", "event": "segment entered", {WHICH}}}'
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,7 @@ WHICH = '"where": [{"name": "segment_id", "op": "is", "value": …}]'
     [
         (
             {"kind": "segment entered", "segment_id": str(DEFAULT_WORKSPACE)},
-            'The "kind" of a trigger is segment, event or api; this is an event: '
-            f'{{"kind": "event", "event": "segment entered", {WHICH}}}.',
+            f'The "kind" of a trigger is segment, event or api; this is an event: {BEGINS}.',
         ),
         (
             {"kind": "event", "event": "segment entered", "segment_id": str(DEFAULT_WORKSPACE)},
@@ -156,7 +156,9 @@ async def test_who_does_not_know_how_a_segment_begins_a_flow_is_told(
 async def test_a_flow_begins_with_those_who_enter_a_segment(api: AsyncClient) -> None:
     page = (Path(__file__).parents[2] / "docs" / "segments.md").read_text()
     [example] = [
-        each for each in re.findall(r"^```json\n(.*?)^```$", page, re.S | re.M) if '"trigger"' in each
+        each
+        for each in re.findall(r"^```json\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+        if '"trigger"' in each
     ]
     segment, template = await a_segment(api), await a_template(api)
     body = json.loads(example.replace("SEGMENT", segment).replace("TEMPLATE", template))

@@ -46,6 +46,7 @@ async def test_an_estimate_counts_shows_some_and_says_who_can_be_reached(
     found = await estimate(api, PLAN)
 
     assert (found["count"], found["exact"], found["error"]) == (2, True, 0)
+    assert found["sentence"] == 'plan is "pro"'
     names = {each["profile_id"]: each["email"] for each in found["members"]}
     assert names == {str(ada): "ada@example.com", str(bob): "bob@example.com"}
     exactly = {"exact": True, "error": 0.0}
@@ -226,6 +227,29 @@ async def test_the_schema_tells_a_builder_what_there_is_to_ask(api: AsyncClient,
     assert of_events["where"] == ("property", True)
     assert of_events["window"] == ("window", False)
     assert of_events["property"] == ("text", False)
+    assert "includes" in fields["op"]["choices"]
+    shown = {
+        (each["kind"], field["name"]): field
+        for each in (*found["kinds"], *found["parts"])
+        for field in each["fields"]
+    }
+    assert "includes" not in shown["identity", "op"]["choices"]
+    assert (shown["suppressed", "reason"]["type"], len(shown["suppressed", "reason"]["choices"])) == (
+        "choice",
+        5,
+    )
+    assert shown["known", "value"]["type"] == shown["window", "after"]["type"] == "moment"
+    assert shown["then", "within"]["type"] == "duration"
+    for each in (*found["kinds"], *found["parts"]):
+        assert each["about"], each
+        assert "domain." not in each["about"]
+    ours = [
+        each
+        for each in found["events"]
+        if each["name"] in ("order placed", "segment entered", "segment left")
+    ]
+    crossing = {"segment_id": ["string"], "segment": ["string"]}
+    assert [each["properties"] for each in ours] == [{}, crossing, crossing]
     assert {each["kind"] for each in found["kinds"] if each["only_in_flows"]} == {"message"}
     assert {each["kind"] for each in found["parts"]} == {"window", "property", "then"}
     values = {each["name"]: each["values"] for each in found["attributes"]}
