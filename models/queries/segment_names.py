@@ -80,8 +80,8 @@ async def check_unused(db: AsyncSession, kind: Literal["list", "topic"], its_id:
     found = (await db.execute(_ASKING[kind], {"its_id": str(its_id)})).all()
     if not found:
         return
+    _, total = found[0]
     names = [f'the segment "{name}"' for name, _ in found]
-    total = found[0].count
     if total == 1:
         raise Conflict(f"T{names[0][1:]} asks about this {kind}; change or delete the segment first.")
     names += [f"{total - len(found):,} more"] if total > len(found) else []
