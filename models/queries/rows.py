@@ -40,9 +40,10 @@ async def page(db: AsyncSession, kind: type[Row], after: UUID | None, limit: int
 
 
 async def exists(db: AsyncSession, kind: type[Base], row_id: UUID) -> bool:
-    """Whether there is a row of this kind with this id."""
+    """Whether there is a row of this kind with this id. It is not deleted before the transaction ends."""
     column = kind.__table__.c.id
-    return await db.scalar(select(column).where(column == row_id)) is not None
+    found = select(column).where(column == row_id).with_for_update(read=True, key_share=True)
+    return await db.scalar(found) is not None
 
 
 async def use(
