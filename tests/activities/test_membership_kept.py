@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as some
 from sqlalchemy import select
@@ -38,7 +39,7 @@ from tests.rules import (
 )
 from tests.support import GivenClock, a_clone
 
-EXAMPLES = 60
+LIVES, EXAMPLES = 12, 5  # Tests, and examples of each.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 WHO = ("ada", "bob", "eve")
 MANNERS: dict[str, Any] = {"time_zone": "UTC", "currency": "USD"}
@@ -91,7 +92,8 @@ changes: some.SearchStrategy[Change] = some.one_of(
 )
 
 
-def test_members_are_kept_as_the_rule_has_them(postgres: Postgres) -> None:
+@pytest.mark.parametrize("life", range(LIVES))
+def test_members_are_kept_as_the_rule_has_them(postgres: Postgres, life: int) -> None:
     clone = a_clone(postgres)
     with asyncio.Runner() as runner:
         sessions = Sessions(clone.url, clone.engine_url)
