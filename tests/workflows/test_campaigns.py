@@ -224,7 +224,9 @@ async def test_an_audience_that_can_not_be_frozen_fails_the_campaign_with_the_re
     [state] = await site.ask("select state from campaigns")
     [reason] = await site.ask("select reason from campaigns")
     assert (state, await site.ask("select id from messages")) == ("failed", [])
-    assert reason.startswith('Write {"all"')  # In words for the owner, not for us.
+    assert reason.startswith(
+        'There is no condition of the kind "star sign"'
+    )  # In words for the owner, not for us.
     assert "failed" in (await told(handle))[2]
 
 
