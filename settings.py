@@ -114,6 +114,14 @@ class Settings(BaseSettings):
         default="smtp://127.0.0.1:1025",
         description="smtp, smtp+starttls or smtps://[user:password@]host:port",
     )
+    provider_endpoints: str = Field(
+        default="",
+        description="Where providers are, if not at their own addresses: ses=http://host:port/path,sendgrid=…",
+    )
+    campanile_deliver_only_to: str = Field(
+        default="",
+        description="If not empty, nobody else is written to: addresses, numbers, @domains, with commas",
+    )
     mailbox_url: str = Field(
         default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
     )
@@ -152,6 +160,20 @@ class Settings(BaseSettings):
         if not _is_mail_server(self.smtp_url):
             like = "smtp://host:port, smtp+starttls://… or smtps://user:password@host:port"
             raise ValueError(f"SMTP_URL is no address of a mail server: write it like {like}")
+        return self
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Where the operator says that a kind of provider is, by its name."""
+        pairs = (part.partition("=") for part in self.provider_endpoints.split(",") if part.strip())
+        return {name.strip(): url.strip().rstrip("/") for name, _, url in pairs}
+
+    @model_validator(mode="after")
+    def endpoints_can_be_read(self) -> Self:
+        if not all(urlsplit(url).scheme in ("http", "https") for url in self.endpoints.values()):
+            raise ValueError(
+                "PROVIDER_ENDPOINTS can't be used: write it like ses=http://127.0.0.1:9100/ses,twilio=…"
+            )
         return self
 
     @model_validator(mode="after")

@@ -23,8 +23,8 @@ from activities.messages import MessageActivities
 from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
-from channels.contract import Channel
-from channels.smtp import SmtpChannel
+from channels.contract import Provider
+from channels.smtp import SmtpProvider
 from domain.clock import Clock, SystemClock
 from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -61,7 +61,7 @@ log = structlog.get_logger()
 class Parts:
     """What a worker is made of, apart from its connections."""
 
-    channel: Channel
+    channel: Provider
     clock: Clock
     timing: Timing
     slices: int
@@ -125,7 +125,7 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     )
 
 
-async def serve(settings: Settings, channel: Channel, clock: Clock | None = None) -> None:
+async def serve(settings: Settings, channel: Provider, clock: Clock | None = None) -> None:
     """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end.
 
     `clock` tells the business time; the system's unless another is given.
@@ -163,7 +163,7 @@ def main(settings: Settings) -> None:
     import uvloop
 
     collect_rarely()
-    uvloop.run(serve(settings, SmtpChannel(settings.smtp_url)))
+    uvloop.run(serve(settings, SmtpProvider(settings.smtp_url)))
 
 
 def collect_rarely() -> None:

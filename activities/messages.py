@@ -28,7 +28,7 @@ from activities.slices import (
     rest,
     to_the_end,
 )
-from channels.contract import Channel, Envelope, OutcomeKind
+from channels.contract import Envelope, OutcomeKind, Provider
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from domain.templates import TemplateError
@@ -87,7 +87,13 @@ class Hand:
 
 class MessageActivities:
     def __init__(
-        self, sessions: Sessions, channel: Channel, letters: Letters, bell: Bell, clock: Clock, timing: Timing
+        self,
+        sessions: Sessions,
+        channel: Provider,
+        letters: Letters,
+        bell: Bell,
+        clock: Clock,
+        timing: Timing,
     ) -> None:
         self.sessions = sessions
         self.channel = channel

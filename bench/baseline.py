@@ -27,7 +27,7 @@ from bench import people
 from bench.harness import Case
 from bench.stack import Stack, expect, peak_memory
 from channels.contract import Envelope
-from channels.null import NullChannel
+from channels.null import NullProvider
 from domain.clock import SystemClock
 from domain.messages import MessageState, SourceKind
 from domain.tokens import Tokens
@@ -87,7 +87,7 @@ class JourneyActivities:
         self.sessions = sessions
         self.workspace = workspace
         self.clock = SystemClock()
-        self.channel = NullChannel()
+        self.channel = NullProvider()
         tokens = Tokens(settings.signing_key.encode())
         self.letters = Letters(sessions, tokens, settings.public_url, self.clock)
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import uvloop
 
-from channels.contract import Channel
-from channels.null import NullChannel
-from channels.smtp import SmtpChannel
+from channels.contract import Provider
+from channels.null import NullProvider
+from channels.smtp import SmtpProvider
 from logs import configure_logging, leave
 from settings import Settings
 from worker import collect_rarely, serve
@@ -31,7 +31,7 @@ class Shifted:
 def main(asked: str, begins: str | None = None) -> None:
     settings = Settings()
     configure_logging(settings.log_level, "worker")
-    channel: Channel = NullChannel() if asked == "null" else SmtpChannel(asked)
+    channel: Provider = NullProvider() if asked == "null" else SmtpProvider(asked)
     collect_rarely()
     clock = Shifted(datetime.fromisoformat(begins) - datetime.now(UTC)) if begins else None
     uvloop.run(serve(settings, channel, clock))

@@ -104,7 +104,7 @@ def _address(address: str) -> bytes:
 
 
 class EmailLetter:
-    """One campaign's or flow step's mail, as one sender sends it: see `channels.contract.Letter`."""
+    """One campaign's or flow step's mail, as one sender sends it: see `channels.letters.Mail`."""
 
     def __init__(
         self,

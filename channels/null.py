@@ -1,19 +1,20 @@
-"""A channel that answers at once: what sending costs when the wire costs nothing."""
+"""A provider that answers at once: what sending costs when the wire costs nothing."""
 
 from collections.abc import Sequence
 
-from channels.contract import Capabilities, Envelope, Letter, Outcome, OutcomeKind
+from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
+from channels.letters import Mail
 
 YES = Outcome(OutcomeKind.ACCEPTED)
 
 
-class NullChannel:
+class NullProvider:
     """Accepts every letter that can be filled, and forgets it."""
 
     name = "null"
     capabilities = Capabilities(largest_batch=5_000, wire_batch=500, webhooks=False, lookup=False)
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         return [answer(letter, envelope) for envelope in batch]
 
     async def close(self) -> None:
@@ -23,9 +24,11 @@ class NullChannel:
         return None
 
 
-def answer(letter: Letter, envelope: Envelope) -> Outcome:
+def answer(letter: Mail, envelope: Envelope) -> Outcome:
     try:
         letter.fill(envelope)
     except Exception as error:  # noqa: BLE001 - the contract: what is wrong with one message stops no other
-        return Outcome(OutcomeKind.REJECTED, reason=f"The letter could not be filled: {error}")
+        return Outcome(
+            OutcomeKind.REJECTED, reason=f"The letter could not be filled: {error}", blame=Blame.MESSAGE
+        )
     return YES

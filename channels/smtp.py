@@ -13,7 +13,8 @@ from math import ceil
 
 import idna
 
-from channels.contract import Capabilities, Envelope, Letter, Outcome, OutcomeKind
+from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
+from channels.letters import Mail
 from channels.smtp_connection import Connection
 from channels.smtp_replies import not_sent, senders_fault
 from channels.smtp_wire import Server, Timeouts, Unreachable
@@ -32,7 +33,7 @@ class Unsendable(Exception):
     """This message can't go out, for good; the text says why."""
 
 
-class SmtpChannel:
+class SmtpProvider:
     """Sends by one SMTP server.
 
     `url` is `smtp://`, `smtp+starttls://` or `smtps://`, with `user:password@` where it wants a login;
@@ -61,7 +62,7 @@ class SmtpChannel:
         self.content_until = 0.0  # On the loop's clock.
         self.closed = False
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         """Each letter is filled right before its envelope is written. Many batches may be under way."""
         if not batch:
             return []
@@ -181,7 +182,7 @@ class Batch:
     """What one call of `send` was given, and what became of it so far."""
 
     def __init__(
-        self, channel: SmtpChannel, letter: Letter, sender: bytes, envelopes: Sequence[Envelope]
+        self, channel: SmtpProvider, letter: Mail, sender: bytes, envelopes: Sequence[Envelope]
     ) -> None:
         self.channel, self.letter, self.envelopes = channel, letter, envelopes
         self.sender = sender
@@ -198,7 +199,7 @@ class Batch:
             try:
                 return self.message(place, extensions)
             except Unsendable as error:
-                self.settle(place, Outcome(OutcomeKind.REJECTED, reason=str(error)))
+                self.settle(place, Outcome(OutcomeKind.REJECTED, reason=str(error), blame=Blame.MESSAGE))
         return None
 
     def message(self, place: int, extensions: dict[str, str]) -> "Message":
@@ -235,7 +236,7 @@ class Batch:
             self.channel.waiting.append(self)
 
 
-def filled(letter: Letter, envelope: Envelope) -> bytes:
+def filled(letter: Mail, envelope: Envelope) -> bytes:
     try:
         return letter.fill(envelope)
     except Exception as error:  # The contract: what is wrong with one message stops no other

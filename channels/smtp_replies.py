@@ -13,7 +13,8 @@
 import re
 from dataclasses import dataclass
 
-from channels.contract import Outcome, OutcomeKind
+from channels.contract import Blame, Outcome, OutcomeKind
+from domain.profiles import SuppressionReason
 
 # Seconds until the next try, as a hint: the ledger counts attempts and may wait longer.
 AFTER_A_CUT = 5.0  # Nobody there, or gone in the middle: often a restart.
@@ -64,10 +65,28 @@ def accepted(reply: Reply) -> Outcome:
 def refused(reply: Reply) -> Outcome:
     """A no to this message, wherever in its transaction it came."""
     if reply.code // 100 != 5:
-        return Outcome(OutcomeKind.RETRY, reason=str(reply), retry_after=AFTER_A_NOT_NOW)
+        blame = Blame.RECIPIENT if about_the_recipient(reply) else Blame.PROVIDER
+        return Outcome(OutcomeKind.RETRY, reason=str(reply), retry_after=AFTER_A_NOT_NOW, blame=blame)
     if blames_the_sender(reply):
         return senders_fault(str(reply))
-    return Outcome(OutcomeKind.REJECTED, reason=str(reply))
+    if no_such_mailbox(reply):
+        gone = SuppressionReason.HARD_BOUNCE
+        return Outcome(OutcomeKind.REJECTED, reason=str(reply), blame=Blame.RECIPIENT, suppress=gone)
+    blame = Blame.RECIPIENT if about_the_recipient(reply) else Blame.MESSAGE
+    return Outcome(OutcomeKind.REJECTED, reason=str(reply), blame=blame)
+
+
+def about_the_recipient(reply: Reply) -> bool:
+    """The address or its mailbox (X.1.*, X.2.*): RFC 3463 §3.2 and §3.3; 450 to 452 and 550 to 553 are, too,
+    where the server says no more (RFC 5321 §4.2.3)."""
+    if reply.enhanced:
+        return reply.enhanced[1:4] in (".1.", ".2.")
+    return reply.code in (450, 452, 550, 551, 552, 553)
+
+
+def no_such_mailbox(reply: Reply) -> bool:
+    """Only what says so outright: a bare 550 may be about anything, and suppresses nobody."""
+    return reply.enhanced in ("5.1.1", "5.1.2", "5.1.3", "5.1.10", "5.2.1")
 
 
 def blames_the_sender(reply: Reply) -> bool:

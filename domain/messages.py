@@ -49,6 +49,7 @@ class Skip(StrEnum):
     TOO_LATE = "too late"
     CANCELLED = "cancelled"
     ERASED = "erased"
+    HELD_BACK = "held back"  # CAMPANILE_DELIVER_ONLY_TO does not name the address.
     MERGED = "merged"  # The same person, known as two profiles when the audience was frozen, has one already.
 
 

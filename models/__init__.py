@@ -18,6 +18,7 @@ MODULES = (
     "campaigns",
     "flows",
     "messages",
+    "providers",
     "imports",
     "pokes",
 )

@@ -55,6 +55,8 @@ AUDITED = {
     "invitations": "invitation",
     "keys": "key",
     "issuers": "issuer",
+    "providers": "provider",
+    "routes": "route",
     "segments": "segment",
     "lists": "list",
     "topics": "topic",
@@ -65,7 +67,7 @@ AUDITED = {
     "imports": "import",
 }
 # What the audit log never holds.
-UNSAID = ("hash", "client_secret", "position", "used_at")
+UNSAID = ("hash", "client_secret", "credentials", "position", "used_at")
 
 # Statements that span workspaces (tracking, poker, sweeps, reconcile) run as the engine, whose own
 # policy on these tables lets every row through.
@@ -75,6 +77,7 @@ ENGINE_TABLES = (
     "invitations",
     "keys",
     "issuers",
+    "providers",
     "idempotency_keys",
     "audit_log",
     "profiles",

@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.channels import Channel
 from domain.messages import Fate, Interaction, MessageClass, MessageState, Skip, SourceKind
 from models.base import Base, CreatedAt, Id, Tenant, one_of
 from models.profiles import of_profile
@@ -27,6 +28,7 @@ class Message(Base):
     __table_args__ = (
         of_profile(),
         CheckConstraint(one_of("state", MessageState), name="state"),
+        CheckConstraint(one_of("channel", Channel), name="channel"),
         CheckConstraint(one_of("class", MessageClass), name="class"),
         CheckConstraint(one_of("source_kind", SourceKind), name="source_kind"),
         CheckConstraint(one_of("fate", Fate), name="fate"),
@@ -91,9 +93,11 @@ class Message(Base):
     provider_id: Mapped[str | None]
     holes: Mapped[list[Any] | None]  # What filled the template's holes, to show the mail again as it was.
     tracked: Mapped[bool | None]
+    provider: Mapped[UUID | None]  # By which it went, or was tried last: models.providers.Provider.
     fate: Mapped[str | None]
     opened_at: Mapped[datetime | None]
     clicked_at: Mapped[datetime | None]
+    reported_at: Mapped[datetime | None]  # When the provider reported the fate.
 
 
 class Queued(Base):

@@ -3,19 +3,27 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, false, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, CreatedAt, Id, Tenant
+from domain.channels import Channel
+from models.base import Base, CreatedAt, Id, Json, Tenant, one_of
 
 
 class Template(Base):
     __tablename__ = "templates"
-    __table_args__ = (ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),
+        CheckConstraint(one_of("channel", Channel), name="channel"),
+    )
 
     workspace_id: Mapped[Tenant]
     id: Mapped[Id]
     name: Mapped[str]
+    channel: Mapped[str] = mapped_column(server_default=Channel.EMAIL)
+    hidden: Mapped[bool] = mapped_column(
+        server_default=false()
+    )  # Of single messages with words of their own.
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -25,6 +33,14 @@ class TemplateVersion(Base):
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id", "template_id"], ["templates.workspace_id", "templates.id"]),
         UniqueConstraint("workspace_id", "template_id", "number"),
+        Index(
+            "uq_template_versions_hash",
+            "workspace_id",
+            "template_id",
+            "hash",
+            unique=True,
+            postgresql_where=text("hash is not null"),
+        ),
     )
 
     workspace_id: Mapped[Tenant]
@@ -35,4 +51,8 @@ class TemplateVersion(Base):
     preheader: Mapped[str | None]
     html: Mapped[str]
     text: Mapped[str | None]
+    content: Mapped[Json | None]  # What a template of another channel than email says.
+    hash: Mapped[
+        bytes | None
+    ]  # SHA-256 of what it says, where the template is hidden: one version for the same.
     created_at: Mapped[CreatedAt]

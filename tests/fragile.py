@@ -9,7 +9,8 @@ from uuid import UUID
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from channels.contract import Capabilities, Channel, Envelope, Letter, Outcome
+from channels.contract import Capabilities, Envelope, Outcome, Provider
+from channels.letters import Mail
 from models.base import Sessions
 from models.batch import Batch
 
@@ -89,10 +90,10 @@ class FragileSessions(Sessions):
         raise psycopg.OperationalError("the connection was lost")
 
 
-class FragileChannel:
+class FragileProvider:
     """Sends so many of a batch by another channel, and is killed then, before anybody hears of them."""
 
-    def __init__(self, real: Channel, sends: int) -> None:
+    def __init__(self, real: Provider, sends: int) -> None:
         self._real = real
         self._sends = sends
 
@@ -104,7 +105,7 @@ class FragileChannel:
     def capabilities(self) -> Capabilities:
         return self._real.capabilities
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         await self._real.send(letter, batch[: self._sends])
         raise Killed
 

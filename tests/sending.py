@@ -15,7 +15,7 @@ from activities.bell import Bell
 from activities.letters import Letters
 from activities.messages import MessageActivities
 from activities.slices import Timing
-from channels.contract import Channel
+from channels.contract import Provider
 from domain.clock import Clock
 from domain.messages import SourceKind
 from domain.tokens import Tokens
@@ -215,7 +215,7 @@ async def counted(db: AsyncSession) -> int:
 
 def a_sender_of(
     sessions: Sessions,
-    channel: Channel,
+    channel: Provider,
     bell: Bell,
     clock: Clock | None = None,
     timing: Timing = PATIENT,

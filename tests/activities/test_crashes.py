@@ -21,16 +21,17 @@ from activities.bell import Bell
 from activities.campaigns import CampaignActivities, CampaignRef
 from activities.flows import FlowActivities, FlowRef
 from activities.slices import Interrupted
-from channels.contract import Envelope, Letter, Outcome
-from channels.null import NullChannel
-from channels.smtp import SmtpChannel
+from channels.contract import Envelope, Outcome
+from channels.letters import Mail
+from channels.null import NullProvider
+from channels.smtp import SmtpProvider
 from domain.campaigns import CampaignState
 from domain.messages import SourceKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from lab.smtp import SmtpLab
 from models.base import Sessions
 from models.queries.ledger import Queue
-from tests.fragile import Blow, FragileChannel, FragileSessions, Killed
+from tests.fragile import Blow, FragileProvider, FragileSessions, Killed
 from tests.sending import (
     NOW,
     PATIENT,
@@ -71,8 +72,8 @@ async def lab() -> AsyncIterator[SmtpLab]:
 
 
 @pytest.fixture
-async def channel(lab: SmtpLab) -> AsyncIterator[SmtpChannel]:
-    opened = SmtpChannel(f"smtp://127.0.0.1:{lab.port}")
+async def channel(lab: SmtpLab) -> AsyncIterator[SmtpProvider]:
+    opened = SmtpProvider(f"smtp://127.0.0.1:{lab.port}")
     yield opened
     await opened.close()
 
@@ -94,7 +95,7 @@ async def struck(work: Any, *given: Any) -> None:
         await ran(work, *given)
 
 
-async def finish(sessions: Sessions, channel: SmtpChannel, queue: Queue) -> None:
+async def finish(sessions: Sessions, channel: SmtpProvider, queue: Queue) -> None:
     """Another worker takes over, once the dead one's leases have ended."""
     await end_leases(sessions)
     done = await ran(a_sender_of(sessions, channel, BELL).send, queue)
@@ -123,7 +124,7 @@ async def everyone_is_accounted_for(
 
 @blows
 async def test_a_sender_may_be_struck_at_every_transaction(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, committed: bool, killed: bool
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, committed: bool, killed: bool
 ) -> None:
     audience = await an_audience(sessions)
     unknown, blow = [], Blow(1, committed, killed)
@@ -148,28 +149,28 @@ async def test_a_sender_may_be_struck_at_every_transaction(
 
 @pytest.mark.parametrize("sent", [0, 2, 5])
 async def test_a_sender_that_is_killed_on_the_wire_leaves_unknown_what_it_marked(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, sent: int
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, sent: int
 ) -> None:
     audience = await an_audience(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
         queue = await a_campaign(db, audience)
 
-    await struck(a_sender_of(sessions, FragileChannel(channel, sent), BELL).send, queue)
+    await struck(a_sender_of(sessions, FragileProvider(channel, sent), BELL).send, queue)
     await finish(sessions, channel, queue)
 
     assert len(lab.accepted) == sent
     assert await everyone_is_accounted_for(sessions, lab, queue, 5) == {"unknown": 5}
 
 
-class ClosedLoop(NullChannel):
+class ClosedLoop(NullProvider):
     """Whoever closes the loop cancels everything in it, also what is on the wire."""
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         raise asyncio.CancelledError
 
 
 async def test_a_sender_whose_loop_is_closed_leaves_unknown_what_it_marked(
-    sessions: Sessions, channel: SmtpChannel
+    sessions: Sessions, channel: SmtpProvider
 ) -> None:
     audience = await an_audience(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
@@ -184,7 +185,7 @@ async def test_a_sender_whose_loop_is_closed_leaves_unknown_what_it_marked(
 
 
 async def test_a_flow_may_be_struck_at_every_transaction(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     """Three enter by their segment, get one mail, wait, and go one way or the other."""
     await an_audience(sessions, 3)
@@ -230,7 +231,7 @@ async def readers_of_hello(sessions: Sessions, flow: FlowRef) -> int:
         return len(await some(db, asked, flow=flow.flow_id))
 
 
-async def travel(sessions: Sessions, fragile: FragileSessions, channel: SmtpChannel, flow: FlowRef) -> None:
+async def travel(sessions: Sessions, fragile: FragileSessions, channel: SmtpProvider, flow: FlowRef) -> None:
     """Bring everyone to the end, by a worker that is struck once and by another one that goes on."""
     clock = GivenClock(NOW)
     queue = Queue(DEFAULT_WORKSPACE, flow.flow_id, SourceKind.FLOW)
@@ -301,7 +302,7 @@ async def test_a_campaign_may_be_struck_at_every_transaction_before_it_sends(
 
 @blows
 async def test_a_cancelled_campaign_gives_back_what_a_dead_worker_had_counted(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, committed: bool, killed: bool
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, committed: bool, killed: bool
 ) -> None:
     audience = await an_audience(sessions)
     blow = Blow(1, committed, killed)

@@ -14,7 +14,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.bell import Bell
 from activities.flows import FlowActivities, FlowRef, Published
 from activities.slices import Slice, Timing
-from channels.null import NullChannel
+from channels.null import NullProvider
 from domain.errors import Conflict
 from domain.flows import FlowState
 from domain.messages import Skip, SourceKind
@@ -53,7 +53,7 @@ class Site:
         self.sessions = sessions
         self.clock = GivenClock()
         self.acts = FlowActivities(sessions, BELL, self.clock, PATIENT, slices=2)
-        self.channel = NullChannel()
+        self.channel = NullProvider()
 
     async def begin(
         self, steps: Callable[[UUID], dict[str, Any]], first: str, n: int = 1, **values: Any
@@ -495,7 +495,7 @@ async def test_archiving_gives_back_what_a_dead_worker_had_counted(site: Site) -
         await a_sender(db, caps=as_json([{"channel": "email", "limit": 1, "period": "week"}]))
     await site.advance()
 
-    class Dies(NullChannel):
+    class Dies(NullProvider):
         async def send(self, *_: object) -> Any:
             raise SystemError
 

@@ -12,9 +12,10 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.bell import Bell
 from activities.slices import Timing
-from channels.contract import Envelope, Letter, Outcome
-from channels.null import NullChannel
-from channels.smtp import SmtpChannel
+from channels.contract import Envelope, Outcome
+from channels.letters import Mail
+from channels.null import NullProvider
+from channels.smtp import SmtpProvider
 from channels.smtp_wire import Timeouts
 from domain.messages import SourceKind, Work
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -57,8 +58,8 @@ async def lab() -> AsyncIterator[SmtpLab]:
 
 
 @pytest.fixture
-async def channel(lab: SmtpLab) -> AsyncIterator[SmtpChannel]:
-    opened = SmtpChannel(f"smtp://127.0.0.1:{lab.port}", timeouts=HASTE)
+async def channel(lab: SmtpLab) -> AsyncIterator[SmtpProvider]:
+    opened = SmtpProvider(f"smtp://127.0.0.1:{lab.port}", timeouts=HASTE)
     yield opened
     await opened.close()
 
@@ -80,7 +81,7 @@ async def outcome(sessions: Sessions, queue: Queue) -> tuple[str, str | None, in
 
 
 async def test_an_accepted_mail_is_in_the_lab_with_its_id(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue = await a_frozen_campaign(sessions)
 
@@ -94,7 +95,7 @@ async def test_an_accepted_mail_is_in_the_lab_with_its_id(
 
 @pytest.mark.parametrize("phase", [Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.DOT])
 async def test_a_no_for_good_fails_the_message(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, phase: Phase
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, phase: Phase
 ) -> None:
     queue = await a_frozen_campaign(sessions)
     lab.fail(Fault(phase, reply="550 5.1.1 No such user"))
@@ -121,7 +122,7 @@ async def test_a_no_for_good_fails_the_message(
     ids=lambda fault: f"{fault.at} {fault.reply or ('hangs' if fault.hang else 'cuts')}",
 )
 async def test_a_no_before_acceptance_waits_in_the_queue(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, fault: Fault
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, fault: Fault
 ) -> None:
     queue = await a_frozen_campaign(sessions)
     lab.fail(fault)
@@ -141,7 +142,7 @@ async def test_a_server_that_is_not_there_keeps_messages_in_the_queue_until_it_i
     queue, clock, lab = await a_frozen_campaign(sessions), GivenClock(), SmtpLab()
     async with lab:
         pass  # It had a port, and is gone.
-    channel = SmtpChannel(f"smtp://127.0.0.1:{lab.port}", timeouts=HASTE)
+    channel = SmtpProvider(f"smtp://127.0.0.1:{lab.port}", timeouts=HASTE)
     send = a_sender_of(sessions, channel, BELL, clock).send
 
     assert (await ran(send, queue)).again == 1
@@ -164,7 +165,7 @@ async def test_a_server_that_is_not_there_keeps_messages_in_the_queue_until_it_i
     ids=["hangs", "cut", "cut after it was kept", "cut while it came"],
 )
 async def test_silence_after_the_final_dot_was_written_is_unknown(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, fault: Fault
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, fault: Fault
 ) -> None:
     queue = await a_frozen_campaign(sessions)
     lab.fail(fault)
@@ -179,7 +180,7 @@ async def test_silence_after_the_final_dot_was_written_is_unknown(
 
 
 async def test_what_stays_unknown_is_decided_at_once_where_no_webhook_will_tell(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue = await a_frozen_campaign(sessions)
     lab.lose_the_next_reply()
@@ -190,7 +191,7 @@ async def test_what_stays_unknown_is_decided_at_once_where_no_webhook_will_tell(
 
 
 async def test_a_bad_address_hurts_only_its_own_message(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db)
@@ -208,7 +209,7 @@ async def test_a_bad_address_hurts_only_its_own_message(
     "html", ["<p>Hello {{ name }}</p>", "<p>{{ name | default: 'x' }} {{ 9 | divided_by: nought }}</p>"]
 )
 async def test_a_template_error_hurts_only_its_own_message(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel, html: str
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, html: str
 ) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db, caps=as_json(ONE_A_DAY))
@@ -227,7 +228,7 @@ async def test_a_template_error_hurts_only_its_own_message(
 
 
 async def test_a_template_that_can_not_be_used_at_all_skips_its_messages_and_no_others(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     """It was checked when it came in, by the rules of that day."""
     async with sessions(DEFAULT_WORKSPACE) as db:
@@ -254,7 +255,7 @@ async def nth(sessions: Sessions, from_the_end: int) -> int:
         await a_sender(db)
         queue = await a_campaign(db, await people(db, 1, "rehearsal"))
     count = FragileSessions(sessions, Blow(1000, committed=False, killed=False))
-    await ran(a_sender_of(count, NullChannel(), BELL).send, queue)
+    await ran(a_sender_of(count, NullProvider(), BELL).send, queue)
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("delete from messages where queue_id = :queue"), {"queue": queue.id})
         await db.execute(text("delete from cap_counters"))
@@ -264,10 +265,10 @@ async def nth(sessions: Sessions, from_the_end: int) -> int:
 # Pauses and cancels that come in the middle.
 
 
-class HeldUp(NullChannel):
+class HeldUp(NullProvider):
     """Accepts everything in wire batches of two, and does something else first, once."""
 
-    capabilities = NullChannel.capabilities.__class__(
+    capabilities = NullProvider.capabilities.__class__(
         largest_batch=2, wire_batch=2, webhooks=False, lookup=False
     )
 
@@ -276,7 +277,7 @@ class HeldUp(NullChannel):
         self.statement = statement
         self.sent: list[UUID] = []
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         self.sent += [envelope.id for envelope in batch]
         async with self.sessions.engine() as db:
             await db.execute(text(self.statement))
@@ -306,10 +307,10 @@ async def test_a_campaign_that_is_stopped_in_the_middle_marks_no_more(
 async def test_what_a_slow_worker_lost_is_not_given_back_twice(sessions: Sessions) -> None:
     """Its lease ends while the first batch is on the wire; somebody else has claimed the second by then."""
     queue = await a_frozen_campaign(sessions, 4)
-    other = a_sender_of(sessions, NullChannel(), BELL)
+    other = a_sender_of(sessions, NullProvider(), BELL)
 
     class Slow(HeldUp):
-        async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
             outcomes = await super().send(letter, batch)
             await ran(other.send, queue)
             return outcomes
@@ -350,14 +351,14 @@ async def test_a_mark_whose_answer_was_lost_during_a_pause_holds_nothing_up(sess
 
 
 async def test_a_known_answer_survives_a_database_that_is_away(
-    sessions: Sessions, database: Database, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, database: Database, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue, relay = await a_frozen_campaign(sessions, 3), Relay(database.url)
     await relay.mend()
     far = Sessions(relay.url(database.url), relay.url(database.engine_url))
 
-    class Cut(NullChannel):
-        async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    class Cut(NullProvider):
+        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
             outcomes = await channel.send(letter, batch)
             relay.cut()
             return outcomes
@@ -394,18 +395,18 @@ async def test_an_answer_is_kept_until_a_connection_is_free(sessions: Sessions) 
             raise PoolTimeout("no connection became free")
 
     busy = Exhausted(sessions, Blow(await nth(sessions, SETTLE), committed=False, killed=False))
-    await ran(a_sender_of(busy, NullChannel(), BELL).send, queue)
+    await ran(a_sender_of(busy, NullProvider(), BELL).send, queue)
 
     assert await outcome(sessions, queue) == ("accepted", None, 1)
 
 
 async def test_a_cancelled_activity_writes_down_what_it_knows(
-    sessions: Sessions, lab: SmtpLab, channel: SmtpChannel
+    sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue, environment = await a_frozen_campaign(sessions, 3), ActivityEnvironment()
 
-    class Cancelled(NullChannel):
-        async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    class Cancelled(NullProvider):
+        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
             environment.cancel()
             await asyncio.sleep(0)
             return await channel.send(letter, batch)
@@ -422,7 +423,7 @@ async def test_a_worker_that_shuts_down_finishes_its_batch_and_leaves_the_rest(s
     queue, environment = await a_frozen_campaign(sessions, 6), ActivityEnvironment()
 
     class LastOrders(HeldUp):
-        async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
             environment.worker_shutdown()
             return await super().send(letter, batch)
 
@@ -459,7 +460,7 @@ async def test_a_slice_tells_when_the_rest_is_due_and_how_long_others_hold_it(se
         await a_queued_message(db, campaign, later, due_at=at(3))
 
     done = await ran(
-        a_sender_of(sessions, NullChannel(), BELL).send,
+        a_sender_of(sessions, NullProvider(), BELL).send,
         Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN),
     )
 
@@ -473,7 +474,7 @@ async def test_a_slice_waits_for_the_next_page_of_a_freeze(sessions: Sessions) -
         first, second = await people(db, 2)
         await a_queued_message(db, campaign, first)
     queue = Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)
-    sending = asyncio.create_task(ran(a_sender_of(sessions, NullChannel(), BELL).send, queue))
+    sending = asyncio.create_task(ran(a_sender_of(sessions, NullProvider(), BELL).send, queue))
 
     async def sent() -> bool:
         async with sessions(DEFAULT_WORKSPACE) as db:
@@ -498,7 +499,7 @@ async def test_two_messages_to_one_person_go_one_after_the_other_in_one_slice(se
             await a_queued_message(db, campaign, person, visit=visit)
     queue = Queue(DEFAULT_WORKSPACE, campaign.id, SourceKind.CAMPAIGN)
 
-    await ran(a_sender_of(sessions, NullChannel(), BELL).send, queue)
+    await ran(a_sender_of(sessions, NullProvider(), BELL).send, queue)
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await states(db, queue) == {"accepted": 2, "capped": 1}
@@ -514,7 +515,7 @@ async def test_an_outbox_lingers_for_what_comes_and_hears_the_bell(
     await bell.start(sessions)
     lingering = Timing(slice=20, linger=20, lease=60, reconcile_after=0)
     environment = ActivityEnvironment()
-    send = a_sender_of(sessions, NullChannel(), bell, timing=lingering).send
+    send = a_sender_of(sessions, NullProvider(), bell, timing=lingering).send
     outbox = Queue(DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, SourceKind.OUTBOX)
     slice_ = asyncio.create_task(environment.run(send, outbox))
     await asyncio.sleep(0.2)  # So that it lingers by then. It would find the message in any case.
@@ -539,6 +540,6 @@ async def test_an_outbox_lingers_for_what_comes_and_hears_the_bell(
 async def test_nothing_of_a_campaign_is_sent_while_it_is_paused(sessions: Sessions) -> None:
     queue = await a_frozen_campaign(sessions, 3, state="paused")
 
-    done = await ran(a_sender_of(sessions, NullChannel(), BELL, timing=PATIENT).send, queue)
+    done = await ran(a_sender_of(sessions, NullProvider(), BELL, timing=PATIENT).send, queue)
 
     assert (done.idle, done.open) == (True, 3)

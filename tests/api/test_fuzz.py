@@ -43,7 +43,7 @@ from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
 from tests.api.things import Operation, one_of_each, operations
 from tests.support import OWNER_OF_ALL, Database
-from tests.workflows.site import SlowChannel, at_work
+from tests.workflows.site import SlowProvider, at_work
 
 # What can't be had in one process, and why. At most a tenth of all.
 BEYOND_REACH: dict[str, str] = {}
@@ -291,7 +291,7 @@ async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_
     app.state.stack = Stack(set_to, sessions, TemporalLink(temporal_address, NAMESPACE))
     transport = ASGITransport(app=Front(app))
     key = {"Authorization": f"Bearer {OWNER_OF_ALL.key}"}
-    channel = SlowChannel(batch=1, pause=0.3)
+    channel = SlowProvider(batch=1, pause=0.3)
     async with (
         AsyncClient(transport=transport, base_url="http://campanile", headers=key, timeout=60) as api,
         at_work(temporal, sessions, database, channel=channel) as site,

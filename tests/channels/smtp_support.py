@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from channels.contract import Envelope, Outcome, OutcomeKind
-from channels.smtp import SmtpChannel
+from channels.smtp import SmtpProvider
 from channels.smtp_wire import Timeouts
 from lab.smtp import Accepted, SmtpServer
 
@@ -52,11 +52,11 @@ async def a_channel(
     connections: int = 1,
     timeouts: Timeouts = HASTE,
     tls: ssl.SSLContext | None = None,
-) -> AsyncIterator[SmtpChannel]:
+) -> AsyncIterator[SmtpProvider]:
     """A channel to this server, or to this port, with one connection unless told otherwise."""
     port = server if isinstance(server, int) else server.port
     url = f"{scheme}://{login}127.0.0.1:{port}"
-    channel = SmtpChannel(url, connections=connections, timeouts=timeouts, tls=tls)
+    channel = SmtpProvider(url, connections=connections, timeouts=timeouts, tls=tls)
     try:
         yield channel
     finally:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from channels.contract import Envelope, Letter
+from channels.contract import Envelope
+from channels.letters import Mail
 from channels.mime import EmailLetter, quoted
 from domain import templates
 from domain.templates import Template
@@ -114,7 +115,7 @@ def assert_is_well_formed(raw: bytes) -> None:
 
 
 def test_a_letter_is_what_channels_send() -> None:
-    letter: Letter = LETTER
+    letter: Mail = LETTER
 
     assert letter.sender == "news@shop.example"
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from channels.contract import OutcomeKind
-from channels.smtp import SmtpChannel
+from channels.smtp import SmtpProvider
 from channels.smtp_connection import Connection
 from channels.smtp_wire import Server, Timeouts
 from lab.smtp import Fault, Mail, Phase, SmtpLab, SmtpServer
@@ -292,7 +292,7 @@ async def test_where_starttls_is_asked_for_nothing_is_said_in_the_clear() -> Non
 
 
 async def test_a_server_whose_name_is_none_is_a_retry() -> None:
-    channel = SmtpChannel("smtp://mail..example")
+    channel = SmtpProvider("smtp://mail..example")
     async with asyncio.timeout(5):
         [outcome] = await channel.send(ALetter(), envelopes(1))
     assert outcome.kind == RETRY
@@ -331,7 +331,7 @@ async def test_words_that_someone_put_before_the_handshake_are_not_believed() ->
 @pytest.mark.parametrize("url", ["http://mail.example", "smtp://", "mail.example:25"])
 def test_a_url_that_names_no_smtp_server_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="smtp://"):
-        SmtpChannel(url)
+        SmtpProvider(url)
 
 
 def test_each_way_of_encryption_has_its_port() -> None:

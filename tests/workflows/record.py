@@ -38,7 +38,7 @@ from tests.sending import (
     wait,
 )
 from tests.support import a_clone, a_server, make_template
-from tests.workflows.site import Site, SlowChannel, at_work
+from tests.workflows.site import Site, SlowProvider, at_work
 from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
@@ -188,7 +188,7 @@ async def a_site(client: Client) -> AsyncIterator[Site]:
         make_template(server)
         database = a_clone(server)
         sessions = Sessions(database.url, database.engine_url)
-        async with at_work(client, sessions, database, channel=SlowChannel()) as site:
+        async with at_work(client, sessions, database, channel=SlowProvider()) as site:
             yield site
         await sessions.close()
         server.drop_database(database.name)

@@ -15,8 +15,9 @@ from temporalio.service import RPCError
 import worker
 from activities.bell import Bell
 from activities.slices import Timing
-from channels.contract import Channel, Envelope, Letter, Outcome
-from channels.null import NullChannel
+from channels.contract import Envelope, Outcome, Provider
+from channels.letters import Mail
+from channels.null import NullProvider
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
@@ -34,15 +35,15 @@ from workflows.temporal import workflow_id
 BRISK = Timing(slice=1, linger=0.1, lease=5, reconcile_after=0)
 
 
-class SlowChannel(NullChannel):
+class SlowProvider(NullProvider):
     """Accepts everything, so many at a time, each time after a moment, and remembers whom it wrote to."""
 
     def __init__(self, batch: int = 10, pause: float = 0.02) -> None:
-        self.capabilities = type(NullChannel.capabilities)(batch, batch, webhooks=False, lookup=False)
+        self.capabilities = type(NullProvider.capabilities)(batch, batch, webhooks=False, lookup=False)
         self.pause = pause
         self.sent: list[UUID] = []
 
-    async def send(self, letter: Letter, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
         await asyncio.sleep(self.pause)
         self.sent += [envelope.id for envelope in batch]
         return await super().send(letter, batch)
@@ -54,7 +55,7 @@ class Site:
 
     client: Client
     sessions: Sessions
-    channel: Channel
+    channel: Provider
     clock: GivenClock
     started: list[str] = field(default_factory=list)
 
@@ -130,13 +131,13 @@ async def at_work(
     sessions: Sessions,
     database: Database,
     *,
-    channel: Channel | None = None,
+    channel: Provider | None = None,
     timing: Timing = BRISK,
     slots: int = 20,
     slices: int = 2,
 ) -> AsyncIterator[Site]:
     """A worker, with the bell and the poker beside it. Its clock stands still at the present."""
-    channel, clock = channel or NullChannel(), GivenClock(datetime.now(UTC))
+    channel, clock = channel or NullProvider(), GivenClock(datetime.now(UTC))
     bell = Bell(database.engine_url)
     await bell.start(sessions)
     settings = Settings(worker_slots=slots)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from temporalio.client import Client, WorkflowUpdateFailedError
 
 import activities.campaigns
-from channels.smtp import SmtpChannel
+from channels.smtp import SmtpProvider
 from domain.campaigns import CampaignState
 from domain.messages import Skip
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -17,26 +17,26 @@ from lab.smtp import Fault, Phase, SmtpLab
 from models.base import Sessions
 from tests.sending import a_segment
 from tests.support import Database, eventually
-from tests.workflows.site import Site, SlowChannel, at_work, slices_of, told
+from tests.workflows.site import Site, SlowProvider, at_work, slices_of, told
 from workflows.campaigns import CampaignWorkflow
 
 STATES = "select state || ' ' || count(*) from messages group by state order by state"
 
 
 @pytest.fixture
-def channel() -> SlowChannel:
-    return SlowChannel()
+def channel() -> SlowProvider:
+    return SlowProvider()
 
 
 @pytest.fixture
 async def site(
-    temporal: Client, sessions: Sessions, database: Database, channel: SlowChannel
+    temporal: Client, sessions: Sessions, database: Database, channel: SlowProvider
 ) -> AsyncIterator[Site]:
     async with at_work(temporal, sessions, database, channel=channel) as working:
         yield working
 
 
-async def some_are_sent(channel: SlowChannel, n: int = 1) -> None:
+async def some_are_sent(channel: SlowProvider, n: int = 1) -> None:
     async def holds() -> bool:
         return len(channel.sent) >= n
 
@@ -44,7 +44,7 @@ async def some_are_sent(channel: SlowChannel, n: int = 1) -> None:
 
 
 async def test_a_campaign_completes_and_tells_name_state_and_counts_in_words(
-    site: Site, channel: SlowChannel
+    site: Site, channel: SlowProvider
 ) -> None:
     campaign = await site.a_campaign(25, name="Winter letter")
     async with site.sessions(DEFAULT_WORKSPACE) as db:
@@ -76,7 +76,7 @@ async def test_a_campaign_completes_and_tells_name_state_and_counts_in_words(
     }
 
 
-async def test_two_starts_make_one_run(site: Site, channel: SlowChannel) -> None:
+async def test_two_starts_make_one_run(site: Site, channel: SlowProvider) -> None:
     campaign = await site.a_campaign(30)
 
     first, second = await asyncio.gather(site.start(campaign), site.start(campaign))
@@ -87,7 +87,7 @@ async def test_two_starts_make_one_run(site: Site, channel: SlowChannel) -> None
     assert (await first.describe()).run_id == (await second.describe()).run_id
 
 
-async def test_starting_a_completed_campaign_changes_nothing(site: Site, channel: SlowChannel) -> None:
+async def test_starting_a_completed_campaign_changes_nothing(site: Site, channel: SlowProvider) -> None:
     campaign = await site.a_campaign(3)
     await (await site.start(campaign)).result()
     before = await site.ask("select to_jsonb(c) from campaigns c")
@@ -100,7 +100,7 @@ async def test_starting_a_completed_campaign_changes_nothing(site: Site, channel
 
 
 async def test_a_pause_takes_effect_within_two_seconds_and_resume_goes_on(
-    site: Site, channel: SlowChannel
+    site: Site, channel: SlowProvider
 ) -> None:
     handle = await site.start(await site.a_campaign(600))
     await some_are_sent(channel, 50)
@@ -121,14 +121,14 @@ async def test_a_pause_takes_effect_within_two_seconds_and_resume_goes_on(
     assert len(set(channel.sent)) == len(channel.sent) == 600
 
 
-async def _quiet(channel: SlowChannel) -> bool:
+async def _quiet(channel: SlowProvider) -> bool:
     """Whether nothing is sent for the time of several batches."""
     before = len(channel.sent)
     await asyncio.sleep(0.25)
     return len(channel.sent) == before
 
 
-async def test_a_cancel_stops_and_answers_how_many_were_not_sent(site: Site, channel: SlowChannel) -> None:
+async def test_a_cancel_stops_and_answers_how_many_were_not_sent(site: Site, channel: SlowProvider) -> None:
     handle = await site.start(await site.a_campaign(600))
     await some_are_sent(channel, 50)
 
@@ -142,7 +142,7 @@ async def test_a_cancel_stops_and_answers_how_many_were_not_sent(site: Site, cha
     assert await site.ask("select state from campaigns") == ["cancelled"]
 
 
-async def test_a_paused_campaign_can_be_cancelled(site: Site, channel: SlowChannel) -> None:
+async def test_a_paused_campaign_can_be_cancelled(site: Site, channel: SlowProvider) -> None:
     handle = await site.start(await site.a_campaign(300))
     await some_are_sent(channel)
     await handle.execute_update(CampaignWorkflow.pause)
@@ -154,7 +154,7 @@ async def test_a_paused_campaign_can_be_cancelled(site: Site, channel: SlowChann
         await handle.execute_update(CampaignWorkflow.resume)
 
 
-async def test_a_campaign_that_runs_can_not_be_resumed(site: Site, channel: SlowChannel) -> None:
+async def test_a_campaign_that_runs_can_not_be_resumed(site: Site, channel: SlowProvider) -> None:
     handle = await site.start(await site.a_campaign(300))
     await some_are_sent(channel)
 
@@ -175,7 +175,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_pages")
 async def test_the_first_are_sent_to_while_the_audience_is_being_frozen(
-    site: Site, channel: SlowChannel
+    site: Site, channel: SlowProvider
 ) -> None:
     handle = await site.start(await site.a_campaign(150))
     await some_are_sent(channel)
@@ -188,7 +188,7 @@ async def test_the_first_are_sent_to_while_the_audience_is_being_frozen(
 
 
 @pytest.mark.usefixtures("small_pages")
-async def test_a_cancel_stops_a_freeze_and_leaves_nothing_open(site: Site, channel: SlowChannel) -> None:
+async def test_a_cancel_stops_a_freeze_and_leaves_nothing_open(site: Site, channel: SlowProvider) -> None:
     handle = await site.start(await site.a_campaign(400))
     await some_are_sent(channel)
     unsent = await handle.execute_update(CampaignWorkflow.cancel)
@@ -202,7 +202,7 @@ async def test_a_cancel_stops_a_freeze_and_leaves_nothing_open(site: Site, chann
 
 @pytest.mark.usefixtures("small_pages")
 async def test_a_campaign_paused_while_it_is_being_frozen_goes_on_to_the_end(
-    site: Site, channel: SlowChannel
+    site: Site, channel: SlowProvider
 ) -> None:
     handle = await site.start(await site.a_campaign(100))
     await handle.execute_update(CampaignWorkflow.pause)
@@ -241,7 +241,7 @@ async def test_what_was_refused_is_sent_when_it_is_due_again(
 ) -> None:
     async with SmtpLab() as lab:
         lab.fail(Fault(Phase.RCPT, reply="450 4.2.1 Busy", times=2))
-        channel = SmtpChannel(f"smtp://127.0.0.1:{lab.port}")
+        channel = SmtpProvider(f"smtp://127.0.0.1:{lab.port}")
         async with at_work(temporal, sessions, database, channel=channel) as site:
             handle = await site.start(await site.a_campaign(5))
             await site.becomes(STATES, ["accepted 3", "queued 2"])

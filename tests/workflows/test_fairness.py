@@ -9,7 +9,7 @@ from temporalio.client import Client
 from models.base import Sessions
 from models.campaigns import Campaign
 from tests.support import Database, eventually
-from tests.workflows.site import BRISK, SlowChannel, at_work
+from tests.workflows.site import BRISK, SlowProvider, at_work
 
 CAMPAIGNS = 8  # Of the big sender's, each with a hundred people.
 
@@ -60,7 +60,7 @@ _CAMPAIGN = """
 async def test_a_big_sender_does_not_starve_a_small_one(
     temporal: Client, sessions: Sessions, database: Database
 ) -> None:
-    channel = SlowChannel(batch=2)  # A hundred mails a second, whoever they are for.
+    channel = SlowProvider(batch=2)  # A hundred mails a second, whoever they are for.
     timing = replace(BRISK, slice=0.2)
     async with at_work(
         temporal, sessions, database, channel=channel, timing=timing, slots=1, slices=1

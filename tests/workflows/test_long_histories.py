@@ -15,7 +15,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.sending import a_graph, people, wait
 from tests.support import Database
-from tests.workflows.site import BRISK, Site, SlowChannel, at_work
+from tests.workflows.site import BRISK, Site, SlowProvider, at_work
 from workflows.campaigns import CampaignWorkflow, Progress
 from workflows.flows import FlowWorkflow
 from workflows.temporal import connect
@@ -39,13 +39,13 @@ def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Temporal]:
 
 
 @pytest.fixture
-def channel() -> SlowChannel:
-    return SlowChannel(batch=5)
+def channel() -> SlowProvider:
+    return SlowProvider(batch=5)
 
 
 @pytest.fixture
 async def site(
-    forgetful: Temporal, sessions: Sessions, database: Database, channel: SlowChannel
+    forgetful: Temporal, sessions: Sessions, database: Database, channel: SlowProvider
 ) -> AsyncIterator[Site]:
     client: Client = await connect(forgetful.address)
     async with at_work(client, sessions, database, channel=channel, timing=SHORT) as working:
@@ -59,7 +59,7 @@ async def stop_and_go(handle: "WorkflowHandle[CampaignWorkflow, Progress]", time
         await handle.execute_update(CampaignWorkflow.resume)
 
 
-async def test_a_campaign_is_counted_over_all_its_runs(site: Site, channel: SlowChannel) -> None:
+async def test_a_campaign_is_counted_over_all_its_runs(site: Site, channel: SlowProvider) -> None:
     handle = await site.start(await site.a_campaign(150))
     first = (await handle.describe()).run_id
 
@@ -73,7 +73,7 @@ async def test_a_campaign_is_counted_over_all_its_runs(site: Site, channel: Slow
 
 @pytest.mark.parametrize("times", range(5))
 async def test_a_cancel_that_comes_at_any_moment_ends_the_campaign(
-    site: Site, channel: SlowChannel, times: int
+    site: Site, channel: SlowProvider, times: int
 ) -> None:
     """Also while a run waits for its updates before the next one begins."""
     handle = await site.start(await site.a_campaign(300))

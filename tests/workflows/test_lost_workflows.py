@@ -9,7 +9,7 @@ import worker
 from activities.bell import Bell
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
-from channels.null import NullChannel
+from channels.null import NullProvider
 from domain.clock import SystemClock
 from domain.messages import MessageState
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -37,7 +37,7 @@ async def test_a_campaign_whose_workflow_was_ended_by_hand_is_found_by_upkeep_an
         [poke] = await pokes.waiting(db, 0, 10)
     bell = Bell(database.engine_url)
     await bell.start(sessions)
-    parts = worker.Parts(NullChannel(), clock, Timing(), 1)
+    parts = worker.Parts(NullProvider(), clock, Timing(), 1)
     async with worker.build(temporal, sessions, bell, parts, Settings()):
         await campaigns.start(temporal, poke.workspace_id, poke.queue_id, poke.name, poke.slug)
         handle = temporal.get_workflow_handle(

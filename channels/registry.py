@@ -1,0 +1,18 @@
+"""Every kind of provider that an account can be with."""
+
+from collections.abc import Mapping
+
+from channels.contract import Kind
+
+_KINDS: dict[str, Kind] = {}
+
+
+def register(kind: Kind) -> None:
+    """Make a kind known. Its name is taken once."""
+    if _KINDS.setdefault(kind.name, kind) is not kind:
+        raise ValueError(f"There is a kind of provider named {kind.name} already.")
+
+
+def kinds() -> Mapping[str, Kind]:
+    """All kinds by their names."""
+    return dict(_KINDS)
