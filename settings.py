@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     reconcile_after_seconds: PositiveFloat = Field(
         default=900, description="How old an unknown message is when its workspace's policy decides"
     )
+    messages_a_second: float = Field(
+        default=0, ge=0, description="How many messages one workspace may send in all; 0: no limit"
+    )
     worker_slots: PositiveInt = Field(
         default=500, description="Activities at a time in one worker process; most of them only listen"
     )

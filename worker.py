@@ -12,20 +12,27 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.accounts import Accounts
 from activities.attributes import AttributeActivities
 from activities.bell import Bell
 from activities.campaigns import CampaignActivities
+from activities.dispatch import Dispatch
 from activities.flows import FlowActivities
 from activities.imports import ImportActivities
 from activities.ingest import IngestActivities
 from activities.letters import Letters
 from activities.messages import MessageActivities
+from activities.routing import Router
 from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
-from channels.contract import Provider
+from channels.contract import Provider, World
+from channels.egress import EgressTransport
+from channels.letters import Raw
 from channels.smtp import SmtpProvider
 from domain.clock import Clock, SystemClock
+from domain.networks import networks_of
+from domain.secrets import Sealer
 from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -61,7 +68,7 @@ log = structlog.get_logger()
 class Parts:
     """What a worker is made of, apart from its connections."""
 
-    channel: Provider
+    built_in: Provider[Raw]  # What mail goes by where a workspace has no route for it.
     clock: Clock
     timing: Timing
     slices: int
@@ -76,11 +83,33 @@ def timing(settings: Settings) -> Timing:
     )
 
 
-def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings: Settings) -> Worker:
-    """A worker for every workflow and activity."""
+def world(settings: Settings) -> World:
+    """What providers are opened with."""
+
+    def egress() -> EgressTransport:
+        return EgressTransport(
+            networks_of(settings.egress_networks), plain=settings.environment == "development"
+        )
+
+    return World(egress, settings.endpoints, settings.public_url.rstrip("/"))
+
+
+def build(
+    client: Client,
+    sessions: Sessions,
+    bell: Bell,
+    parts: Parts,
+    settings: Settings,
+    accounts: Accounts | None = None,
+) -> Worker:
+    """A worker for every workflow and activity. Whoever gives `accounts` closes them."""
     tokens = Tokens(settings.signing_key.encode())
     letters = Letters(sessions, tokens, settings.public_url, parts.clock)
-    messages = MessageActivities(sessions, parts.channel, letters, bell, parts.clock, parts.timing)
+    accounts = accounts or Accounts(Sealer.of(settings.encryption_keys), world(settings))
+    router = Router(sessions, accounts, parts.built_in, parts.clock, settings.messages_a_second)
+    messages = MessageActivities(
+        sessions, Dispatch(sessions, router, letters, parts.clock, parts.timing), bell
+    )
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
@@ -125,8 +154,8 @@ def build(client: Client, sessions: Sessions, bell: Bell, parts: Parts, settings
     )
 
 
-async def serve(settings: Settings, channel: Provider, clock: Clock | None = None) -> None:
-    """Work until SIGTERM or SIGINT, then finish the batches in hand. `channel` is closed at the end.
+async def serve(settings: Settings, built_in: Provider[Raw], clock: Clock | None = None) -> None:
+    """Work until SIGTERM or SIGINT, then finish the batches in hand. `built_in` is closed at the end.
 
     `clock` tells the business time; the system's unless another is given.
     """
@@ -136,8 +165,9 @@ async def serve(settings: Settings, channel: Provider, clock: Clock | None = Non
         pass  # Whoever can't enter the database must not take tasks from those who can.
     bell = Bell(settings.engine_database_url)
     await bell.start(sessions)
-    parts = Parts(channel, clock or SystemClock(), timing(settings), settings.send_slices)
-    worker = build(client, sessions, bell, parts, settings)
+    parts = Parts(built_in, clock or SystemClock(), timing(settings), settings.send_slices)
+    accounts = Accounts(Sealer.of(settings.encryption_keys), world(settings))
+    worker = build(client, sessions, bell, parts, settings, accounts)
     await upkeep.schedule(client)
     await ingest.schedule(client)
     await segments.schedule(client)
@@ -153,7 +183,8 @@ async def serve(settings: Settings, channel: Provider, clock: Clock | None = Non
         poker.cancel()
         with suppress(asyncio.CancelledError):
             await poker
-        await channel.close()
+        await accounts.close()
+        await built_in.close()
         await bell.close()
         await sessions.close()
 

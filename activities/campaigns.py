@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.slices import Timing, heartbeating
+from channels import registry
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.clock import Clock
 from domain.messages import SourceKind
@@ -124,7 +125,13 @@ class CampaignActivities:
             while skipped:
                 now = self.clock.now()
                 async with self.sessions.batch(campaign.workspace_id) as db:
-                    await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
+                    await ledger.recover(
+                        db,
+                        queue,
+                        now,
+                        now + timedelta(seconds=self.timing.reconcile_after),
+                        registry.reporting(),
+                    )
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 

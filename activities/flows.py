@@ -15,6 +15,7 @@ from temporalio import activity
 import models.flows
 from activities.bell import Bell
 from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
+from channels import registry
 from domain.clock import Clock
 from domain.flows import START, Branch, FlowState, Send, Wait, WaitForEvent, next_step
 from domain.messages import SourceKind, Work
@@ -151,7 +152,13 @@ class FlowActivities:
             while more:
                 now = self.clock.now()
                 async with self.sessions.batch(flow.workspace_id) as db:
-                    await ledger.recover(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
+                    await ledger.recover(
+                        db,
+                        queue,
+                        now,
+                        now + timedelta(seconds=self.timing.reconcile_after),
+                        registry.reporting(),
+                    )
                     skipped = await queued.cancel(db, queue, now)
                     ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, after, now)
                 done.skipped += skipped

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import uvloop
 
 from channels.contract import Provider
+from channels.letters import Raw
 from channels.null import NullProvider
 from channels.smtp import SmtpProvider
 from logs import configure_logging, leave
@@ -31,10 +32,10 @@ class Shifted:
 def main(asked: str, begins: str | None = None) -> None:
     settings = Settings()
     configure_logging(settings.log_level, "worker")
-    channel: Provider = NullProvider() if asked == "null" else SmtpProvider(asked)
+    built_in: Provider[Raw] = NullProvider() if asked == "null" else SmtpProvider(asked)
     collect_rarely()
     clock = Shifted(datetime.fromisoformat(begins) - datetime.now(UTC)) if begins else None
-    uvloop.run(serve(settings, channel, clock))
+    uvloop.run(serve(settings, built_in, clock))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ class Bulk:
     values: Callable[[Envelope], dict[str, str]]  # What stands for each tag: escaped where HTML wants it.
 
 
-class Mail(Protocol):
-    """An email, as `channels.mime.EmailLetter` writes it."""
+class Raw(Protocol):
+    """An email as it goes over the wire, for those who take it whole."""
 
     @property
     def sender(self) -> str:
@@ -43,6 +43,10 @@ class Mail(Protocol):
         """The complete message as RFC 5322 has it: headers, an empty line, the body, all lines ending
         in CRLF, not dot-stuffed."""
         ...
+
+
+class Mail(Raw, Protocol):
+    """An email, as `channels.mime.EmailLetter` writes it."""
 
     def parts(self, envelope: Envelope) -> Parts:
         """The same in parts."""

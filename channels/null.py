@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
-from channels.letters import Mail
+from channels.letters import Raw
 
 YES = Outcome(OutcomeKind.ACCEPTED)
 
@@ -14,7 +14,7 @@ class NullProvider:
     name = "null"
     capabilities = Capabilities(largest_batch=5_000, wire_batch=500, webhooks=False, lookup=False)
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         return [answer(letter, envelope) for envelope in batch]
 
     async def close(self) -> None:
@@ -24,7 +24,7 @@ class NullProvider:
         return None
 
 
-def answer(letter: Mail, envelope: Envelope) -> Outcome:
+def answer(letter: Raw, envelope: Envelope) -> Outcome:
     try:
         letter.fill(envelope)
     except Exception as error:  # noqa: BLE001 - the contract: what is wrong with one message stops no other

@@ -13,6 +13,11 @@ def register(kind: Kind) -> None:
         raise ValueError(f"There is a kind of provider named {kind.name} already.")
 
 
+def reporting() -> list[str]:
+    """The kinds that report later what became of a message."""
+    return [kind.name for kind in _KINDS.values() if kind.capabilities.webhooks]
+
+
 def kinds() -> Mapping[str, Kind]:
     """All kinds by their names."""
     return dict(_KINDS)

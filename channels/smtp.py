@@ -14,7 +14,7 @@ from math import ceil
 import idna
 
 from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
-from channels.letters import Mail
+from channels.letters import Raw
 from channels.smtp_connection import Connection
 from channels.smtp_replies import not_sent, senders_fault
 from channels.smtp_wire import Server, Timeouts, Unreachable
@@ -62,7 +62,7 @@ class SmtpProvider:
         self.content_until = 0.0  # On the loop's clock.
         self.closed = False
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         """Each letter is filled right before its envelope is written. Many batches may be under way."""
         if not batch:
             return []
@@ -182,7 +182,7 @@ class Batch:
     """What one call of `send` was given, and what became of it so far."""
 
     def __init__(
-        self, channel: SmtpProvider, letter: Mail, sender: bytes, envelopes: Sequence[Envelope]
+        self, channel: SmtpProvider, letter: Raw, sender: bytes, envelopes: Sequence[Envelope]
     ) -> None:
         self.channel, self.letter, self.envelopes = channel, letter, envelopes
         self.sender = sender
@@ -236,7 +236,7 @@ class Batch:
             self.channel.waiting.append(self)
 
 
-def filled(letter: Mail, envelope: Envelope) -> bytes:
+def filled(letter: Raw, envelope: Envelope) -> bytes:
     try:
         return letter.fill(envelope)
     except Exception as error:  # The contract: what is wrong with one message stops no other

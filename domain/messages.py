@@ -53,6 +53,10 @@ class Skip(StrEnum):
     MERGED = "merged"  # The same person, known as two profiles when the audience was frozen, has one already.
 
 
+# The step of a message that tries one provider: it goes by that one or not at all.
+PROVIDER_TEST = "provider test"
+
+
 class Fate(StrEnum):
     """What the provider reported after acceptance. It only rises, in this order."""
 

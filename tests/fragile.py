@@ -10,7 +10,7 @@ import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from channels.contract import Capabilities, Envelope, Outcome, Provider
-from channels.letters import Mail
+from channels.letters import Raw
 from models.base import Sessions
 from models.batch import Batch
 
@@ -93,7 +93,7 @@ class FragileSessions(Sessions):
 class FragileProvider:
     """Sends so many of a batch by another channel, and is killed then, before anybody hears of them."""
 
-    def __init__(self, real: Provider, sends: int) -> None:
+    def __init__(self, real: Provider[Raw], sends: int) -> None:
         self._real = real
         self._sends = sends
 
@@ -105,7 +105,7 @@ class FragileProvider:
     def capabilities(self) -> Capabilities:
         return self._real.capabilities
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         await self._real.send(letter, batch[: self._sends])
         raise Killed
 

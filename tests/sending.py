@@ -11,13 +11,19 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.testing import ActivityEnvironment
 
+from activities.accounts import Accounts
 from activities.bell import Bell
+from activities.dispatch import Dispatch
 from activities.letters import Letters
 from activities.messages import MessageActivities
+from activities.routing import Router
 from activities.slices import Timing
-from channels.contract import Provider
+from channels.contract import Provider, World
+from channels.egress import EgressTransport
+from channels.letters import Raw
 from domain.clock import Clock
 from domain.messages import SourceKind
+from domain.secrets import Sealer
 from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -26,11 +32,14 @@ from models.flows import Flow
 from models.queries.ledger import Queue
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
+from settings import DEVELOPMENT_ENCRYPTION_KEY
 from tests.people import HERE, a_message
 from tests.support import GivenClock
 
 NOW = GivenClock().now()  # Monday, 2026-03-02, 12:00 UTC.
 SIGNING = b"the key that the tests sign with"
+SEALER = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY)
+WORLD = World(EgressTransport, {}, "http://127.0.0.1:8000")
 PLAIN = "<p>Hello {{ name | default: 'you' }}</p>"
 EVERYBODY: dict[str, Any] = {"all": []}
 # Long enough for nothing to end by itself, or so short that a test need not wait.
@@ -215,15 +224,16 @@ async def counted(db: AsyncSession) -> int:
 
 def a_sender_of(
     sessions: Sessions,
-    channel: Provider,
+    provider: Provider[Raw],
     bell: Bell,
     clock: Clock | None = None,
     timing: Timing = PATIENT,
 ) -> MessageActivities:
-    """The activity that sends, over this channel."""
+    """The activity that sends, by this provider where there is no route."""
     clock = clock or GivenClock()
     letters = Letters(sessions, Tokens(SIGNING), "http://127.0.0.1:8000", clock)
-    return MessageActivities(sessions, channel, letters, bell, clock, timing)
+    router = Router(sessions, Accounts(SEALER, WORLD), provider, clock)
+    return MessageActivities(sessions, Dispatch(sessions, router, letters, clock, timing), bell)
 
 
 async def ran(work: Callable[..., Coroutine[Any, Any, T]], *given: Any) -> T:

@@ -11,12 +11,12 @@ from models.base import ACCOUNT_TABLES, QUEUE_TABLES, Sessions
 TENANT_TABLES = sorted(set(metadata().tables) - {*QUEUE_TABLES, *ACCOUNT_TABLES})
 # One question for all tables. Each answers with the hash of its rows, in whatever order they lie.
 _CONTENTS = text(
-    "select jsonb_build_object("
-    + ", ".join(
-        f"'{table}', (select md5(string_agg(t::text, ' ' order by t::text)) from {table} t)"
+    "select jsonb_object_agg(name, hash) from ("
+    + " union all ".join(
+        f"select '{table}' as name, md5(string_agg(t::text, ' ' order by t::text)) as hash from {table} t"
         for table in TENANT_TABLES
     )
-    + ")"
+    + ") each_table"
 )
 
 

@@ -4,7 +4,7 @@ One statement finds them, asks again of each whether it may go (consent, suppres
 cap), and takes them under an attempt and a lease. `ledger` has what follows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -12,9 +12,10 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, text
 
-from domain.messages import MessageState, SourceKind
+from domain.channels import Channel
+from domain.messages import PROVIDER_TEST, MessageClass, MessageState, SourceKind
 from models.base import Db
-from models.queries.ledger import RUNNING, Queue
+from models.queries.ledger import BUT, RUNNING, Kind, Queue, spelled
 
 Cursor = tuple[str, UUID]  # A due_at, as PostgreSQL writes it, and an id.
 BEGINNING: Cursor = ("-infinity", UUID(int=0))
@@ -37,6 +38,9 @@ class Claimed(NamedTuple):
     attributes: Mapping[str, Any] | None  # None for those who have no profile.
     tracked: bool
     holes: list[str] | None  # Filled when the message was queued, for those who have no profile.
+    channel: Channel
+    message_class: MessageClass
+    only: UUID | None  # The one provider that it may go by, where it is to try that one.
 
 
 class Claim(NamedTuple):
@@ -83,7 +87,7 @@ with due as materialized (
         and m.state = 'queued' and m.due_at = q.due_at
     where q.workspace_id = :workspace and q.queue_id = :queue and q.due_at <= :now
         and (q.due_at, q.message_id) > (cast(:after_due as timestamptz), :after_id)
-        and {running}
+        and {running}{but}
     order by q.due_at, q.message_id
     limit {limit}
     for update of m skip locked
@@ -180,7 +184,9 @@ decided as (
     from verdict v
     where m.workspace_id = :workspace and m.ctid = v.place
     returning v.turn, v.due_at, m.due_at as due_again, m.state, m.id, m.address, m.template_version_id,
-        case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes
+        case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes, m.channel,
+        m.class,
+        case when m.step = '{provider_test}' then m.provider end as by_one
 ),
 taken as (
     delete from queue q using decided d where q.workspace_id = :workspace and q.ctid = d.turn
@@ -194,16 +200,24 @@ leased as (
     select :workspace, :attempt, :queue, array_agg(id), clock_timestamp() + make_interval(secs => :lease)
     from decided where state = 'claimed' having count(*) > 0
 )
-select state, id, address, template_version_id, attributes, tracked, holes,
+select state, id, address, template_version_id, attributes, tracked, holes, channel, class, by_one,
     (select count(*) from due) as found, (select max(due_at)::text from decided) as last
 from decided order by due_at, id
 """
 
 
 @cache
-def _claim(kind: SourceKind, capped: bool, limit: int) -> TextClause:
+def _claim(kind: SourceKind, capped: bool, but: bool, limit: int) -> TextClause:
     # The limit is written out: as a parameter the planner would take it for a tenth of the table.
-    return text(_CLAIM.format(running=RUNNING[kind], limit=int(limit), cap=_COUNT_CAP if capped else _NO_CAP))
+    return text(
+        _CLAIM.format(
+            running=RUNNING[kind],
+            but=BUT if but else "",
+            limit=int(limit),
+            cap=_COUNT_CAP if capped else _NO_CAP,
+            provider_test=PROVIDER_TEST,
+        )
+    )
 
 
 async def claim(
@@ -215,12 +229,14 @@ async def claim(
     limit: int,
     cap: Cap | None = None,
     after: Cursor = BEGINNING,
+    but: Collection[Kind] = (),
 ) -> Claim:
     """Take up to `limit` messages that are due, under `attempt` and a lease of so many seconds.
 
     In the same statement the source's state, consent, suppression, address, merges, quiet hours and the
     cap are read again; what may not go is skipped with its reason, what must wait gets a new `due_at`.
     `after` is where an earlier claim of the same slice ended, so that the closed are not walked again.
+    Messages of the kinds in `but` stay where they are: no provider takes them now.
     """
     values = {
         "workspace": queue.workspace_id,
@@ -233,10 +249,12 @@ async def claim(
     }
     if cap:
         values |= {"cap_limit": cap.limit, "cap_period": cap.period, "cap_start": cap.starts_on}
-    rows = (await db.execute(_claim(queue.kind, cap is not None, limit), values)).all()
+    if but:
+        values["but"] = spelled(but)
+    rows = (await db.execute(_claim(queue.kind, cap is not None, bool(but), limit), values)).all()
     if not rows:
         return Claim([], [], 0, undecided=False, cursor=after)
-    claimed = [Claimed(*row[1:7]) for row in rows if row[0] == MessageState.CLAIMED]
+    claimed = [Claimed(*row[1:10]) for row in rows if row[0] == MessageState.CLAIMED]
     skipped = [row[1] for row in rows if row[0] == MessageState.SKIPPED]
     _, last, *_, found, last_due = rows[-1]
     return Claim(claimed, skipped, found, found > len(rows), (last_due, last))

@@ -5,16 +5,19 @@ under one lease and one attempt id (`leases`), and everything later asks for tha
 worker that lost its lease can change nothing but what it knows for sure. `domain/messages.py` has the states.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
 from sqlalchemy import TextClause, text
 
-from domain.messages import MessageState, SourceKind
+from domain.channels import Channel
+from domain.messages import MessageClass, MessageState, Skip, SourceKind
+from domain.routing import BUILT_IN
 from models.base import Db
 
 # A message that was refused this often before acceptance is given up. The pauses double up to an hour, so
@@ -43,6 +46,15 @@ class Settled:
     retry_after: float | None = None  # Seconds, for queued.
 
 
+Kind = tuple[Channel, MessageClass]  # Of a message, as far as it decides who may take it.
+BUT = " and not (m.channel || ' ' || m.class) = any(cast(:but as text[]))"
+
+
+def spelled(kinds: Collection[Kind]) -> list[str]:
+    """Kinds of messages as `BUT` compares them."""
+    return [f"{channel} {message_class}" for channel, message_class in kinds]
+
+
 # Whether a source sends now, read by the statement itself.
 RUNNING = {
     SourceKind.CAMPAIGN: "exists (select from campaigns s where s.workspace_id = :workspace"
@@ -61,7 +73,8 @@ _GIVEN_UP = {
 }
 
 _MARK = """
-update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes
+update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes,
+    provider = :provider
 from jsonb_to_recordset(cast(:letters as jsonb)) as v(id uuid, holes jsonb)
 where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt
     and m.state in ('claimed'{again})
@@ -84,11 +97,13 @@ async def mark(
     letters: Sequence[tuple[UUID, Sequence[str]]],
     now: datetime,
     again: bool = False,
+    provider: UUID = BUILT_IN,
 ) -> set[UUID]:
-    """Note that these messages, with the values of their holes, are about to go on the wire.
+    """Note that these messages, with the values of their holes, are about to go on the wire to a provider.
 
     Only what is returned may be sent, and only after this transaction has committed. `again` repeats a
-    mark whose commit was never answered: what it had marked, and nobody has sent yet, counts.
+    mark: its commit was never answered, or another provider has certainly not taken the messages over.
+    What it had marked counts.
     """
     rows = await db.execute(
         _mark(queue.kind, again),
@@ -96,6 +111,7 @@ async def mark(
             "workspace": queue.workspace_id,
             "queue": queue.id,
             "attempt": attempt,
+            "provider": provider,
             "now": now,
             "letters": orjson.dumps([{"id": id_, "holes": holes} for id_, holes in letters]).decode(),
         },
@@ -161,27 +177,37 @@ async def put_back(
 
 _SKIP = text(
     """
-    update messages m set state = 'skipped', reason = 'template error', detail = v.detail,
+    update messages m set state = 'skipped', reason = v.reason, detail = v.detail,
         closed_at = :now, attempt = null
-    from unnest(cast(:ids as uuid[]), cast(:details as text[])) as v(id, detail)
+    from unnest(cast(:ids as uuid[]), cast(:reasons as text[]), cast(:details as text[]))
+        as v(id, reason, detail)
     where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt and m.state = 'claimed'
     returning m.id
     """
 )
 
 
-async def skip_unwritable(
-    db: Db, queue: Queue, attempt: UUID, errors: Sequence[tuple[UUID, str]], now: datetime
+class Unsendable(NamedTuple):
+    """A claimed message that must not go on the wire."""
+
+    id: UUID
+    reason: Skip
+    detail: str | None
+
+
+async def skip_unsendable(
+    db: Db, queue: Queue, attempt: UUID, found: Sequence[Unsendable], now: datetime
 ) -> list[UUID]:
-    """Skip claimed messages whose template can't be filled for this person, each with the sentence why."""
+    """Skip claimed messages: their template can't be filled for this person, or this person is not theirs."""
     rows = await db.execute(
         _SKIP,
         {
             "workspace": queue.workspace_id,
             "attempt": attempt,
             "now": now,
-            "ids": [id_ for id_, _ in errors],
-            "details": [detail for _, detail in errors],
+            "ids": [each.id for each in found],
+            "reasons": [each.reason.value for each in found],
+            "details": [each.detail for each in found],
         },
     )
     return list(rows.scalars())
@@ -275,6 +301,19 @@ async def give_back(db: Db, workspace_id: UUID, ids: Sequence[UUID]) -> None:
         await db.execute(_GIVE_BACK, {"workspace": workspace_id, "ids": list(ids)})
 
 
+_RENEW = text(
+    """
+    update leases set until = clock_timestamp() + make_interval(secs => :lease)
+    where workspace_id = :workspace and id = :attempt and until > clock_timestamp()
+    """
+)
+
+
+async def renew(db: Db, queue: Queue, attempt: UUID, lease: float) -> None:
+    """Hold on for so many seconds more, unless the hold has ended."""
+    await db.execute(_RENEW, {"workspace": queue.workspace_id, "attempt": attempt, "lease": lease})
+
+
 _DROP_LEASE = text("delete from leases where workspace_id = :workspace and id = :attempt")
 
 
@@ -299,7 +338,10 @@ _RECOVER = text(
             reason = case m.state when 'claimed' then null
                 else 'the worker stopped before the answer was known' end,
             closed_at = case m.state when 'claimed' then null else cast(:now as timestamptz) end,
-            reconcile_at = case m.state when 'claimed' then null else cast(:reconcile_at as timestamptz) end
+            reconcile_at = case when m.state = 'claimed' then null
+                when exists (select from providers p where p.workspace_id = :workspace and p.id = m.provider
+                    and p.kind = any(cast(:reporting as text[]))) then cast(:reconcile_at as timestamptz)
+                else cast(:now as timestamptz) end
         from held h
         where m.workspace_id = :workspace and m.id = h.id and m.attempt = h.attempt
             and m.state in ('claimed', 'sending')
@@ -310,11 +352,14 @@ _RECOVER = text(
 )
 
 
-async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -> dict[UUID, MessageState]:
+async def recover(
+    db: Db, queue: Queue, now: datetime, reconcile_at: datetime, reporting: Collection[str] = ()
+) -> dict[UUID, MessageState]:
     """Take over from workers whose lease ran out.
 
     What they had only claimed was never on the wire: it is queued again, and counts for no cap. What they had
-    marked is unknown.
+    marked is unknown: what `reporting` kinds of providers may still tell of is decided about at
+    `reconcile_at`, the rest at once.
     """
     rows = await db.execute(
         _RECOVER,
@@ -323,6 +368,7 @@ async def recover(db: Db, queue: Queue, now: datetime, reconcile_at: datetime) -
             "queue": queue.id,
             "now": now,
             "reconcile_at": reconcile_at,
+            "reporting": list(reporting),
         },
     )
     states = {id_: MessageState(state) for id_, state in rows}

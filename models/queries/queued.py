@@ -1,6 +1,6 @@
 """The queue: messages that wait for their turn, and what a queue still holds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from domain.campaigns import UNDER_WAY
 from domain.messages import MessageState
 from models.base import Db, changed, one_of
 from models.messages import Message, Queued
-from models.queries.ledger import Queue
+from models.queries.ledger import BUT, Kind, Queue, spelled
 
 
 def queue_up(lines: Mapping[str, ColumnElement[Any]]) -> tuple[CTE, Insert]:
@@ -61,8 +61,7 @@ async def cancel(db: Db, queue: Queue, now: datetime) -> int:
 
 
 # While a campaign's audience is still being frozen, somebody may have a turn at any moment.
-_AHEAD = text(
-    f"""
+_AHEAD = f"""
     select
         (select count(*) from queue q where q.workspace_id = :workspace and q.queue_id = :queue)
             + (select count(*) from leases l cross join lateral unnest(l.message_ids) u(id)
@@ -74,12 +73,17 @@ _AHEAD = text(
                 where l.workspace_id = :workspace and l.queue_id = :queue)
             + (select count(*) from campaigns c where c.workspace_id = :workspace and c.id = :queue
                 and c.frozen_at is null and {one_of("c.state", UNDER_WAY)}) as open,
-        (select min(q.due_at) from queue q where q.workspace_id = :workspace and q.queue_id = :queue)
-            as next_due,
+        ({{next_due}}) as next_due,
         (select min(l.until) from leases l where l.workspace_id = :workspace and l.queue_id = :queue)
             - clock_timestamp() as lease_left
-    """
-)
+"""
+_NEXT = "select min(q.due_at) from queue q where q.workspace_id = :workspace and q.queue_id = :queue"
+_NEXT_BUT = f"""
+    select q.due_at from queue q join messages m on m.workspace_id = :workspace and m.id = q.message_id
+    where q.workspace_id = :workspace and q.queue_id = :queue{BUT} order by q.due_at limit 1
+"""
+_AHEAD_OF_ALL = text(_AHEAD.format(next_due=_NEXT))
+_AHEAD_OF_OTHERS = text(_AHEAD.format(next_due=_NEXT_BUT))
 
 
 class Ahead(NamedTuple):
@@ -90,7 +94,12 @@ class Ahead(NamedTuple):
     lease_left: float | None  # Seconds until the first lease ends, negative when it has; None without leases.
 
 
-async def ahead(db: Db, queue: Queue) -> Ahead:
-    row = (await db.execute(_AHEAD, {"workspace": queue.workspace_id, "queue": queue.id})).one()
+async def ahead(db: Db, queue: Queue, but: Collection[Kind] = ()) -> Ahead:
+    """What it holds; messages of the kinds in `but` are not due, whenever they were."""
+    values: dict[str, Any] = {"workspace": queue.workspace_id, "queue": queue.id}
+    if but:
+        row = (await db.execute(_AHEAD_OF_OTHERS, values | {"but": spelled(but)})).one()
+    else:
+        row = (await db.execute(_AHEAD_OF_ALL, values)).one()
     left = row.lease_left.total_seconds() if row.lease_left is not None else None
     return Ahead(row.open, row.next_due, left)

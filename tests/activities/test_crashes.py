@@ -22,7 +22,7 @@ from activities.campaigns import CampaignActivities, CampaignRef
 from activities.flows import FlowActivities, FlowRef
 from activities.slices import Interrupted
 from channels.contract import Envelope, Outcome
-from channels.letters import Mail
+from channels.letters import Raw
 from channels.null import NullProvider
 from channels.smtp import SmtpProvider
 from domain.campaigns import CampaignState
@@ -165,7 +165,7 @@ async def test_a_sender_that_is_killed_on_the_wire_leaves_unknown_what_it_marked
 class ClosedLoop(NullProvider):
     """Whoever closes the loop cancels everything in it, also what is on the wire."""
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         raise asyncio.CancelledError
 
 

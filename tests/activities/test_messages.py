@@ -13,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from activities.bell import Bell
 from activities.slices import Timing
 from channels.contract import Envelope, Outcome
-from channels.letters import Mail
+from channels.letters import Raw
 from channels.null import NullProvider
 from channels.smtp import SmtpProvider
 from channels.smtp_wire import Timeouts
@@ -246,7 +246,7 @@ async def test_a_template_that_can_not_be_used_at_all_skips_its_messages_and_no_
 
 
 # Which transaction it is, counted from the end: mark, settle, look for a freeze, look ahead.
-MARK, SETTLE = 3, 2
+MARK, SETTLE = 4, 3
 
 
 async def nth(sessions: Sessions, from_the_end: int) -> int:
@@ -277,7 +277,7 @@ class HeldUp(NullProvider):
         self.statement = statement
         self.sent: list[UUID] = []
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         self.sent += [envelope.id for envelope in batch]
         async with self.sessions.engine() as db:
             await db.execute(text(self.statement))
@@ -310,7 +310,7 @@ async def test_what_a_slow_worker_lost_is_not_given_back_twice(sessions: Session
     other = a_sender_of(sessions, NullProvider(), BELL)
 
     class Slow(HeldUp):
-        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
             outcomes = await super().send(letter, batch)
             await ran(other.send, queue)
             return outcomes
@@ -328,7 +328,7 @@ async def test_a_mark_whose_answer_was_lost_during_a_pause_holds_nothing_up(sess
     """The first mark is committed, nobody hears so, and the second is refused: nothing was sent."""
     queue = await a_frozen_campaign(sessions, 2)
 
-    lossy = FragileSessions(sessions, Blow(5, committed=True, killed=False))
+    lossy = FragileSessions(sessions, Blow(6, committed=True, killed=False))
     channel = HeldUp(sessions, "select 1")
     sending = asyncio.create_task(ran(a_sender_of(lossy, channel, BELL).send, queue))
 
@@ -358,7 +358,7 @@ async def test_a_known_answer_survives_a_database_that_is_away(
     far = Sessions(relay.url(database.url), relay.url(database.engine_url))
 
     class Cut(NullProvider):
-        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
             outcomes = await channel.send(letter, batch)
             relay.cut()
             return outcomes
@@ -406,7 +406,7 @@ async def test_a_cancelled_activity_writes_down_what_it_knows(
     queue, environment = await a_frozen_campaign(sessions, 3), ActivityEnvironment()
 
     class Cancelled(NullProvider):
-        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
             environment.cancel()
             await asyncio.sleep(0)
             return await channel.send(letter, batch)
@@ -423,7 +423,7 @@ async def test_a_worker_that_shuts_down_finishes_its_batch_and_leaves_the_rest(s
     queue, environment = await a_frozen_campaign(sessions, 6), ActivityEnvironment()
 
     class LastOrders(HeldUp):
-        async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
             environment.worker_shutdown()
             return await super().send(letter, batch)
 

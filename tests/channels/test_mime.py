@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from channels.contract import Envelope
-from channels.letters import Mail
+from channels.letters import Raw
 from channels.mime import EmailLetter, quoted
 from domain import templates
 from domain.templates import Template
@@ -115,7 +115,7 @@ def assert_is_well_formed(raw: bytes) -> None:
 
 
 def test_a_letter_is_what_channels_send() -> None:
-    letter: Mail = LETTER
+    letter: Raw = LETTER
 
     assert letter.sender == "news@shop.example"
 

@@ -25,6 +25,7 @@ from models.lists import List, ListMember, Topic, TopicConsent
 from models.members import Membership
 from models.messages import CapCounter, MessageEvent
 from models.profiles import Identity, ProfileNote, ProfileTag
+from models.providers import Breaker, Bucket, Provider, Route
 from models.queries import (
     attributes,
     enrollments,
@@ -105,6 +106,7 @@ class Filled:
     invitation: UUID
     key: UUID
     issuer: UUID
+    provider: UUID
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -275,9 +277,17 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     asked = await invitations.create(db, here, "eve@shop.example", "viewer", token, "Ada", NOW)
     key = await keys.create(db, here, new_key(KeyKind.SECRET), "n8n", ["campaigns:read"])
     issuer = await issuers.create(db, here, uuid4(), ISSUER)
+    provider = Provider(workspace_id=here, name="Ours", kind="smtp", channel="email")
+    db.add(provider)
+    await db.flush()
+    by = {"workspace_id": here, "provider_id": provider.id}
+    db.add(Route(**by, channel="email", message_class="marketing"))
+    db.add(Breaker(**by, since=NOW, window_began=NOW, state="open", until=NOW))
+    db.add(Bucket(workspace_id=here, name="workspace", tokens=5, refilled_at=NOW))
+    await db.flush()
     once = Asked(here, uuid4(), "twice")
     await idempotency.begin(db, once, b"x", NOW)
-    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once}
+    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "provider": provider.id, "once": once}
 
 
 async def take_in(db: AsyncSession, kind: ImportKind) -> imported.Ready:

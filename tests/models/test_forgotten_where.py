@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from dev.places import ROOT
 from domain import templates as letters
+from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.errors import CampanileError, Conflict
 from domain.flows import Flow as Graph
@@ -26,7 +27,7 @@ from domain.flows import FlowState
 from domain.imports import Denial, ImportKind, Refusal
 from domain.keys import new_key
 from domain.lists import MemberState
-from domain.messages import MessageClass, MessageState
+from domain.messages import MessageClass, MessageState, Skip
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.roles import KeyKind, Role
 from domain.segments import Rule, as_json, parse
@@ -37,6 +38,8 @@ from models.profiles import Profile
 from models.queries import (
     attributes,
     audit,
+    breakers,
+    buckets,
     campaigns,
     claims,
     consents,
@@ -71,6 +74,7 @@ from models.queries import (
     profiles_merged,
     profiles_searched,
     profiles_written,
+    providers,
     quarantine,
     queued,
     recalculations,
@@ -88,6 +92,7 @@ from models.queries import (
     ways,
     workspaces,
 )
+from models.queries.buckets import Ask, Counts
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
@@ -421,6 +426,7 @@ READS: dict[str, Call] = {
     "imports.refusals": lambda db, w: imports.refusals(db, w.customers.id, 0, 9),
     "imported.try_out": tried,
     "invitations.page": lambda db, w: invitations.page(db, None, 9),
+    "breakers.standings": lambda db, w: breakers.standings(db, w.id),
     "issuers.get": lambda db, w: issuers.get(db, w.issuer),
     "issuers.page": lambda db, w: issuers.page(db, None, 9),
     "keys.get": lambda db, w: keys.get(db, w.key),
@@ -444,6 +450,8 @@ READS: dict[str, Call] = {
     "quarantine.page": lambda db, w: quarantine.page(db, quarantine.Asked(), None, 9),
     "quarantine.waiting": lambda db, w: quarantine.waiting(db, w.aside),
     "quarantine.which": lambda db, w: quarantine.which(db, quarantine.Asked()),
+    "providers.accounts": lambda db, w: providers.accounts(db, w.id),
+    "providers.routes": lambda db, w: providers.routes(db, w.id),
     "queued.ahead": ahead,
     "rows.exists": lambda db, w: rows.exists(db, Campaign, w.draft.id),
     "rows.get": lambda db, w: rows.get(db, Campaign, w.draft.id),
@@ -567,6 +575,14 @@ WRITES: dict[str, Call] = {
         db, w.id, "eve@shop.example", "admin", "another-token-of-the-tests", "Ada", NOW
     ),
     "invitations.revoke": lambda db, w: invitations.revoke(db, w.invitation, NOW),
+    "breakers.attempt": lambda db, w: breakers.attempt(db, w.id, w.provider, NOW),
+    "breakers.change": lambda db, w: breakers.change(
+        db, w.id, w.provider, lambda standing: released(standing, SOON), NOW
+    ),
+    "breakers.note": lambda db, w: breakers.note(db, w.id, w.provider, Tally(calls=1, well=1), NOW),
+    "buckets.count": lambda db, w: buckets.count(db, w.id, w.provider, NOW.date(), Counts(accepted=1)),
+    "buckets.lease": lambda db, w: buckets.lease(db, w.id, {"workspace": Ask(1, 1, 5)}, NOW),
+    "buckets.lease_day": lambda db, w: buckets.lease_day(db, w.id, w.provider, NOW.date(), 1, 5),
     "issuers.change": lambda db, w: issuers.change(db, w.id, w.issuer, NAMED),
     "issuers.create": lambda db, w: issuers.create(db, w.id, uuid4(), ISSUER),
     "issuers.delete": lambda db, w: issuers.delete(db, w.id, w.issuer),
@@ -579,11 +595,12 @@ WRITES: dict[str, Call] = {
     "ledger.mark": lambda db, w: ledger.mark(db, w.queue, w.attempt, [(w.claimed, ["Eve"])], NOW),
     "ledger.put_back": lambda db, w: ledger.put_back(db, w.queue, w.attempt, [w.claimed], NOW),
     "ledger.recover": lambda db, w: ledger.recover(db, w.lost, NOW, SOON),
+    "ledger.renew": lambda db, w: ledger.renew(db, w.queue, w.attempt, 600),
     "ledger.settle": lambda db, w: ledger.settle(
         db, w.queue, w.wire, [ledger.Settled(w.sending, MessageState.ACCEPTED)], NOW, SOON
     ),
-    "ledger.skip_unwritable": lambda db, w: ledger.skip_unwritable(
-        db, w.queue, w.attempt, [(w.claimed, "It lacks a name.")], NOW
+    "ledger.skip_unsendable": lambda db, w: ledger.skip_unsendable(
+        db, w.queue, w.attempt, [ledger.Unsendable(w.claimed, Skip.TEMPLATE_ERROR, "It lacks a name.")], NOW
     ),
     "members.change_role": lambda db, w: members.change_role(db, w.marketer, Role.ADMIN),
     "members.hand_over": lambda db, w: members.hand_over(db, w.owner, w.marketer),

@@ -13,9 +13,10 @@ from uuid_utils.compat import uuid7
 from domain.messages import MessageState, Skip
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.providers import Provider
 from models.queries import claims, ledger, profiles_erased, queued
 from models.queries.claims import Cap
-from models.queries.ledger import MOST_ATTEMPTS, Queue, Settled
+from models.queries.ledger import MOST_ATTEMPTS, Queue, Settled, Unsendable
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
@@ -180,8 +181,11 @@ async def test_a_template_error_is_a_reason_with_a_sentence(db: AsyncSession) ->
     queue, attempt, [message, other] = await a_batch(db, 2)
     await marked(db, queue, attempt, [other])
 
-    errors = [(message, 'Nobody has "nmae".'), (other, "too late for that")]
-    assert await ledger.skip_unwritable(db, queue, attempt, errors, NOW) == [message]
+    errors = [
+        Unsendable(message, Skip.TEMPLATE_ERROR, 'Nobody has "nmae".'),
+        Unsendable(other, Skip.TEMPLATE_ERROR, "too late for that"),
+    ]
+    assert await ledger.skip_unsendable(db, queue, attempt, errors, NOW) == [message]
     assert await holds(
         db, message, state="skipped", reason="template error", detail='Nobody has "nmae".', closed_at=NOW
     )
@@ -277,7 +281,7 @@ async def test_an_unknown_message_is_not_queued_again_by_a_late_answer(db: Async
     await ledger.recover(db, queue, NOW, SOON)
 
     assert await settled(db, queue, attempt, Settled(message, MessageState.QUEUED)) == {}
-    assert await holds(db, message, state="unknown", reconcile_at=SOON)
+    assert await holds(db, message, state="unknown", reconcile_at=NOW)
 
 
 @pytest.mark.parametrize("first", [MessageState.ACCEPTED, MessageState.FAILED])
@@ -313,9 +317,29 @@ async def test_what_a_dead_worker_had_marked_is_unknown(db: AsyncSession) -> Non
     queue, attempt, [message] = await a_marked_batch(db, lease=-1)
 
     assert await ledger.recover(db, queue, NOW, SOON) == {message: MessageState.UNKNOWN}
-    assert await holds(db, message, state="unknown", attempt=attempt, closed_at=NOW, reconcile_at=SOON)
+    assert await holds(db, message, state="unknown", attempt=attempt, closed_at=NOW, reconcile_at=NOW)
     assert "stopped" in await column(db, "reason", message)
     assert not (await claims.claim(db, queue, uuid7(), NOW, 60, 10)).found
+
+
+async def test_what_a_provider_may_still_report_is_not_decided_about_before(db: AsyncSession) -> None:
+    queue, attempt, [message] = await a_batch(db, lease=60)
+    telling = Provider(workspace_id=queue.workspace_id, name="Ours", kind="telling", channel="email")
+    db.add(telling)
+    await db.flush()
+    await ledger.mark(db, queue, attempt, [(message, [])], NOW, provider=telling.id)
+    await db.execute(text("update leases set until = clock_timestamp() - interval '1 second'"))
+
+    assert await ledger.recover(db, queue, NOW, SOON, ["telling"]) == {message: MessageState.UNKNOWN}
+    assert await holds(db, message, state="unknown", provider=telling.id, reconcile_at=SOON)
+
+
+async def test_a_hold_that_has_ended_is_not_renewed(db: AsyncSession) -> None:
+    queue, attempt, [message] = await a_batch(db, lease=-1)
+
+    await ledger.renew(db, queue, attempt, 60)
+
+    assert await ledger.recover(db, queue, NOW, SOON) == {message: MessageState.QUEUED}
 
 
 async def test_only_the_queues_own_leases_that_have_ended_are_taken_over(db: AsyncSession) -> None:

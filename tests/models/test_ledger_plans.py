@@ -19,7 +19,7 @@ from uuid_utils.compat import uuid7
 from activities.campaigns import CampaignActivities, CampaignRef
 from dev.postgres import Postgres
 from domain.flows import START, Send, Wait
-from domain.messages import MessageState, SourceKind
+from domain.messages import MessageState, Skip, SourceKind
 from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -156,7 +156,8 @@ async def test_taking_over_and_putting_back_cost_what_the_batch_costs(fresh: Ses
         ids = [message.id for message in (await claimed(fresh, queue, attempt)).claimed]
 
         async def put_back(db: Any, attempt: UUID = attempt, ids: Any = ids) -> Any:
-            await ledger.skip_unwritable(db, queue, attempt, [(ids[0], "why")], NOW)
+            errors = [ledger.Unsendable(ids[0], Skip.TEMPLATE_ERROR, "why")]
+            await ledger.skip_unsendable(db, queue, attempt, errors, NOW)
             back = await ledger.put_back(db, queue, attempt, ids, NOW)
             await ledger.drop_lease(db, queue, attempt)
             return back

@@ -16,7 +16,7 @@ import worker
 from activities.bell import Bell
 from activities.slices import Timing
 from channels.contract import Envelope, Outcome, Provider
-from channels.letters import Mail
+from channels.letters import Raw
 from channels.null import NullProvider
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -43,7 +43,7 @@ class SlowProvider(NullProvider):
         self.pause = pause
         self.sent: list[UUID] = []
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         await asyncio.sleep(self.pause)
         self.sent += [envelope.id for envelope in batch]
         return await super().send(letter, batch)
@@ -55,7 +55,7 @@ class Site:
 
     client: Client
     sessions: Sessions
-    channel: Provider
+    channel: Provider[Raw]
     clock: GivenClock
     started: list[str] = field(default_factory=list)
 
@@ -131,7 +131,7 @@ async def at_work(
     sessions: Sessions,
     database: Database,
     *,
-    channel: Provider | None = None,
+    channel: Provider[Raw] | None = None,
     timing: Timing = BRISK,
     slots: int = 20,
     slices: int = 2,

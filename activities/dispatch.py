@@ -1,0 +1,431 @@
+"""What is claimed goes over the wire: batch by batch, by whichever way is open, and every answer is kept.
+
+A batch is settled by the transaction that marks the next, so that a batch costs one commit. No
+transaction is open across a call to a provider. A crash between the provider's yes and our note of it
+leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and never guesses.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.gates import Way
+from activities.letters import Letters, NoWriter, Writer
+from activities.routing import Closed, Router
+from activities.slices import DATABASE_ERRORS, Hourglass, Slice, Timing, is_away, to_the_end
+from channels.contract import Blame, Envelope, Outcome, OutcomeKind
+from domain.channels import Channel
+from domain.clock import Clock
+from domain.messages import MessageClass, MessageState, Skip, SourceKind, Work
+from domain.templates import TemplateError
+from models.base import Db, Sessions
+from models.queries import claims, enrollments_moved, ledger, pokes
+from models.queries.claims import Claimed
+from models.queries.ledger import Kind, Queue, Settled, Unsendable
+from models.queries.ways import Move
+from models.workspaces import Workspace
+
+AGAIN_AFTER = 0.5  # Seconds between two tries of what must not be given up.
+
+_STATES = {
+    OutcomeKind.ACCEPTED: MessageState.ACCEPTED,
+    OutcomeKind.REJECTED: MessageState.FAILED,
+    OutcomeKind.RETRY: MessageState.QUEUED,
+    OutcomeKind.UNKNOWN: MessageState.UNKNOWN,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a slice knows of those whose messages it sends, read when it begins."""
+
+    queue: Queue
+    workspace: Workspace
+    onward: Sequence[Move]  # Where a flow's members go when their message is closed.
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One claimed batch: whose it is, its id, and the cap that its members were counted under."""
+
+    source: Source
+    id: UUID
+    cap: claims.Cap | None
+
+    @property
+    def queue(self) -> Queue:
+        return self.source.queue
+
+
+class _Alike(NamedTuple):
+    """What messages share that go over the wire together, besides their attempt."""
+
+    version_id: UUID
+    channel: Channel
+    message_class: MessageClass
+    only: UUID | None
+
+
+@dataclass
+class Group:
+    """Messages of a claim that are written and sent alike."""
+
+    writer: Writer | NoWriter
+    kind: Kind
+    only: UUID | None
+    left: deque[Claimed]
+
+    def take(self, n: int) -> list[Claimed]:
+        return [self.left.popleft() for _ in range(min(n, len(self.left)))]
+
+
+@dataclass
+class Hand:
+    """What came back from the wire and is not written down yet."""
+
+    answers: list[Settled] = field(default_factory=list)
+    answered_at: datetime | None = None
+    reported: bool = False  # Whether the provider will report what became of these.
+
+
+class Dispatch:
+    """Sends what was claimed. One for all slices of a process."""
+
+    def __init__(
+        self, sessions: Sessions, router: Router, letters: Letters, clock: Clock, timing: Timing
+    ) -> None:
+        self.sessions = sessions
+        self.router = router
+        self.letters = letters
+        self.clock = clock
+        self.timing = timing
+
+    async def deliver(
+        self,
+        attempt: Attempt,
+        claimed: Sequence[Claimed],
+        done: Slice,
+        glass: Hourglass,
+        closed: dict[Kind, Closed],
+    ) -> None:
+        """Wire batch by wire batch, one at least. What is marked is seen through to its end, whoever wants us
+        to leave; what is not when the slice is over goes back, so that a slow provider holds up no others.
+
+        Kinds of messages that no provider takes now are noted in `closed`."""
+        groups = await self._groups(attempt, claimed)
+        hand, aside = Hand(), list[Claimed]()
+
+        def unsent() -> list[UUID]:
+            return [message.id for message in (*aside, *(m for group in groups for m in group.left))]
+
+        try:
+            await self._next(attempt, groups, aside, hand, done, glass, closed)
+            while groups and not glass.over:
+                await self._next(attempt, groups, aside, hand, done, glass, closed)
+        except asyncio.CancelledError:
+            await to_the_end(self._let_go(attempt, hand, unsent(), done))
+            raise
+        except BaseException:
+            # The lease stays: what became of the batch in hand is for whoever finds it ended to say.
+            await to_the_end(self._write_down(attempt, hand, done))
+            raise
+        await to_the_end(self._let_go(attempt, hand, unsent(), done))
+
+    async def _groups(self, attempt: Attempt, claimed: Sequence[Claimed]) -> deque[Group]:
+        alike: dict[_Alike, deque[Claimed]] = {}
+        for message in claimed:
+            key = _Alike(message.template_version_id, message.channel, message.message_class, message.only)
+            alike.setdefault(key, deque()).append(message)
+        writers = await self.letters.of(attempt.source.workspace, {key.version_id for key in alike})
+        return deque(
+            Group(
+                writers[key.version_id],
+                (Channel(key.channel), MessageClass(key.message_class)),
+                key.only,
+                messages,
+            )
+            for key, messages in alike.items()
+        )
+
+    async def _next(
+        self,
+        attempt: Attempt,
+        groups: deque[Group],
+        aside: list[Claimed],
+        hand: Hand,
+        done: Slice,
+        glass: Hourglass,
+        closed: dict[Kind, Closed],
+    ) -> None:
+        """The next batch of the first group, as far as its way is open and limits let it go."""
+        group, workspace = groups[0], attempt.source.workspace
+        way = await self.router.way(workspace, *group.kind, only=group.only)
+        if isinstance(way, Closed):
+            closed[group.kind] = way
+            aside += groups.popleft().left
+            return
+        batch = group.take(way.most)
+        granted = await self.router.grant(
+            workspace, way, [message.address for message in batch], group.kind[1]
+        )
+        may = set(granted.go)
+        group.left.extend(message for place, message in enumerate(batch) if place not in may)
+        if not group.left:
+            groups.popleft()
+        if may:
+            going = [message for place, message in enumerate(batch) if place in may]
+            await to_the_end(self._dispatch(attempt, group, going, way, hand, done))
+        else:
+            await to_the_end(self._write_down(attempt, hand, done))
+            await asyncio.sleep(min(granted.wait, max(glass.left, 0)))
+
+    async def _let_go(self, attempt: Attempt, hand: Hand, unsent: Collection[UUID], done: Slice) -> None:
+        """Write the last answers down, put back what is still claimed under the lease, and give it up."""
+        if hand.answers and not unsent:
+            await self._write_down(attempt, hand, done, last=True)
+            return
+        await self._write_down(attempt, hand, done)
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            counts = await self._put_back(db, attempt, [*unsent])
+            await ledger.drop_lease(db, attempt.queue, attempt.id)
+        self._count_unsent(counts, done)
+
+    async def _dispatch(
+        self,
+        attempt: Attempt,
+        group: Group,
+        messages: Sequence[Claimed],
+        way: Way,
+        hand: Hand,
+        done: Slice,
+    ) -> None:
+        """One batch over the wire: fill the holes, mark, send. Its answers stay in the hand, to be written
+        down by the transaction that marks the next batch: one commit a batch, and never two on the wire.
+
+        What a provider has certainly not taken, by its own fault, goes on to the next that is open, as soon
+        as that is marked, too."""
+        envelopes, unsendable = _written(group.writer, messages)
+        tried: list[UUID] = []
+        while True:
+            marked = await self._mark(
+                attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
+            )
+            batch = [envelope for envelope in envelopes if envelope.id in marked]
+            if not batch or not isinstance(group.writer, Writer):
+                return
+            began = asyncio.get_running_loop().time()
+            outcomes = await _sent(way, group.writer, batch)
+            seconds = asyncio.get_running_loop().time() - began
+            tried.append(way.provider_id)
+            hand.answered_at = self.clock.now()
+            hand.reported = way.provider.capabilities.webhooks
+            hand.answers = [*_settled(batch, outcomes)]
+            await self.router.note(attempt.source.workspace, way, outcomes, seconds)
+            refused = {e.id for e, o in zip(batch, outcomes, strict=True) if _may_move(o)}
+            if not refused or group.only:
+                return
+            onward = await self.router.way(attempt.source.workspace, *group.kind, but=tried)
+            if isinstance(onward, Closed):
+                return
+            hand.answers = [answer for answer in hand.answers if answer.id not in refused]
+            way, envelopes, unsendable = onward, [e for e in batch if e.id in refused], []
+
+    async def _mark(
+        self,
+        attempt: Attempt,
+        provider: UUID,
+        envelopes: Sequence[Envelope],
+        unsendable: Sequence[Unsendable],
+        hand: Hand,
+        done: Slice,
+        onward: bool,
+    ) -> set[UUID]:
+        """Commit the mark; if the commit's own answer is lost, ask again under the same attempt.
+
+        Nothing of this batch has been sent when it raises; `unknown` it becomes only where the commit did
+        reach the database and its lease ended before we could ask. `onward`: it was marked for another
+        provider, which did not take it.
+        """
+        again = onward
+        while True:
+            try:
+                return await self._try_to_mark(
+                    attempt, provider, envelopes, unsendable, hand, done, again, onward
+                )
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                activity.logger.warning(
+                    "The database is away; what was sent is settled, and the next marked, when it is back",
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
+                )
+                again = True
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _try_to_mark(
+        self,
+        attempt: Attempt,
+        provider: UUID,
+        envelopes: Sequence[Envelope],
+        unsendable: Sequence[Unsendable],
+        hand: Hand,
+        done: Slice,
+        again: bool,
+        onward: bool,
+    ) -> set[UUID]:
+        queue, now = attempt.queue, self.clock.now()
+        async with self.sessions.batch(queue.workspace_id) as db:
+            settled = await self._settle(db, attempt, hand)
+            if onward:
+                await ledger.renew(db, queue, attempt.id, self.timing.lease)
+            letters = [(envelope.id, envelope.holes) for envelope in envelopes]
+            marked = (
+                await ledger.mark(db, queue, attempt.id, letters, now, again, provider) if letters else set()
+            )
+            skipped = (
+                await ledger.skip_unsendable(db, queue, attempt.id, unsendable, now) if unsendable else []
+            )
+            refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
+            counts = await self._put_back(db, attempt, refused, skipped, again)
+        hand.answers = []
+        self._count_settled(settled, done)
+        self._count_unsent(counts, done)
+        return marked
+
+    async def _put_back(
+        self,
+        db: Db,
+        attempt: Attempt,
+        claimed: Sequence[UUID],
+        skipped: Sequence[UUID] = (),
+        again: bool = False,
+    ) -> Counter[MessageState]:
+        """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
+
+        What somebody else recovered meanwhile was uncounted by them. `again`: a mark that was never answered
+        may have reached the database, and nothing of it was sent. Returns how many are in which state.
+        """
+        states = dict.fromkeys(skipped, MessageState.SKIPPED)
+        if claimed:
+            now = self.clock.now()
+            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again)
+        if states:
+            await self._uncount(db, attempt, states)
+            skips = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
+            await self.freed(db, attempt.source, skips)
+        return Counter(states.values())
+
+    def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
+        done.skipped += counts[MessageState.SKIPPED]
+        done.again += counts[MessageState.QUEUED]
+
+    async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
+        """Write the answers in the hand down. Returns how many messages are in which state now."""
+        now = hand.answered_at
+        if not now or not hand.answers:
+            return Counter()
+        states = await ledger.settle(
+            db, attempt.queue, attempt.id, hand.answers, now, self.reconcile_at(now, hand.reported)
+        )
+        unsent = (MessageState.QUEUED, MessageState.FAILED)
+        await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
+        closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
+        await self.freed(db, attempt.source, closed)
+        return Counter(states.values())
+
+    def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:
+        done.accepted += counts[MessageState.ACCEPTED]
+        done.failed += counts[MessageState.FAILED]
+        done.unknown += counts[MessageState.UNKNOWN]
+        done.again += counts[MessageState.QUEUED]
+
+    async def _write_down(self, attempt: Attempt, hand: Hand, done: Slice, last: bool = False) -> None:
+        """Settle what is in the hand, however long the database is away: known must not become unknown.
+
+        With the `last` answers goes the lease.
+        """
+        while hand.answers:
+            try:
+                async with self.sessions.batch(attempt.queue.workspace_id) as db:
+                    settled = await self._settle(db, attempt, hand)
+                    if last:
+                        await ledger.drop_lease(db, attempt.queue, attempt.id)
+                hand.answers = []
+                self._count_settled(settled, done)
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                activity.logger.warning(
+                    "The database is away; what was sent is settled when it is back",
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
+                )
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _uncount(self, db: Db, attempt: Attempt, unsent: Collection[UUID]) -> None:
+        if attempt.cap:
+            await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
+
+    async def freed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
+        """Messages were closed in this transaction: those who waited for them go on, and if they will be due
+        somewhere, it is told."""
+        queue = source.queue
+        if not closed or queue.kind is not SourceKind.FLOW:
+            return
+        gone = await enrollments_moved.go_on(
+            db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
+        )
+        if gone.next_due_at:
+            pokes.poke(db, queue.id, Work.ADVANCE)
+
+    def reconcile_at(self, now: datetime, reported: bool) -> datetime:
+        """When to decide about what is unknown: at once where no webhook will ever tell."""
+        return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
+
+
+def _written(
+    writer: Writer | NoWriter, messages: Sequence[Claimed]
+) -> tuple[list[Envelope], list[Unsendable]]:
+    """What goes out, and what can't be written for its person."""
+    envelopes, unsendable = [], []
+    for message in messages:
+        try:
+            holes = writer.holes(message)
+        except TemplateError as error:
+            unsendable.append(Unsendable(message.id, Skip.TEMPLATE_ERROR, str(error)))
+        else:
+            envelopes.append(Envelope(message.id, message.address, holes, message.tracked))
+    return envelopes, unsendable
+
+
+async def _sent(way: Way, writer: Writer, batch: Sequence[Envelope]) -> list[Outcome]:
+    """The outcomes, whatever the provider's module does: of what it can't tell, nobody knows."""
+    try:
+        outcomes = await way.provider.send(writer.letter, batch)
+        if len(outcomes) == len(batch):
+            return outcomes
+        activity.logger.error("A provider answered for other messages than it was given")
+    except Exception:  # noqa: BLE001 - the batch is marked: what became of it must not be guessed
+        activity.logger.exception("A provider's module failed", extra={"provider": way.provider.name})
+    return [Outcome(OutcomeKind.UNKNOWN, reason="the provider's module failed")] * len(batch)
+
+
+def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator[Settled]:
+    for envelope, outcome in zip(batch, outcomes, strict=True):
+        yield Settled(
+            envelope.id,
+            _STATES[outcome.kind],
+            outcome.provider_id,
+            outcome.reason,
+            outcome.retry_after,
+        )
+
+
+def _may_move(outcome: Outcome) -> bool:
+    """Whether another provider may take it: it is certainly not accepted, and not for its own sake."""
+    return outcome.kind is OutcomeKind.RETRY and outcome.blame is Blame.PROVIDER
