@@ -1,0 +1,321 @@
+"""By which provider messages go: routes, failover, the breaker, limits, warm-up, and what waits."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from activities.bell import Bell
+from activities.slices import Slice, Timing
+from channels import registry
+from channels.contract import Account, Blame, Capabilities, Envelope, Kind, Outcome, OutcomeKind, World
+from channels.letters import Mail
+from channels.null import NullProvider
+from domain.breakers import BAD_CALLS, FIRST_PAUSE, TRIES
+from domain.channels import Channel
+from domain.messages import PROVIDER_TEST
+from domain.routing import BUILT_IN
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.providers import Provider, Route
+from models.queries.ledger import Queue
+from tests.people import HERE
+from tests.sending import a_bare_message, a_campaign, a_sender, a_sender_of, column, people, ran, some, states
+from tests.support import GivenClock
+
+BRIEF = Timing(slice=0.5, linger=0, lease=60, reconcile_after=900)
+REFUSED = Outcome(OutcomeKind.RETRY, reason="503 down")
+TOO_FAST = Outcome(OutcomeKind.RETRY, reason="429", retry_after=20, calm=True)
+GREYLISTED = Outcome(OutcomeKind.RETRY, reason="450 try later", blame=Blame.RECIPIENT)
+LOST = Outcome(OutcomeKind.UNKNOWN, reason="time-out")
+YES = Outcome(OutcomeKind.ACCEPTED)
+
+Answer = Callable[[Envelope], Outcome]
+
+
+ABILITIES = Capabilities(largest_batch=100, wire_batch=100, webhooks=True, lookup=False)
+
+
+class NoSettings(BaseModel):
+    pass
+
+
+@dataclass
+class Desk:
+    """A provider that answers as the test says, and remembers whom it was asked about."""
+
+    answer: Answer = lambda _: YES
+    calls: list[list[UUID]] = field(default_factory=list)
+    name: str = "desk"
+    capabilities: Capabilities = ABILITIES
+
+    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        self.calls.append([envelope.id for envelope in batch])
+        return [self.answer(envelope) for envelope in batch]
+
+    async def check(self) -> str | None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    @property
+    def offered(self) -> int:
+        return sum(map(len, self.calls))
+
+
+DESKS: dict[UUID, Desk] = {}
+
+
+def _open(account: Account, _: World) -> Desk:
+    return DESKS.setdefault(account.id, Desk())
+
+
+registry.register(Kind("desk", "A desk of the tests", Channel.EMAIL, NoSettings, ABILITIES, open=_open))
+
+
+async def a_provider(
+    sessions: Sessions,
+    answer: Answer = lambda _: YES,
+    *,
+    priority: int = 1,
+    message_class: str = "marketing",
+    route: bool = True,
+    **columns: Any,
+) -> Desk:
+    """An account, with a route for the marketing mail."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = Provider(**HERE, name="Desk", kind="desk", channel="email", **columns)
+        db.add(row)
+        await db.flush()
+        if route:
+            by = {"provider_id": row.id, "channel": "email", "message_class": message_class}
+            db.add(Route(**HERE, **by, priority=priority))
+    desk = DESKS[row.id] = Desk(answer, name=str(row.id))
+    return desk
+
+
+async def an_audience(sessions: Sessions, n: int) -> Queue:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        return await a_campaign(db, await people(db, n))
+
+
+async def sent(
+    sessions: Sessions, queue: Queue, clock: GivenClock | None = None, timing: Timing = BRIEF
+) -> Slice:
+    return await ran(a_sender_of(sessions, NullProvider(), Bell(""), clock, timing).send, queue)
+
+
+async def how(sessions: Sessions, queue: Queue) -> Counter[str]:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        return await states(db, queue)
+
+
+async def went_by(sessions: Sessions) -> Counter[str]:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        return Counter(await some(db, "select provider::text from messages where state = 'accepted'"))
+
+
+async def test_without_a_route_mail_goes_by_the_installations_own_provider(sessions: Sessions) -> None:
+    await a_provider(sessions, route=False)
+    queue = await an_audience(sessions, 3)
+
+    await sent(sessions, queue)
+    assert await went_by(sessions) == {str(BUILT_IN): 3}
+
+
+async def test_mail_goes_by_the_route_and_the_ledger_says_by_which(sessions: Sessions) -> None:
+    desk, second = await a_provider(sessions), await a_provider(sessions, priority=2)
+    queue = await an_audience(sessions, 5)
+
+    await sent(sessions, queue)
+    assert await went_by(sessions) == {desk.name: 5}
+    assert not second.calls
+
+
+async def test_what_one_provider_has_certainly_not_taken_goes_by_the_next_at_once(sessions: Sessions) -> None:
+    first = await a_provider(sessions, lambda _: REFUSED)
+    second = await a_provider(sessions, priority=2)
+    queue = await an_audience(sessions, 200)
+
+    done = await sent(sessions, queue)
+    assert (done.accepted, done.again) == (200, 0)
+    assert await went_by(sessions) == {second.name: 200}
+    assert len(first.calls) == BAD_CALLS
+
+
+async def test_of_a_batch_only_what_was_refused_moves_on(sessions: Sessions) -> None:
+    turn = iter(range(1000))
+    first = await a_provider(sessions, lambda _: (YES, REFUSED, LOST, GREYLISTED)[next(turn) % 4])
+    second = await a_provider(sessions, priority=2)
+    queue = await an_audience(sessions, 16)
+
+    await sent(sessions, queue)
+    assert await how(sessions, queue) == {"accepted": 8, "unknown": 4, "queued": 4}
+    assert await went_by(sessions) == {first.name: 4, second.name: 4}
+    refused = set(first.calls[0][1::4])
+    assert set(second.calls[0]) == refused
+
+
+async def test_nobody_is_offered_to_a_provider_that_fails_for_long(sessions: Sessions) -> None:
+    """What nobody can tell is never sent again, so that few are offered until it is known to work."""
+    desk = await a_provider(sessions, lambda _: LOST)
+    queue = await an_audience(sessions, 500)
+
+    done = await sent(sessions, queue)
+    assert len(desk.calls) == BAD_CALLS
+    assert desk.offered < 60
+    assert (await how(sessions, queue))["queued"] == 500 - desk.offered
+    assert done.next_due_at == GivenClock().now() + timedelta(seconds=FIRST_PAUSE)
+    assert "time-out" in done.agenda
+
+
+async def test_when_the_pause_is_over_a_few_try_and_then_all_go(sessions: Sessions) -> None:
+    clock = GivenClock()
+    desk = await a_provider(sessions, lambda _: REFUSED)
+    queue = await an_audience(sessions, 300)
+    await sent(sessions, queue, clock)
+
+    desk.answer, desk.calls = (lambda _: YES), []
+    await sent(sessions, queue, clock)
+    assert desk.calls == [], "its pause is not over"
+
+    clock.move(timedelta(seconds=FIRST_PAUSE))
+    await sent(sessions, queue, clock)
+    assert len(desk.calls[0]) == TRIES
+    assert await how(sessions, queue) == {"accepted": 300}
+
+
+async def test_who_asks_for_less_is_left_alone_so_long_and_nothing_is_lost(sessions: Sessions) -> None:
+    clock = GivenClock()
+    desk = await a_provider(sessions, lambda _: TOO_FAST)
+    queue = await an_audience(sessions, 40)
+
+    done = await sent(sessions, queue, clock)
+    assert len(desk.calls) == 1
+    assert done.next_due_at == clock.now() + timedelta(seconds=20)
+    desk.answer = lambda _: YES
+    clock.move(timedelta(seconds=21))
+    await sent(sessions, queue, clock)
+    assert await how(sessions, queue) == {"accepted": 40}
+
+
+async def test_a_held_provider_is_sent_nothing_and_the_next_takes_all(sessions: Sessions) -> None:
+    held, second = await a_provider(sessions), await a_provider(sessions, priority=2)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = "insert into breakers (workspace_id, provider_id, state, since, window_began)"
+        values = {"here": DEFAULT_WORKSPACE, "id": UUID(held.name), "now": GivenClock().now()}
+        await db.execute(text(f"{row} values (:here, :id, 'held', :now, :now)"), values)
+    queue = await an_audience(sessions, 10)
+
+    await sent(sessions, queue)
+    assert (held.offered, second.offered) == (0, 10)
+
+
+async def test_no_more_go_than_the_limit_says_and_the_rest_waits(sessions: Sessions) -> None:
+    desk = await a_provider(sessions, rate=5)
+    queue = await an_audience(sessions, 50)
+
+    await sent(sessions, queue)
+    assert desk.offered == 5, "the clock stands still: there is one second's worth"
+    assert await how(sessions, queue) == {"accepted": 5, "queued": 45}
+
+
+async def test_a_limit_for_one_domain_holds_up_no_other(sessions: Sessions) -> None:
+    desk = await a_provider(sessions, domain_rates={"shop.example": 2})
+    queue = await an_audience(sessions, 20)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        other = "update identities set value = replace(value, '@shop', '@mail') where value < 'p15'"
+        await db.execute(text(other))
+        moved = len(await some(db, "select 1 from identities where value like '%mail.example'"))
+    assert 0 < moved < 18
+
+    await sent(sessions, queue)
+    assert desk.offered == moved + 2
+
+
+async def test_a_warm_up_fills_its_day_and_the_next_provider_takes_the_rest(sessions: Sessions) -> None:
+    clock = GivenClock()
+    plan = {"starts_on": date(2026, 3, 2).isoformat(), "days": [7, 10]}
+    new, old = await a_provider(sessions, warm_up=plan), await a_provider(sessions, priority=2)
+    queue = await an_audience(sessions, 30)
+
+    await sent(sessions, queue, clock)
+    assert (new.offered, old.offered) == (7, 23)
+
+    clock.move(timedelta(seconds=24 * 3600))
+    queue = await an_audience_of_others(sessions, 30)
+    await sent(sessions, queue, clock)
+    assert (new.offered, old.offered) == (17, 43)
+
+
+async def an_audience_of_others(sessions: Sessions, n: int) -> Queue:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        return await a_campaign(db, await people(db, n, "q"))
+
+
+async def test_a_pause_stops_what_was_on_its_way_to_the_second_provider(
+    sessions: Sessions,
+) -> None:
+    second = await a_provider(sessions, priority=2)
+    first = await a_provider(sessions, lambda _: REFUSED)
+    queue = await an_audience(sessions, 4)
+    real = first.send
+
+    async def pausing(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async with sessions.engine() as db:
+            await db.execute(text("update campaigns set state = 'paused'"))
+        return await real(letter, batch)
+
+    first.send = pausing  # type: ignore[method-assign]
+    await sent(sessions, queue)
+    assert not second.calls
+    assert await how(sessions, queue) == {"queued": 4}
+
+
+async def test_a_module_that_fails_loses_nothing_silently(sessions: Sessions) -> None:
+    def broken(_: Envelope) -> Outcome:
+        raise KeyError("a bug")
+
+    await a_provider(sessions, broken)
+    queue = await an_audience(sessions, 4)
+
+    await sent(sessions, queue)
+    assert await how(sessions, queue) == {"unknown": 4}
+
+
+async def test_a_message_that_tries_a_provider_goes_by_that_one_or_not_at_all(sessions: Sessions) -> None:
+    routed = await a_provider(sessions)
+    tried = await a_provider(sessions, lambda _: REFUSED, route=False)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        queue, message = await a_bare_message(
+            db, "me@shop.example", step=PROVIDER_TEST, provider=UUID(tried.name)
+        )
+
+    await sent(sessions, queue)
+    assert (routed.offered, tried.offered) == (0, 1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await column(db, "state", message) == "queued"
+        assert await column(db, "reason", message) == "503 down"
+
+
+async def test_what_no_provider_takes_does_not_hold_up_the_rest_of_a_queue(sessions: Sessions) -> None:
+    await a_provider(sessions, lambda _: REFUSED)
+    working = await a_provider(sessions, message_class="transactional")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        for n in range(40):
+            await a_bare_message(db, f"m{n}@shop.example")
+        for n in range(5):
+            queue, _ = await a_bare_message(db, f"t{n}@shop.example", message_class="transactional")
+
+    await sent(sessions, queue)
+    assert working.offered == 5
+    assert (await how(sessions, queue))["accepted"] == 5
