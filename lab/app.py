@@ -19,22 +19,47 @@ from typing import Any, Self
 import uvloop
 from fastapi import FastAPI
 
-from lab import control, sendgrid, ses
+from lab import (
+    control,
+    mixmax,
+    news,
+    push,
+    receiver,
+    sendgrid,
+    sendgrid_reports,
+    ses,
+    ses_reports,
+    twilio,
+    twilio_reports,
+    whatsapp,
+    whatsapp_reports,
+)
 from lab.asgi_server import AsgiServer
 from lab.desk import Desk
 from lab.http_faults import HttpFault
 from lab.record import Accepted, Record
+from lab.reports import Hook, Posting, Reporter
 
-PROVIDERS = (ses, sendgrid)
+PROVIDERS = {
+    "ses": ses, "sendgrid": sendgrid, "mixmax": mixmax, "twilio": twilio, "push": push, "webhook": receiver,
+    "whatsapp": whatsapp,
+}  # fmt: skip
 
 
-def build(desk: Desk) -> FastAPI:
+NEWSROOMS = {
+    "ses": ses_reports, "sendgrid": sendgrid_reports, "twilio": twilio_reports, "whatsapp": whatsapp_reports,
+}  # fmt: skip
+
+
+def build(desk: Desk, reporter: Reporter) -> FastAPI:
     """The program around one state."""
     app = FastAPI(title="Provider lab", openapi_url=None)
-    app.state.desk = desk
-    for module in (control, *PROVIDERS):
+    app.state.desk, app.state.reporter = desk, reporter
+    app.include_router(control.router)
+    app.include_router(news.router)
+    for name, module in PROVIDERS.items():
         app.include_router(module.router)
-    desk.record.readers.update({"ses": ses.contents, "sendgrid": sendgrid.contents})
+        desk.record.readers[name] = module.contents
     return app
 
 
@@ -45,14 +70,17 @@ class ProviderLab:
         self, *, host: str = "127.0.0.1", port: int = 0, keep: Path | None = None, fast: bool = False
     ) -> None:
         self.desk = Desk(Record(keep, fast=fast))
-        self.server = AsgiServer(build(self.desk), host=host, port=port)
+        self.reporter = Reporter(self.desk, NEWSROOMS)
+        self.server = AsgiServer(build(self.desk, self.reporter), host=host, port=port)
 
     async def __aenter__(self) -> Self:
         await self.server.__aenter__()
         self.desk.url = self.server.url
+        await self.reporter.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.reporter.__aexit__()
         await self.server.__aexit__()
         self.desk.record.close()
 
@@ -75,6 +103,21 @@ class ProviderLab:
     def fail(self, provider: str = "*", **fault: Any) -> HttpFault:
         """Let this go wrong from now on, beside what already does; the fields are those of `HttpFault`."""
         return self.desk.faults.add(HttpFault(provider=provider, **fault))
+
+    async def report(self, provider: str, url: str = "", **hook: Any) -> None:
+        """Report to this address from now on; the fields are those of `Hook`. Raises `news.Unanswered` where
+        the address does not shake hands as it must."""
+        wish = Hook.model_validate({"provider": provider, "url": url, **hook})
+        await news.introduce(self.desk, self.reporter, wish)
+
+    async def fire(self, message: Accepted, outcome: str) -> None:
+        """Report now that this became of a message, and wait until it has been told."""
+        self.reporter.tell(message, outcome)
+        await self.reporter.settled()
+
+    def postings(self, message: Accepted, outcome: str) -> list[Posting]:
+        """The webhooks that would report it, for those who post them themselves."""
+        return self.reporter.written(message.provider, self.reporter.story(message, outcome))
 
     def lose_the_next_reply(self, provider: str = "*") -> HttpFault:
         """Accept the next call, and hang up before the client hears of it."""

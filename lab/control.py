@@ -5,14 +5,37 @@ from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from lab.answers import json
 from lab.desk import desk
 from lab.http_faults import HttpFault
 from lab.ses import RenderingFailure
+from lab.subscriptions import Subscription
 
 router = APIRouter(prefix="/lab")
+
+
+class Template(BaseModel):
+    """A WhatsApp template that Meta approved."""
+
+    name: str
+    language: str = "en_US"
+    parameters: int = 0  # Of its body.
+
+
+class Receiver(BaseModel):
+    """A server that takes webhooks signed with this secret."""
+
+    name: str
+    secret: str  # whsec_…
+
+
+class Wish(BaseModel):
+    """With a key, only who signs with it may write to the browser."""
+
+    server_key: str | None = None
 
 
 @router.get("/accepted")
@@ -71,9 +94,36 @@ async def add_account(request: Request) -> None:
             getattr(accounts, provider)[asked["id"]] = asked["secret"]
 
 
+@router.post("/templates", status_code=204)
+async def add_template(request: Request, template: Template) -> None:
+    """Let WhatsApp know a template."""
+    desk(request).templates[template.name, template.language] = template.parameters
+
+
+@router.post("/receivers", status_code=204)
+async def add_receiver(request: Request, receiver: Receiver) -> None:
+    """Let a server take webhooks at /receiver/{name}."""
+    desk(request).receivers[receiver.name] = receiver.secret
+
+
+@router.post("/subscriptions", status_code=201)
+async def subscribe(request: Request, wish: Wish) -> dict[str, object]:
+    """A browser that wants push messages, as its PushSubscription.toJSON() has it."""
+    lab = desk(request)
+    one = Subscription(wish.server_key)
+    lab.subscriptions[one.id] = one
+    return one.described(lab.url)
+
+
+@router.delete("/subscriptions/{id_}", status_code=204)
+async def unsubscribe(request: Request, id_: str) -> None:
+    """The browser wants no more: its endpoint says 410."""
+    desk(request).subscriptions[id_].gone = True
+
+
 @router.delete("", status_code=204)
 async def forget(request: Request) -> None:
-    """Forget what was accepted and what is to go wrong. A file to keep it in stays as it is."""
-    lab = desk(request)
-    lab.record.forget()
-    lab.faults.clear()
+    """Forget what was accepted, what is to go wrong and what is to be reported. A file to keep it in stays as
+    it is."""
+    desk(request).forget()
+    request.app.state.reporter.forget()

@@ -9,9 +9,11 @@ from starlette.responses import Response
 
 from lab.answers import Cut, Hang, later, written
 from lab.http_faults import HttpFault, HttpFaults, Where
-from lab.record import Record
+from lab.record import Accepted, Record
+from lab.subscriptions import Subscription
 
 NOBODY: frozenset[int] = frozenset()
+DAY = 24 * 3600.0  # Seconds.
 
 # Accepts all but those at these places, who are refused with the code; gives the usual answer.
 Accept = Callable[[frozenset[int], str | None], Response]
@@ -44,6 +46,29 @@ class Desk:
     accounts: Accounts = field(default_factory=Accounts)
     dice: Random = field(default_factory=lambda: Random(1))
     url: str = ""  # Where the lab is, without a slash at its end.
+
+    states: dict[str, str] = field(default_factory=dict)  # Twilio's status of each message, by its sid.
+    opted_out: set[tuple[str, str]] = field(default_factory=set)  # At Twilio: our number, theirs.
+    wrote_at: dict[str, float] = field(default_factory=dict)  # WhatsApp: when a number last wrote; Unix time.
+    templates: dict[tuple[str, str], int] = field(
+        default_factory=lambda: {("hello_world", "en_US"): 0, ("order_update", "en_US"): 2}
+    )  # WhatsApp: name and language to the number of the body's parameters.
+    subscriptions: dict[str, Subscription] = field(default_factory=dict)  # Browsers, by id.
+    receivers: dict[str, str] = field(
+        default_factory=lambda: {"shop": "whsec_Q2FtcGFuaWxlIHByb3ZpZGVyIGxhYg=="}
+    )  # Servers that take webhooks, by name, with their secrets.
+
+    def may_write_freely(self, message: Accepted) -> bool:
+        """Whether a WhatsApp message is a template's, or its recipient wrote within 24 hours."""
+        wrote = self.wrote_at.get(message.recipient.removeprefix("+"), 0.0)
+        return b'"template"' in message.call.body or message.at - wrote < DAY
+
+    def forget(self) -> None:
+        """Forget what was accepted and what is to go wrong; accounts, templates and subscriptions stay."""
+        self.record.forget()
+        self.faults.clear()
+        for state in (self.states, self.opted_out, self.wrote_at):
+            state.clear()
 
     async def take(
         self, provider: str, recipients: Sequence[str], accept: Accept, refuse: Refuse

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -18,6 +18,7 @@ class Call:
     body: bytes
     path: str = ""
     headers: dict[str, str] = field(default_factory=dict)  # Those that matter, in lower case.
+    short: bool = False  # It is written to the file, too: what is reported later depends on it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +39,35 @@ class Accepted:
             "at": self.at,
         }  # fmt: skip
 
+    def kept(self) -> dict[str, Any]:
+        """The line of the file."""
+        if not self.call.short:
+            return self.line()
+        return {**self.line(), "path": self.call.path, "body": self.call.body.decode()}
+
+    @classmethod
+    def read(cls, line: bytes) -> Self:
+        known = orjson.loads(line)
+        call = Call(known.pop("body", "").encode(), known.pop("path", ""))
+        return cls(**known, call=call)
+
 
 Reader = Callable[[Accepted], dict[str, Any]]  # What a recipient would see of a message.
 
 
 class Record:
     """All that was accepted. With `keep`, each message is a line of JSON in that file before anybody hears of
-    it; one that is `fast` keeps counts alone."""
+    it, and what stands there already counts as accepted; one that is `fast` keeps counts alone."""
 
     def __init__(self, keep: Path | None = None, *, fast: bool = False) -> None:
         self.fast = fast
-        self.file = os.open(keep, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if keep else None
         self.readers: dict[str, Reader] = {}
         self.listeners: list[Callable[[list[Accepted]], None]] = []
         self.forget()
+        if keep and keep.exists() and not fast:
+            for line in keep.read_bytes().splitlines():
+                self.note(Accepted.read(line))
+        self.file = os.open(keep, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if keep else None
 
     def forget(self) -> None:
         self.all: list[Accepted] = []
@@ -68,22 +84,27 @@ class Record:
 
     def accept(self, provider: str, call: Call, messages: list[tuple[int, str, str | None, str]]) -> None:
         """Take these over: (index, provider's id, client's id, recipient) each."""
-        self.accepted[provider] += len(messages)
         if self.fast and self.file is None and not self.listeners:
+            self.accepted[provider] += len(messages)
             return
         now = time.time()
         lines = [Accepted(provider, its, own, to, now, call, at) for at, its, own, to in messages]
         if self.file is not None:
-            os.write(self.file, b"".join(orjson.dumps(one.line()) + b"\n" for one in lines))
-        if not self.fast:
-            self.all += lines
-            for one in lines:
-                self.by_id[one.id] = one
-                self.by_recipient.setdefault(one.recipient, []).append(one)
-                if one.own:
-                    self.by_own.setdefault(one.own, []).append(one)
+            os.write(self.file, b"".join(orjson.dumps(one.kept()) + b"\n" for one in lines))
+        for one in lines:
+            self.note(one)
         for listener in self.listeners:
             listener(lines)
+
+    def note(self, one: Accepted) -> None:
+        self.accepted[one.provider] += 1
+        if self.fast:
+            return
+        self.all.append(one)
+        self.by_id[one.id] = one
+        self.by_recipient.setdefault(one.recipient, []).append(one)
+        if one.own:
+            self.by_own.setdefault(one.own, []).append(one)
 
     def find(
         self, provider: str | None = None, recipient: str | None = None, own: str | None = None

@@ -334,6 +334,14 @@ def contents(one: Accepted) -> dict[str, Any]:
     }
 
 
+def tags_of(one: Accepted) -> dict[str, str]:
+    asked = parsed(one.call.body) if one.call.body else {}
+    if one.call.path != "bulk":
+        return merged(asked.get("EmailTags") or [])
+    entry = asked["BulkEmailEntries"][one.index]
+    return merged(asked.get("DefaultEmailTags") or [], entry.get("ReplacementTags") or [])
+
+
 def rendered(content: dict[str, str], values: dict[str, Any]) -> dict[str, Any]:
     def value(found: re.Match[str]) -> str:
         name = found[1].strip()
