@@ -73,9 +73,9 @@ def described(event: Event) -> dict[str, Any]:
         told["category"] = categories
     match event.name:
         case "delivered":
-            told["response"] = "250 OK"
+            told |= {"response": "250 OK", "ip": "192.0.2.0"}
         case "deferred":
-            told |= {"response": event.detail or "400 try again later", "attempt": "1"}
+            told |= {"response": event.detail or "400 try again later", "attempt": "1", "ip": "192.0.2.0"}
         case "bounce" if event.detail == "blocked":
             told |= {
                 "type": "blocked", "status": "5.7.1", "reason": "550 5.7.1 blocked by policy",

@@ -192,7 +192,8 @@ def resource(
         "date_created": when, "date_sent": None if state in ("queued", "accepted") else when,
         "date_updated": when, "direction": "outbound-api", "error_code": None, "error_message": None,
         "from": form.get("From"), "messaging_service_sid": form.get("MessagingServiceSid"),
-        "num_media": "0", "num_segments": str(segments(form.get("Body", ""))), "price": None,
+        "num_media": "0", "price": None,
+        "num_segments": "0" if form.get("MessagingServiceSid") else str(segments(form.get("Body", ""))),
         "price_unit": "USD", "sid": sid, "status": state, "subresource_uris": {"media": f"{uri}/Media.json"},
         "to": form["To"], "uri": f"{uri}.json",
     }  # fmt: skip
