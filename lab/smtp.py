@@ -1,7 +1,8 @@
 """A mail server that does as it is told: the first piece of the provider lab.
 
 `SmtpLab` keeps a record of what it accepted and fails on command, inside a test (`async with SmtpLab() as
-lab`) or as a process of its own (`python -m lab.smtp`).
+lab`) or as a process of its own (`python -m lab.smtp`). It may write afterwards that mails came back or were
+complained about: see `lab.notices`.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab.faults import Fault, Faults, Phase
+from lab.notices import OUTCOMES, Notices
 from lab.smtp_server import EXTENSIONS, Handler, Mail, SmtpServer
 
 __all__ = ["EXTENSIONS", "Accepted", "Fault", "Faults", "Handler", "Mail", "Phase", "SmtpLab", "SmtpServer"]
@@ -38,9 +40,10 @@ class Record:
     `pace` is how many seconds pass between the keeping of a mail and the answer to it.
     """
 
-    def __init__(self, keep: Path | None, pace: float = 0) -> None:
+    def __init__(self, keep: Path | None, pace: float = 0, notices: Notices | None = None) -> None:
         self.accepted: list[Accepted] = []
         self.pace = pace
+        self.notices = notices
         self.file = os.open(keep, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644) if keep else None
 
     async def accept(self, mail: Mail) -> str:
@@ -50,6 +53,8 @@ class Record:
         self.accepted += lines
         if self.file is not None:
             os.write(self.file, "".join(json.dumps(asdict(line)) + "\n" for line in lines).encode())
+        if self.notices is not None:
+            self.notices.expect(mail)
         if self.pace:
             await asyncio.sleep(self.pace)
         return f"250 2.0.0 Kept as {len(self.accepted)}"
@@ -72,13 +77,14 @@ class SmtpLab(SmtpServer):
         port: int = 0,
         keep: Path | None = None,
         pace: float = 0,
+        notices: Notices | None = None,
         credentials: dict[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         extensions: tuple[str, ...] = EXTENSIONS,
         mechanisms: str = "PLAIN LOGIN",
     ) -> None:
-        self.record = Record(keep, pace)
+        self.record = Record(keep, pace, notices)
         self.orders = Faults()
         super().__init__(
             self.record.accept,
@@ -95,6 +101,11 @@ class SmtpLab(SmtpServer):
     @property
     def accepted(self) -> list[Accepted]:
         return self.record.accepted
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        if self.record.notices is not None:
+            self.record.notices.close()
 
     def fail(self, *faults: Fault) -> None:
         """Let these go wrong from now on, beside what already does."""
@@ -125,8 +136,15 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--fault", type=Fault.of, action="append", default=[], help="the fields of Fault, as JSON"
     )
+    parser.add_argument("--notices", type=Path, help="a Maildir folder for status notices and abuse reports")
+    parser.add_argument("--delay", type=float, default=0, help="seconds from keeping a mail to its notice")
+    for outcome in OUTCOMES:
+        words = f"a pattern of addresses whose mails {outcome}; may be given again"
+        parser.add_argument(f"--{outcome}", action="append", default=[], metavar="PATTERN", help=words)
     given = parser.parse_args(arguments)
-    lab = SmtpLab(host=given.host, port=given.port, keep=given.keep, pace=given.pace)
+    rules = [(outcome, glob) for outcome in OUTCOMES for glob in getattr(given, outcome)]
+    notices = Notices(given.notices, rules, given.delay) if given.notices else None
+    lab = SmtpLab(host=given.host, port=given.port, keep=given.keep, pace=given.pace, notices=notices)
     lab.fail(*given.fault)
     asyncio.run(serve(lab))
 
