@@ -5,11 +5,13 @@ been heard (`NotWritten`), or nobody knows (`NotHeard`).
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import Annotated
 
 from httpx2 import (
     AsyncClient,
@@ -25,14 +27,31 @@ from httpx2 import (
     UnsupportedProtocol,
     create_ssl_context,
 )
+from pydantic import AfterValidator, SecretStr
 
-SEND = 28.0  # Seconds for all calls of one `send`: a lease lasts a minute.
-CALL = 20.0  # Seconds for one call.
-TOO_LATE = 8.0  # Seconds before the end of a `send` when no call is begun any more.
-CONNECT = 5.0
 LONGEST_REST = 86_400.0  # Seconds that a provider may ask us to wait.
 
-_NEVER_WRITTEN = (ConnectError, ConnectTimeout, PoolTimeout, UnsupportedProtocol, LocalProtocolError)
+_NEVER_WRITTEN = (ConnectError, ConnectTimeout, PoolTimeout, UnsupportedProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds. A message's lease lasts a minute."""
+
+    send: float = 28.0  # For all calls of one `send`.
+    call: float = 20.0
+    connect: float = 5.0
+    begin: float = 8.0  # What must be left of a `send` when a call begins.
+
+
+def _token(secret: SecretStr) -> SecretStr:
+    said = secret.get_secret_value().strip()
+    if not re.fullmatch(r"[!-~]+", said):
+        raise ValueError("Enter the key as it was shown: it has no spaces and no letters with accents.")
+    return SecretStr(said)
+
+
+Token = Annotated[SecretStr, AfterValidator(_token)]  # A credential that goes into a header.
 
 
 class NotWritten(Exception):
@@ -60,9 +79,17 @@ def _trusted() -> ssl.SSLContext:
 class Line:
     """Kept connections to one provider. Safe to use from many tasks of one event loop."""
 
-    def __init__(self, base: str, headers: Mapping[str, str], *, connections: int = 8) -> None:
+    def __init__(
+        self,
+        base: str,
+        headers: Mapping[str, str],
+        *,
+        connections: int = 8,
+        patience: Patience | None = None,
+    ) -> None:
         """`base` is where it is, such as https://api.sendgrid.com; `headers` go with each call."""
         self._base = base.rstrip("/")
+        self._patience = patience or Patience()
         self._turns = asyncio.Semaphore(connections)
         self._client = AsyncClient(
             transport=AsyncHTTPTransport(
@@ -71,27 +98,33 @@ class Line:
                 limits=Limits(max_connections=connections, max_keepalive_connections=connections),
             ),
             headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=Timeout(CALL, connect=CONNECT),
+            timeout=Timeout(self._patience.call, connect=self._patience.connect),
             follow_redirects=False,
             trust_env=False,
         )
 
+    def until(self) -> float:
+        """When a `send` that begins now must end, on the loop's clock."""
+        return asyncio.get_running_loop().time() + self._patience.send
+
     async def call(
         self, method: str, path: str, body: bytes | None = None, *, until: float | None = None
     ) -> Reply:
-        """Ask, with JSON as a body. `until` is when, on the loop's clock, the answer must be there; in
-        `CALL` seconds at the latest. Raises `NotWritten` and `NotHeard`."""
-        clock = asyncio.get_running_loop().time
-        until = clock() + SEND if until is None else until
+        """Ask, with JSON as a body. `until` is when, on the loop's clock, the answer must be there. Raises
+        `NotWritten` and `NotHeard`."""
+        clock, patience = asyncio.get_running_loop().time, self._patience
+        until = self.until() if until is None else until
         try:
-            async with asyncio.timeout_at(until - TOO_LATE):
+            async with asyncio.timeout_at(until - patience.begin):
                 await self._turns.acquire()
         except TimeoutError:
             raise NotWritten("There was no time left for it.") from None
         try:
-            async with asyncio.timeout_at(min(until, clock() + CALL)):
+            async with asyncio.timeout_at(min(until, clock() + patience.call)):
                 kind = {} if body is None else {"Content-Type": "application/json"}
                 answer = await self._client.request(method, self._base + path, content=body, headers=kind)
+        except LocalProtocolError:  # Its words may hold a header, and so a key.
+            raise NotWritten("The call is not HTTP.") from None
         except (*_NEVER_WRITTEN, InvalidURL) as error:
             raise NotWritten(f"It can't be reached: {_said(error)}") from error
         except HTTPError as error:

@@ -21,12 +21,6 @@ def everything(parts: Parts) -> str:
     return "\0".join((parts.subject, parts.html, parts.text))
 
 
-def used(parts: Parts, values: Mapping[str, str]) -> tuple[str, ...]:
-    """The tags that stand in the content, not only in headers."""
-    content = everything(parts)
-    return tuple(tag for tag in values if tag in content)
-
-
 def headers_of(
     parts: Parts, tags: Sequence[str]
 ) -> tuple[dict[str, str], Callable[[Mapping[str, str]], dict[str, str]]]:
