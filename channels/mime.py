@@ -15,6 +15,8 @@ from email.utils import format_datetime
 from uuid import UUID
 
 from channels.contract import Envelope
+from channels.letters import Bulk, Parts
+from channels.mime_bulk import Around, bulk_of, parts_of
 from domain.holes import Skeleton, Slot, as_is, escaped, filled
 from domain.templates import Compiled, subject_line, written
 from domain.tokens import Tokens
@@ -134,6 +136,18 @@ class EmailLetter:
         self._message_id_ends = b"@" + domain + b">\r\nX-Campanile-Message: "
         self._way_out = way_out
         list_id = list_id or f"{workspace_id}.{domain.decode()}"
+        headers = [("List-Id", f"<{_address(list_id).decode()}>")]
+        if feedback_id:
+            headers.append(("Feedback-ID", _address(feedback_id).decode()))
+        if way_out:
+            headers.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
+        self._around = Around(
+            from_name=subject_line(sender_name),
+            from_email=_address(sender_email).decode(),
+            reply_to=_address(reply_to).decode() if reply_to else None,
+            headers=tuple(headers),
+            unsubscribe=f"{compiled.public_url}/u/" if way_out else None,
+        )
         self._head = b"From: " + mailbox(sender_name, sender_email) + b"\r\nTo: "
         fixed = [
             *([b"List-Unsubscribe-Post: List-Unsubscribe=One-Click"] if way_out else []),
@@ -183,6 +197,17 @@ class EmailLetter:
                 *self._bodies[envelope.tracked].pieces(plain, html, signed),
             )
         )
+
+    def parts(self, envelope: Envelope) -> Parts:
+        """The same in parts, for providers that put a mail together themselves."""
+        return parts_of(self._around, self.compiled, self._token(envelope.id), envelope)
+
+    def bulk(self, tracked: bool, tag: Callable[[int], str]) -> Bulk:
+        """The same for many, with tags where they differ: see `mime_bulk`."""
+        return bulk_of(self._around, self.compiled, self._token, tracked, tag)
+
+    def _token(self, message: UUID) -> str:
+        return self._tokens.sign(self._workspace_id, message)
 
 
 class _Body:
