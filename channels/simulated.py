@@ -57,7 +57,7 @@ def receipt(message_id: UUID, seed: int) -> ReportKind:
 
 
 def receipts(message_ids: Sequence[UUID], seed: int, at: datetime) -> bytes:
-    """The body of a webhook that tells the fate of these messages, which `SimulatedProvider.reports` reads."""
+    """The body of a webhook with the fate of these messages, as `SimulatedProvider.reports` reads it."""
     said = [
         {"message": str(each), "status": receipt(each, seed), "at": at.isoformat()} for each in message_ids
     ]

@@ -74,9 +74,10 @@ class WebhookSettings(BaseModel):
     @field_validator("secret")
     @classmethod
     def secret_is_long(cls, secret: SecretStr) -> SecretStr:
+        written = secret.get_secret_value().removeprefix("whsec_").rstrip("=")
         try:
-            key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_") + "==", validate=True)
-        except binascii.Error:
+            key = base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
+        except (binascii.Error, ValueError):
             key = b""
         if not _SHORTEST_SECRET <= len(key) <= 64:
             raise ValueError(

@@ -64,9 +64,9 @@ class Word(StrEnum):
     HELP = "help"
 
 
-_STOP = "stop stopall stop-all quit end revoke opt-out optout cancel unsubscribe stopp abmelden".split()
+_STOP = ("stop", "stopall", "stop-all", "quit", "end", "revoke", "opt-out", "optout", "cancel", "unsubscribe")
 _WORDS = {
-    **dict.fromkeys(_STOP, Word.STOP),
+    **dict.fromkeys((*_STOP, "stopp", "abmelden"), Word.STOP),
     **dict.fromkeys(("start", "unstop", "yes"), Word.START),
     **dict.fromkeys(("help", "info"), Word.HELP),
 }
