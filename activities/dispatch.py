@@ -52,11 +52,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One claimed batch: whose it is, its id, and the cap that its members were counted under."""
+    """One claimed batch: whose it is, its id, and the caps that its members were counted under."""
 
     source: Source
     id: UUID
-    cap: claims.Cap | None
+    caps: Sequence[claims.Cap]
 
     @property
     def queue(self) -> Queue:
@@ -368,7 +368,7 @@ class Dispatch:
                 await asyncio.sleep(AGAIN_AFTER)
 
     async def _uncount(self, db: Db, attempt: Attempt, unsent: Collection[UUID]) -> None:
-        if attempt.cap:
+        if attempt.caps:
             await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
 
     async def freed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:

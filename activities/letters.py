@@ -2,19 +2,21 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from channels.mime import EmailLetter
-from domain import templates
+from channels.texts import ShortLetter
+from domain import short_templates, templates
 from domain.clock import Clock
 from domain.errors import Invalid
 from domain.tokens import Tokens
 from domain.workspaces import SYSTEM_WORKSPACE
 from models.base import Sessions
 from models.queries.claims import Claimed
-from models.queries.templates import content_of, versions
+from models.queries.templates import Said, said
 from models.workspaces import Workspace
 
 KEPT = 200  # Compiled templates in memory.
@@ -22,20 +24,24 @@ KEPT = 200  # Compiled templates in memory.
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes one template version's mails: the values of the holes first, then the letter around them."""
+    """Writes one template version's messages: the values of the holes first, then the letter around them."""
 
-    compiled: templates.Compiled
-    letter: EmailLetter
+    compiled: templates.Compiled | short_templates.Compiled
+    letter: Any  # Of the channel: see `channels.letters`.
+    address: str | None = "email"  # Under which name the template prints the address, if it may.
 
     def at(self, now: datetime) -> "Writer":
         """The same for mails that are dated now."""
-        return Writer(self.compiled, self.letter.at(now))
+        if isinstance(self.letter, EmailLetter):
+            return replace(self, letter=self.letter.at(now))
+        return self
 
     def holes(self, message: Claimed) -> tuple[str, ...]:
         """The values of the holes for this person. Raises `TemplateError`, which skips this one message."""
         if message.holes is not None:
             return tuple(message.holes)
-        return templates.render(self.compiled, {**(message.attributes or {}), "email": message.address})
+        here = {self.address: message.address} if self.address else {}
+        return self.compiled.taken.render({**(message.attributes or {}), **here})
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ class Letters:
         wanted = {version_id: (version_id, workspace.updated_at) for version_id in version_ids}
         if missing := [version_id for version_id, key in wanted.items() if key not in self._kept]:
             async with self._sessions(workspace.id) as db:
-                for version in await versions(db, missing):
-                    self._kept[wanted[version.id]] = self._write(workspace, content_of(version))
+                for version_id, content in (await said(db, missing)).items():
+                    self._kept[wanted[version_id]] = self._write(workspace, content)
         now = self._clock.now()
         writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
@@ -74,18 +80,30 @@ class Letters:
             self._kept.popitem(last=False)
         return writers
 
-    def _write(self, workspace: Workspace, content: templates.Template) -> Writer | NoWriter:
-        way_out = workspace.id != SYSTEM_WORKSPACE
+    def _write(self, workspace: Workspace, content: Said) -> Writer | NoWriter:
         try:
-            compiled = templates.compile(
-                content,
-                workspace_name=workspace.name,
-                postal_address=workspace.postal_address or "",
-                public_url=self._public_url,
-                way_out=way_out,
-            )
+            if isinstance(content, short_templates.ShortTemplate):
+                return self._short(workspace, content)
+            return self._mail(workspace, content)
         except Invalid as error:
             return NoWriter(error.message)
+
+    def _short(self, workspace: Workspace, content: short_templates.ShortTemplate) -> Writer:
+        compiled = short_templates.compile(
+            content, workspace_name=workspace.name, public_url=self._public_url
+        )
+        letter = ShortLetter(compiled, self._tokens, workspace.id)
+        return Writer(compiled, letter, short_templates.address_variable(content.channel))
+
+    def _mail(self, workspace: Workspace, content: templates.Template) -> Writer:
+        way_out = workspace.id != SYSTEM_WORKSPACE
+        compiled = templates.compile(
+            content,
+            workspace_name=workspace.name,
+            postal_address=workspace.postal_address or "",
+            public_url=self._public_url,
+            way_out=way_out,
+        )
         letter = EmailLetter(
             compiled,
             sender_name=workspace.sender_name or workspace.name,

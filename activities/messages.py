@@ -89,10 +89,10 @@ class MessageActivities:
         self, source: Source, done: Slice, after: claims.Cursor, closed: dict[Kind, Closed]
     ) -> tuple[Attempt, claims.Claim]:
         queue, now = source.queue, self.clock.now()
-        attempt = Attempt(source, uuid7(), _cap(source.workspace, now))
+        attempt = Attempt(source, uuid7(), _caps(source.workspace, now))
         async with self.sessions.batch(queue.workspace_id) as db:
             claim = await claims.claim(
-                db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.cap, after, closed
+                db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.caps, after, closed
             )
             await self.dispatch.freed(db, source, claim.skipped)
         done.skipped += len(claim.skipped)
@@ -129,9 +129,9 @@ class MessageActivities:
             done.agenda = next(iter(closed.values())).reason
 
 
-def _cap(workspace: Workspace, now: datetime) -> claims.Cap | None:
-    """The cap on email that is in force now."""
-    for cap in map(Cap.model_validate, workspace.caps):
-        if cap.channel == "email":
-            return claims.Cap(cap.limit, cap.period, period_start(cap.period, now, workspace.time_zone))
-    return None
+def _caps(workspace: Workspace, now: datetime) -> list[claims.Cap]:
+    """The caps that are in force now, one a channel."""
+    return [
+        claims.Cap(cap.limit, cap.period, period_start(cap.period, now, workspace.time_zone), cap.channel)
+        for cap in map(Cap.model_validate, workspace.caps)
+    ]

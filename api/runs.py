@@ -1,7 +1,7 @@
 """Talking to what is under way: start it, or ask it to change."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import Unavailable
 from api.shapes import Out, example
+from domain.channels import Channel, address_kind
 from domain.errors import Conflict
 from models.workspaces import Workspace
 from settings import Settings
@@ -71,9 +72,11 @@ def _reason(error: BaseException) -> str | None:
     return reason
 
 
-def lacking(workspace: Workspace) -> list[str]:
-    """What a workspace needs before it may send anything, in sentences."""
-    reasons = []
+def lacking(workspace: Workspace, channels: Collection[Channel] = (Channel.EMAIL,)) -> list[str]:
+    """What a workspace needs before it may send anything on these channels, in sentences."""
+    reasons: list[str] = []
+    if Channel.EMAIL not in channels:
+        return reasons
     if not workspace.sender_email:
         reasons.append("There is no sender: set sender_email by PATCH /api/v1/workspace.")
     if not workspace.postal_address:
@@ -82,3 +85,13 @@ def lacking(workspace: Workspace) -> list[str]:
             "PATCH /api/v1/workspace."
         )
     return reasons
+
+
+def unreachable(channels: Collection[Channel]) -> list[str]:
+    """Which of these channels know people by no name of theirs, so that campaigns and flows reach nobody."""
+    return [
+        f"Profiles have no address for {channel}: send single messages, which name theirs, by "
+        "POST /api/v1/messages."
+        for channel in sorted(channels)
+        if address_kind(channel) is None
+    ]

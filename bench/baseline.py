@@ -102,7 +102,7 @@ class JourneyActivities:
         async with self.sessions.batch(line.workspace_id) as db:
             values = {"workspace": line.workspace_id, "profile": line.profile_id, "step": line.step}
             await db.execute(_WRITE, {**values, "version": line.template_version_id, "now": now})
-            claim = await claims.claim(db, queue, attempt, now, LEASE, 1, self.cap(now))
+            claim = await claims.claim(db, queue, attempt, now, LEASE, 1, [self.cap(now)])
             if not claim.claimed:
                 return MessageState.SKIPPED
             message = claim.claimed[0]

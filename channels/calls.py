@@ -1,172 +1,158 @@
-"""One HTTP call to a provider, on kept connections and without any repetition.
+"""Providers that take one message a call: the calls of a batch go side by side, and what an answer means.
 
-What can go wrong is one of two things, and the ledger lives by the difference: nothing of the call can have
-been heard (`NotWritten`), or nobody knows (`NotHeard`).
+What is in an answer's table is for each provider's module; what is not there is the same for all:
+
+| what came back                                | outcome                                                    |
+|-----------------------------------------------|------------------------------------------------------------|
+| nobody there: no address, refused, no answer  | retry                                                      |
+| the connection was lost, or it took too long  | unknown: it may have been accepted                         |
+| 429                                           | retry when it says, and the provider rests                 |
+| 401, 403, 404                                 | retry much later, "sender: …"; the contact is fine         |
+| another 4xx                                   | rejected: the message                                      |
+| anything else, 5xx above all                  | unknown                                                    |
 """
 
 import asyncio
-import re
-import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import cache
-from typing import Annotated
+from typing import Any, TypeVar
 
-from httpx2 import (
-    AsyncClient,
-    AsyncHTTPTransport,
-    ConnectError,
-    ConnectTimeout,
-    HTTPError,
-    InvalidURL,
-    Limits,
-    LocalProtocolError,
-    PoolTimeout,
-    Timeout,
-    UnsupportedProtocol,
-    create_ssl_context,
-)
-from pydantic import AfterValidator, SecretStr
+import orjson
+from httpx2 import AsyncClient, ConnectError, ConnectTimeout, HTTPError, Limits, PoolTimeout, Timeout
 
-LONGEST_REST = 86_400.0  # Seconds that a provider may ask us to wait.
+from channels.contract import Blame, Envelope, Outcome, OutcomeKind
+from domain.profiles import SuppressionReason
 
-_NEVER_WRITTEN = (ConnectError, ConnectTimeout, PoolTimeout, UnsupportedProtocol)
+# All of one call. A batch ends within half a minute, whatever the provider does: a lease lasts a minute.
+LONGEST_CALL = 20.0
+TIMEOUT = Timeout(15.0, connect=5.0)
+SIDE_BY_SIDE = 8  # Calls of one batch, which is no larger.
+
+AFTER_A_CUT = 5.0  # Seconds until the next try: nobody there.
+AFTER_A_NOT_NOW = 60.0
+AFTER_A_SENDERS_FAULT = 900.0  # Somebody has to mend a password or an account first.
+LONGEST_PAUSE = 86_400.0
+LONGEST_REASON = 500  # Characters.
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds. A message's lease lasts a minute."""
-
-    send: float = 28.0  # For all calls of one `send`.
-    call: float = 20.0
-    connect: float = 5.0
-    begin: float = 8.0  # What must be left of a `send` when a call begins.
+T = TypeVar("T")
 
 
-def _token(secret: SecretStr) -> SecretStr:
-    said = secret.get_secret_value().strip()
-    if not re.fullmatch(r"[!-~]+", said):
-        raise ValueError("Enter the key as it was shown: it has no spaces and no letters with accents.")
-    return SecretStr(said)
-
-
-Token = Annotated[SecretStr, AfterValidator(_token)]  # A credential that goes into a header.
-
-
-class NotWritten(Exception):
-    """The call can't have been heard; the text says why."""
-
-
-class NotHeard(Exception):
-    """The call was written, at least in part, and no answer came."""
+class Unfillable(Exception):
+    """This message can't be written; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A provider's answer."""
+class Row:
+    """A line of a provider's error table."""
 
-    status: int
-    headers: Mapping[str, str]  # Names in lower case.
-    body: bytes
+    kind: OutcomeKind
+    blame: Blame = Blame.PROVIDER
+    after: float | None = None  # Seconds, where the answer names no time.
+    suppress: SuppressionReason | None = None
+    calm: bool = False
+    sender: bool = False  # Our account, our number, our reputation.
 
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    return create_ssl_context(trust_env=False)
-
-
-class Line:
-    """Kept connections to one provider. Safe to use from many tasks of one event loop."""
-
-    def __init__(
-        self,
-        base: str,
-        headers: Mapping[str, str],
-        *,
-        connections: int = 8,
-        patience: Patience | None = None,
-    ) -> None:
-        """`base` is where it is, such as https://api.sendgrid.com; `headers` go with each call."""
-        self._base = base.rstrip("/")
-        self._patience = patience or Patience()
-        self._turns = asyncio.Semaphore(connections)
-        self._client = AsyncClient(
-            transport=AsyncHTTPTransport(
-                verify=_trusted(),
-                trust_env=False,
-                limits=Limits(max_connections=connections, max_keepalive_connections=connections),
-            ),
-            headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
-            timeout=Timeout(self._patience.call, connect=self._patience.connect),
-            follow_redirects=False,
-            trust_env=False,
+    def outcome(self, reason: str, after: float | None = None) -> Outcome:
+        """`after` are the seconds that the answer asks for."""
+        said = f"sender: {reason}" if self.sender else reason
+        pause = self.after if after is None else after
+        return Outcome(
+            self.kind,
+            reason=printable(said),
+            retry_after=pause if self.kind is OutcomeKind.RETRY else None,
+            blame=self.blame,
+            suppress=self.suppress,
+            calm=self.calm,
         )
 
-    def until(self) -> float:
-        """When a `send` that begins now must end, on the loop's clock."""
-        return asyncio.get_running_loop().time() + self._patience.send
 
-    async def call(
-        self, method: str, path: str, body: bytes | None = None, *, until: float | None = None
-    ) -> Reply:
-        """Ask, with JSON as a body. `until` is when, on the loop's clock, the answer must be there. Raises
-        `NotWritten` and `NotHeard`."""
-        clock, patience = asyncio.get_running_loop().time, self._patience
-        until = self.until() if until is None else until
+NOT_NOW = Row(OutcomeKind.RETRY, after=AFTER_A_NOT_NOW)
+TOO_FAST = Row(OutcomeKind.RETRY, after=AFTER_A_CUT, calm=True)
+SENDER = Row(OutcomeKind.RETRY, after=AFTER_A_SENDERS_FAULT, sender=True)
+BAD_MESSAGE = Row(OutcomeKind.REJECTED, Blame.MESSAGE)
+BAD_RECIPIENT = Row(OutcomeKind.REJECTED, Blame.RECIPIENT)
+NO_SUCH_RECIPIENT = Row(OutcomeKind.REJECTED, Blame.RECIPIENT, suppress=SuppressionReason.HARD_BOUNCE)
+OPTED_OUT = Row(OutcomeKind.REJECTED, Blame.RECIPIENT, suppress=SuppressionReason.UNSUBSCRIBED)
+NOBODY_KNOWS = Row(OutcomeKind.UNKNOWN)
+
+
+def by_status(status: int) -> Row:
+    """What a status means where nothing more is known: see above."""
+    if status == 429:
+        return TOO_FAST
+    if status in (401, 403, 404):
+        return SENDER
+    return BAD_MESSAGE if 400 <= status < 500 else NOBODY_KNOWS
+
+
+def client() -> AsyncClient:
+    """A client for calls to one provider, at an address that the operator or its kind gave."""
+    return AsyncClient(
+        timeout=TIMEOUT, limits=Limits(max_connections=100), trust_env=False, follow_redirects=False
+    )
+
+
+async def side_by_side(
+    batch: Sequence[Envelope], send: Callable[[Envelope], Awaitable[Outcome]]
+) -> list[Outcome]:
+    """Send each; what goes wrong with one is that one's outcome."""
+
+    async def one(envelope: Envelope) -> Outcome:
         try:
-            async with asyncio.timeout_at(until - patience.begin):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise NotWritten("There was no time left for it.") from None
-        try:
-            async with asyncio.timeout_at(min(until, clock() + patience.call)):
-                kind = {} if body is None else {"Content-Type": "application/json"}
-                answer = await self._client.request(method, self._base + path, content=body, headers=kind)
-        except LocalProtocolError:  # Its words may hold a header, and so a key.
-            raise NotWritten("The call is not HTTP.") from None
-        except (*_NEVER_WRITTEN, InvalidURL) as error:
-            raise NotWritten(f"It can't be reached: {_said(error)}") from error
-        except HTTPError as error:
-            raise NotHeard(f"No answer: {_said(error)}") from error
-        except TimeoutError:
-            raise NotHeard("No answer in time.") from None
-        finally:
-            self._turns.release()
-        return Reply(answer.status_code, answer.headers, answer.content)
+            async with asyncio.timeout(LONGEST_CALL):
+                return await send(envelope)
+        except Unfillable as error:
+            return BAD_MESSAGE.outcome(f"The letter could not be filled: {error}")
+        except (HTTPError, TimeoutError) as error:
+            return lost(error)
 
-    async def close(self) -> None:
-        await self._client.aclose()
+    return list(await asyncio.gather(*map(one, batch)))
 
 
-def _said(error: Exception) -> str:
+def fill(write: Callable[[Envelope], T], envelope: Envelope) -> T:
+    """What the letter says to this one. Raises `Unfillable`, whatever the letter raises."""
+    try:
+        return write(envelope)
+    except Exception as error:  # The contract: what is wrong with one message stops no other.
+        raise Unfillable(str(error)) from error
+
+
+def lost(error: Exception) -> Outcome:
+    """What a call that brought no answer means."""
+    if isinstance(error, ConnectError | ConnectTimeout | PoolTimeout):
+        return Row(OutcomeKind.RETRY, after=AFTER_A_CUT).outcome(f"Nobody answers: {words(error)}")
+    return NOBODY_KNOWS.outcome(f"The answer was lost: {words(error)}")
+
+
+def object_of(body: str | bytes) -> dict[str, Any]:
+    """The JSON object that this is. Raises `ValueError`."""
+    said = orjson.loads(body)
+    if type(said) is not dict:
+        raise ValueError("This is no JSON object.")
+    return said
+
+
+def words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def rest(headers: Mapping[str, str], *absolute: str) -> float | None:
-    """How many seconds a provider asks us to wait, by Retry-After (RFC 9110 §10.2.3), else by one of the
-    `absolute` headers, which hold a Unix time. What is a point in time counts from the answer's own Date,
-    so that nobody's clock matters. None when it does not say."""
-    now = _time(headers.get("date", ""))
-    after = headers.get("retry-after", "").strip()
-    if after.isdecimal():
-        return _bounded(float(after[:9]))
-    moments = [_time(after)]
-    for name in absolute:
-        moment = headers.get(name, "").strip()
-        moments.append(float(moment[:11]) if moment.isdecimal() else None)
-    for at in moments:
-        if at is not None and now is not None:
-            return _bounded(at - now)
-    return None
+def printable(text: str) -> str:
+    """A stranger's words as the ledger keeps them."""
+    return "".join(each if each.isprintable() else " " for each in text).strip()[:LONGEST_REASON]
 
 
-def _time(date: str) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, as Retry-After says (RFC 9110 §10.2.3): a number, or a date, which is held against the
+    answer's own. None where it says nothing that can be read."""
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return min(float(said[:9]), LONGEST_PAUSE)
     try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError):
+        then, now = (parsedate_to_datetime(text) for text in (said, headers.get("date", "")))
+    except (ValueError, TypeError):
         return None
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), LONGEST_REST)
+    pause = (then.replace(tzinfo=UTC) - now.replace(tzinfo=UTC)).total_seconds()
+    return min(max(pause, 0.0), LONGEST_PAUSE)

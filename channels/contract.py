@@ -103,7 +103,7 @@ class Report:
     """One thing that a provider tells us. Either id may be missing; one of them, or the address, is there."""
 
     kind: ReportKind
-    at: datetime
+    at: datetime | None  # None where the provider does not say: when it came in.
     key: str  # The provider's own id of this report, so that it counts once; of its parts where it has none.
     message_id: UUID | None = None  # Ours, where the provider carried it.
     provider_id: str | None = None  # Theirs.

@@ -45,6 +45,10 @@ class EgressRefused(Exception):
         self.message = message
 
 
+class AnswerRefused(EgressRefused):
+    """What was asked was heard there; only what came back is not taken."""
+
+
 async def look_up(host: str, port: int) -> list[str]:
     """The addresses of a host by the system's resolver, which also reads 0x7f.1 and 017700000001."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -128,7 +132,7 @@ class EgressTransport(AsyncBaseTransport):
         async with AsyncHTTPTransport(verify=self._tls or _trusted(), trust_env=False) as transport:
             answer = await transport.handle_async_request(there)
             if answer.headers.get("content-encoding", "identity") != "identity":
-                raise EgressRefused(f"{host} answered in an encoding that was not asked for.")
+                raise AnswerRefused(f"{host} answered in an encoding that was not asked for.")
             assert isinstance(answer.stream, AsyncByteStream)
             body = await self._body(host, answer.stream)
         return Response(answer.status_code, headers=answer.headers, stream=ByteStream(body))
@@ -138,7 +142,7 @@ class EgressTransport(AsyncBaseTransport):
         async for piece in stream:
             body += piece
             if len(body) > self._largest:
-                raise EgressRefused(f"{host} answered with more than {self._largest:,} bytes.")
+                raise AnswerRefused(f"{host} answered with more than {self._largest:,} bytes.")
         return bytes(body)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from channels import push, simulated, twilio, webhook, whatsapp
 from channels.contract import Kind
 
 _KINDS: dict[str, Kind] = {}
@@ -21,3 +22,11 @@ def reporting() -> list[str]:
 def kinds() -> Mapping[str, Kind]:
     """All kinds by their names."""
     return dict(_KINDS)
+
+
+register(twilio.KIND)
+register(whatsapp.KIND)
+register(push.KIND)
+register(webhook.KIND)
+for _kind in simulated.KINDS:
+    register(_kind)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, Field, field_validator
 
-from channels.calls import Line, NotHeard, NotWritten, Token
+from channels.line import Line, NotHeard, NotWritten, Token
 from channels.contract import (
     Account,
     Attachment,

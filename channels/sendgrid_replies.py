@@ -31,7 +31,7 @@ from typing import Any
 
 import orjson
 
-from channels.calls import NotHeard, NotWritten, Reply, rest
+from channels.line import NotHeard, NotWritten, Reply, rest
 from channels.contract import Blame, Outcome, OutcomeKind
 from channels.smtp_replies import AFTER_A_NOT_NOW, LONGEST_REASON, not_sent, senders_fault, unknown
 

@@ -25,7 +25,7 @@ class Cap(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    channel: Literal["email"] = "email"
+    channel: Literal["email", "sms", "whatsapp", "push"] = "email"
     limit: int = Field(ge=1)
     period: Period
 

@@ -4,7 +4,7 @@ One statement finds them, asks again of each whether it may go (consent, suppres
 cap), and takes them under an attempt and a lease. `ledger` has what follows.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from sqlalchemy import TextClause, text
 
 from domain.channels import Channel
 from domain.messages import PROVIDER_TEST, MessageClass, MessageState, SourceKind
+from domain.profiles import ADDRESS_KIND
 from models.base import Db
 from models.queries.ledger import BUT, RUNNING, Kind, Queue, spelled
 
@@ -22,11 +23,12 @@ BEGINNING: Cursor = ("-infinity", UUID(int=0))
 
 
 class Cap(NamedTuple):
-    """The frequency cap in force: at most `limit` in the period that began on `starts_on`."""
+    """A frequency cap in force: at most `limit` on the channel in the period that began on `starts_on`."""
 
     limit: int
     period: str
     starts_on: date
+    channel: str = Channel.EMAIL
 
 
 class Claimed(NamedTuple):
@@ -52,23 +54,31 @@ class Claim(NamedTuple):
 
 
 _COUNT_CAP = """
+caps as materialized (
+    select * from unnest(cast(:cap_channels as text[]), cast(:cap_periods as text[]),
+        cast(:cap_starts as date[]), cast(:cap_limits as int[])) c (channel, period, starts_on, most)
+),
 counted as (
     insert into cap_counters (workspace_id, profile_id, channel, period, starts_on, n)
-    select :workspace, person_id, channel, :cap_period, :cap_start, 1
-    from judged
-    where skip is null and later is null and class = 'marketing' and nth = 1
-    order by person_id
+    select :workspace, j.person_id, j.channel, c.period, c.starts_on, 1
+    from judged j join caps c on c.channel = j.channel
+    where j.skip is null and j.later is null and j.class = 'marketing' and j.nth = 1
+    order by j.person_id, j.channel
     on conflict (workspace_id, profile_id, channel, period, starts_on)
-    do update set n = cap_counters.n + 1 where cap_counters.n < :cap_limit
-    returning profile_id
+    do update set n = cap_counters.n + 1
+        where cap_counters.n < (select most from caps c where c.channel = cap_counters.channel)
+    returning profile_id, channel
 ),
 verdict as materialized (
     select id, turn, place, due_at, sent_to, attributes, tracked, later,
         case when skip is null and later is null and class = 'marketing'
-            and person_id not in (select profile_id from counted) then 'capped' else skip end as reason
+            and channel in (select channel from caps)
+            and (person_id, channel) not in (select profile_id, channel from counted) then 'capped' else skip
+        end as reason
     from judged
     -- A person's second message of one batch waits for the next: the counter moves one at a time.
     where class <> 'marketing' or nth = 1 or skip is not null or later is not null
+        or channel not in (select channel from caps)
 ),"""
 
 _NO_CAP = """
@@ -116,8 +126,8 @@ reached as materialized (
     ) o on true
     left join lateral (
         select i.value from identities i
-        where i.workspace_id = :workspace and i.profile_id = o.person_id and i.kind = d.channel
-            and i.is_primary
+        where i.workspace_id = :workspace and i.profile_id = o.person_id and i.is_primary
+            and i.kind = {address_kind}
         limit 1
     ) i on true
     cross join lateral (
@@ -164,7 +174,7 @@ judged as materialized (
             from (select cast(:now as timestamptz) at time zone coalesce(r.time_zone, w.time_zone) as at,
                 coalesce(r.time_zone, w.time_zone) as zone) local
         ) end as later,
-        row_number() over (partition by r.person_id order by r.due_at, r.id) as nth
+        row_number() over (partition by r.person_id, r.channel order by r.due_at, r.id) as nth
     from reached r
     cross join (select * from workspaces where id = :workspace) w
 ),{cap}
@@ -206,6 +216,12 @@ from decided order by due_at, id
 """
 
 
+# By which kind of name somebody is reached on the message's channel; null where profiles have no address.
+_ADDRESS_KIND = "case d.channel {} end".format(
+    " ".join(f"when '{channel}' then '{kind}'" for channel, kind in ADDRESS_KIND.items())
+)
+
+
 @cache
 def _claim(kind: SourceKind, capped: bool, but: bool, limit: int) -> TextClause:
     # The limit is written out: as a parameter the planner would take it for a tenth of the table.
@@ -216,6 +232,7 @@ def _claim(kind: SourceKind, capped: bool, but: bool, limit: int) -> TextClause:
             limit=int(limit),
             cap=_COUNT_CAP if capped else _NO_CAP,
             provider_test=PROVIDER_TEST,
+            address_kind=_ADDRESS_KIND,
         )
     )
 
@@ -227,14 +244,15 @@ async def claim(
     now: datetime,
     lease: float,
     limit: int,
-    cap: Cap | None = None,
+    caps: Sequence[Cap] = (),
     after: Cursor = BEGINNING,
     but: Collection[Kind] = (),
 ) -> Claim:
     """Take up to `limit` messages that are due, under `attempt` and a lease of so many seconds.
 
-    In the same statement the source's state, consent, suppression, address, merges, quiet hours and the
-    cap are read again; what may not go is skipped with its reason, what must wait gets a new `due_at`.
+    In the same statement the source's state, consent, suppression, address, merges, quiet hours and
+    the caps (at most one a channel) are read again; what may not go is skipped with its reason, what must
+    wait gets a new `due_at`.
     `after` is where an earlier claim of the same slice ended, so that the closed are not walked again.
     Messages of the kinds in `but` stay where they are: no provider takes them now.
     """
@@ -247,11 +265,16 @@ async def claim(
         "after_due": after[0],
         "after_id": after[1],
     }
-    if cap:
-        values |= {"cap_limit": cap.limit, "cap_period": cap.period, "cap_start": cap.starts_on}
+    if caps:
+        values |= {
+            "cap_channels": [cap.channel for cap in caps],
+            "cap_periods": [cap.period for cap in caps],
+            "cap_starts": [cap.starts_on for cap in caps],
+            "cap_limits": [cap.limit for cap in caps],
+        }
     if but:
         values["but"] = spelled(but)
-    rows = (await db.execute(_claim(queue.kind, cap is not None, bool(but), limit), values)).all()
+    rows = (await db.execute(_claim(queue.kind, bool(caps), bool(but), limit), values)).all()
     if not rows:
         return Claim([], [], 0, undecided=False, cursor=after)
     claimed = [Claimed(*row[1:10]) for row in rows if row[0] == MessageState.CLAIMED]

@@ -285,7 +285,7 @@ _GIVE_BACK = text(
         select c.profile_id, c.channel, c.period, c.starts_on, back.n
         from back join cap_counters c on c.workspace_id = :workspace and c.profile_id = back.profile_id
             and c.channel = back.channel and c.period = back.period and c.starts_on = back.starts_on
-        order by c.profile_id for update of c
+        order by c.profile_id, c.channel for update of c
     )
     update cap_counters c set n = greatest(c.n - held.n, 0)
     from held

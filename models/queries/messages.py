@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.channels import Channel
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
 from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
@@ -133,8 +134,9 @@ async def queue_letters(
     request_id: UUID,
     now: datetime,
     campaign_id: UUID | None = None,
+    channel: Channel = Channel.EMAIL,
 ) -> list[UUID]:
-    """Queue mail to bare addresses, each with the values of its holes, and wake the workspace's outbox.
+    """Queue messages to bare addresses, each with the values of its holes, and wake the workspace's outbox.
 
     `step` says what it is, such as "test" for a campaign's. `request_id` is the occasion: one request sends
     to an address once. Returns the messages' ids in order.
@@ -147,7 +149,7 @@ async def queue_letters(
             "source_kind": SourceKind.CAMPAIGN if campaign_id else SourceKind.OUTBOX,
             "step": step,
             "occasion": request_id,
-            "channel": "email",
+            "channel": channel,
             "message_class": message_class,
             "template_version_id": template_version_id,
             "bare": address,

@@ -26,8 +26,11 @@ class Person:
     @property
     def email(self) -> str | None:
         """The address that is written to."""
-        emails = [each for each in self.identities if each.kind == IdentityKind.EMAIL and each.is_primary]
-        return emails[0].value if emails else None
+        return self.primary(IdentityKind.EMAIL)
+
+    def primary(self, kind: IdentityKind) -> str | None:
+        """The name of this kind by which the person is reached."""
+        return next((each.value for each in self.identities if each.kind == kind and each.is_primary), None)
 
 
 async def find(db: AsyncSession, who: str) -> Person:

@@ -12,15 +12,31 @@ from domain.messages import MessageState
 from models.base import Db, changed, one_of
 from models.messages import Message, Queued
 from models.queries.ledger import BUT, Kind, Queue, spelled
+from models.templates import Template, TemplateVersion
 
 
 def queue_up(lines: Mapping[str, ColumnElement[Any]]) -> tuple[CTE, Insert]:
     """What writes a line of the ledger for each row of a query, and the statement that does so and gives each
     its turn in the queue.
 
-    `lines` are the query's columns under the names of the ledger's.
+    `lines` are the query's columns under the names of the ledger's. All have one template version, and go out
+    on its template's channel, which is looked up once a statement.
     """
-    values = {**lines, "channel": literal("email"), "state": literal(MessageState.QUEUED.value)}
+    channel = (
+        select(Template.channel)
+        .join(
+            TemplateVersion,
+            (TemplateVersion.workspace_id == Template.workspace_id)
+            & (TemplateVersion.template_id == Template.id),
+        )
+        .where(
+            Template.workspace_id == lines["workspace_id"],
+            TemplateVersion.id == lines["template_version_id"],
+        )
+        .correlate(None)
+        .scalar_subquery()
+    )
+    values = {**lines, "channel": channel, "state": literal(MessageState.QUEUED.value)}
     written = (
         insert(Message)
         .from_select([*values], select(*values.values()), include_defaults=False)

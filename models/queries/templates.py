@@ -9,18 +9,23 @@ from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import templates
+from domain.channels import Channel
 from domain.errors import Conflict
+from domain.short_templates import ShortTemplate
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.queries import rows
 from models.templates import Template, TemplateVersion
 
+Said = templates.Template | ShortTemplate  # What a template says, on whichever channel.
+
 
 async def create(
-    db: AsyncSession, workspace_id: UUID, name: str, content: templates.Template
+    db: AsyncSession, workspace_id: UUID, name: str, content: Said
 ) -> tuple[Template, TemplateVersion]:
     """A template with its first version."""
-    template = Template(workspace_id=workspace_id, name=name)
+    channel = content.channel if isinstance(content, ShortTemplate) else Channel.EMAIL
+    template = Template(workspace_id=workspace_id, name=name, channel=channel)
     db.add(template)
     await db.flush()
     return template, await _add_version(db, template, 1, content)
@@ -52,13 +57,13 @@ async def page(
 
 
 async def change(
-    db: AsyncSession, template_id: UUID, name: str, content: templates.Template
+    db: AsyncSession, template_id: UUID, name: str, content: Said
 ) -> tuple[Template, TemplateVersion]:
-    """Give a template this name and content; other content than before is a new version."""
+    """Give a template this name and content, of its channel; other content than before is a new version."""
     template = await rows.get(db, Template, template_id, lock=True)
     template.name, template.updated_at = name, func.now()
     version = await newest(db, template_id)
-    if content_of(version) != content:
+    if said_in(version, template.channel) != content:
         version = await _add_version(db, template, version.number + 1, content)
     await db.flush()
     await db.refresh(template)
@@ -101,26 +106,45 @@ _STILL_NEEDED = text(
 
 
 def content_of(version: TemplateVersion) -> templates.Template:
-    """What the marketer wrote, as the domain takes it."""
+    """What the marketer wrote into a mail, as the domain takes it."""
     return templates.Template(version.subject, version.html, version.text, version.preheader)
 
 
-async def _add_version(
-    db: AsyncSession, template: Template, number: int, content: templates.Template
-) -> TemplateVersion:
+def said_in(version: TemplateVersion, channel: str) -> Said:
+    """The same for any channel."""
+    if channel == Channel.EMAIL:
+        return content_of(version)
+    return ShortTemplate(Channel(channel), version.content or {})
+
+
+async def _add_version(db: AsyncSession, template: Template, number: int, content: Said) -> TemplateVersion:
     version = TemplateVersion(
-        workspace_id=template.workspace_id,
-        template_id=template.id,
-        number=number,
-        subject=content.subject,
-        preheader=content.preheader,
-        html=content.html,
-        text=content.text,
+        workspace_id=template.workspace_id, template_id=template.id, number=number, subject="", html=""
     )
+    if isinstance(content, ShortTemplate):
+        version.content = dict(content.content)
+    else:
+        version.subject, version.html = content.subject, content.html
+        version.text, version.preheader = content.text, content.preheader
     db.add(version)
     await db.flush()
     return version
 
 
-async def versions(db: AsyncSession, version_ids: Sequence[UUID]) -> Sequence[TemplateVersion]:
-    return (await db.scalars(select(TemplateVersion).where(TemplateVersion.id.in_(version_ids)))).all()
+async def said(db: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, Said]:
+    """What these versions say, by their ids."""
+    asked = (
+        select(TemplateVersion, Template.channel)
+        .join(
+            Template,
+            (Template.workspace_id == TemplateVersion.workspace_id)
+            & (Template.id == TemplateVersion.template_id),
+        )
+        .where(TemplateVersion.id.in_(version_ids))
+    )
+    return {version.id: said_in(version, channel) for version, channel in await db.execute(asked)}
+
+
+async def channel_of(db: AsyncSession, template_id: UUID) -> Channel:
+    """The channel of a template. Raises `NotFound`."""
+    return Channel((await rows.get(db, Template, template_id)).channel)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from channels.calls import NotHeard, NotWritten, rest
+from channels.line import NotHeard, NotWritten, rest
 from channels.contract import Blame, OutcomeKind
 from channels.sendgrid_replies import at_fault, not_taken, outcome_of
 

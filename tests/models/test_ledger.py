@@ -28,7 +28,7 @@ async def a_batch(
 ) -> tuple[Queue, UUID, list[UUID]]:
     """A campaign's messages, claimed: the queue, the attempt, and their ids. A lease below 0 has ended."""
     queue, attempt = await a_campaign(db, await people(db, n, prefix=f"{uuid4().hex[:6]}-")), uuid7()
-    claim = await claims.claim(db, queue, attempt, NOW, lease, 1000, cap)
+    claim = await claims.claim(db, queue, attempt, NOW, lease, 1000, [cap] if cap else [])
     return queue, attempt, [message.id for message in claim.claimed]
 
 
@@ -399,7 +399,7 @@ async def test_a_counter_is_given_back_in_the_period_in_which_it_was_taken(db: A
     await db.execute(text("update workspaces set time_zone = 'Pacific/Auckland'"))
     queue, attempt = await a_campaign(db, await people(db, 2)), uuid7()
     tomorrow = Cap(5, "day", (NOW + timedelta(days=1)).date())  # It is, there.
-    claim = await claims.claim(db, queue, attempt, NOW, 60, 10, tomorrow)
+    claim = await claims.claim(db, queue, attempt, NOW, 60, 10, [tomorrow])
     await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await some(db, "select n from cap_counters order by n") == [0, 1]
@@ -409,9 +409,9 @@ async def test_a_counter_is_given_back_in_the_period_in_which_it_was_taken(db: A
 async def test_what_knows_no_cap_gives_nothing_back(db: AsyncSession) -> None:
     [person] = await people(db, 1)
     marketing, attempt = await a_campaign(db, [person]), uuid7()
-    await claims.claim(db, marketing, attempt, NOW, 60, 10, TODAY)
+    await claims.claim(db, marketing, attempt, NOW, 60, 10, [TODAY])
     service = await a_campaign(db, [person], message_class="transactional")
-    claim = await claims.claim(db, service, uuid7(), NOW, 60, 10, TODAY)
+    claim = await claims.claim(db, service, uuid7(), NOW, 60, 10, [TODAY])
     await ledger.give_back(db, DEFAULT_WORKSPACE, [claim.claimed[0].id])
 
     assert await counted(db) == 1

@@ -44,7 +44,7 @@ async def claimed(
     limit: int = 1000,
     after: Cursor = claims.BEGINNING,
 ) -> Claim:
-    return await claims.claim(db, queue, uuid7(), now, 60, limit, cap, after)
+    return await claims.claim(db, queue, uuid7(), now, 60, limit, [cap] if cap else [], after)
 
 
 async def skipped(db: AsyncSession, queue: Queue, reason: Skip, now: datetime = NOW) -> bool:

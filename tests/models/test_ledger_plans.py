@@ -115,7 +115,7 @@ async def costs_a_batch(
 
 async def claimed(sessions: Sessions, queue: Queue, attempt: UUID, lease: float = 60) -> claims.Claim:
     async def work(db: Any) -> claims.Claim:
-        return await claims.claim(db, queue, attempt, NOW, lease, BATCH, CAP)
+        return await claims.claim(db, queue, attempt, NOW, lease, BATCH, [CAP])
 
     claim: claims.Claim = await costs_a_batch(sessions.batch, work)
     assert len(claim.claimed) == BATCH

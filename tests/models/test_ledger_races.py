@@ -75,7 +75,7 @@ async def claim(sessions: Sessions, queue: Queue, late: bool = False) -> tuple[U
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         if late:
             await db.execute(text("set local test.slow = 'on'"))
-        claim = await claims.claim(db, queue, attempt, at(1), 60, 1000, ONE)
+        claim = await claims.claim(db, queue, attempt, at(1), 60, 1000, [ONE])
     return attempt, ids(claim.claimed)
 
 
