@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from channels import push, simulated, twilio, webhook, whatsapp
+from channels import push, sendgrid, simulated, twilio, webhook, whatsapp
 from channels.contract import Kind
 
 _KINDS: dict[str, Kind] = {}
@@ -24,6 +24,7 @@ def kinds() -> Mapping[str, Kind]:
     return dict(_KINDS)
 
 
+register(sendgrid.KIND)
 register(twilio.KIND)
 register(whatsapp.KIND)
 register(push.KIND)

@@ -14,7 +14,6 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, Field, field_validator
 
-from channels.line import Line, NotHeard, NotWritten, Token
 from channels.contract import (
     Account,
     Attachment,
@@ -32,6 +31,7 @@ from channels.contract import (
     World,
 )
 from channels.letters import Mail, Parts
+from channels.line import Line, NotHeard, NotWritten, Token
 from channels.merging import everything, headers_of, unmistakable
 from channels.mime_bulk import ID, TOKEN
 from channels.sendgrid_hooks import MESSAGE, WORKSPACE, reports_of

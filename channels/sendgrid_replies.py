@@ -31,8 +31,8 @@ from typing import Any
 
 import orjson
 
-from channels.line import NotHeard, NotWritten, Reply, rest
 from channels.contract import Blame, Outcome, OutcomeKind
+from channels.line import NotHeard, NotWritten, Reply, rest
 from channels.smtp_replies import AFTER_A_NOT_NOW, LONGEST_REASON, not_sent, senders_fault, unknown
 
 RESET = "x-ratelimit-reset"

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import ValidationError
 
-from channels.line import Line, Patience
 from channels.contract import Attachment, Blame, NotGenuine, Outcome, OutcomeKind, Report, ReportKind
+from channels.line import Line, Patience
 from channels.sendgrid import KIND, SIGNATURE, TIME, SendGrid
 from domain import templates
 from domain.templates import Template

@@ -2,8 +2,8 @@
 
 import pytest
 
-from channels.line import NotHeard, NotWritten, rest
 from channels.contract import Blame, OutcomeKind
+from channels.line import NotHeard, NotWritten, rest
 from channels.sendgrid_replies import at_fault, not_taken, outcome_of
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
