@@ -63,9 +63,9 @@ LETTER = Template(
 )
 
 
-def settle(db: psycopg.Connection, size: int) -> None:
+def settle(db: psycopg.Connection, size: int, workspace_id: UUID = DEFAULT_WORKSPACE) -> None:
     """So many customers, who all consented and one in twenty of whom is suppressed, and a cap that counts."""
-    values = {"workspace": DEFAULT_WORKSPACE, "size": size, "one_in": ONE_SUPPRESSED_IN}
+    values = {"workspace": workspace_id, "size": size, "one_in": ONE_SUPPRESSED_IN}
     for statement in _SETTLE:
         db.execute(statement, values if "%(" in statement else None)
     db.execute("vacuum analyze")
@@ -76,27 +76,27 @@ def suppressed(size: int) -> int:
     return size // ONE_SUPPRESSED_IN
 
 
-async def a_template(db: AsyncSession) -> UUID:
+async def a_template(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> UUID:
     """A letter with two holes, a link and an open pixel, of about six kilobytes on the wire."""
-    template, _ = await templates.create(db, DEFAULT_WORKSPACE, "Letter", LETTER)
+    template, _ = await templates.create(db, workspace_id, "Letter", LETTER)
     return template.id
 
 
-async def everyone(db: AsyncSession) -> UUID:
+async def everyone(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> UUID:
     """The segment of all profiles."""
-    segment = Segment(workspace_id=DEFAULT_WORKSPACE, name="Everyone", rule={"all": []})
+    segment = Segment(workspace_id=workspace_id, name="Everyone", rule={"all": []})
     db.add(segment)
     await db.flush()
     return segment.id
 
 
-async def a_campaign(db: AsyncSession) -> UUID:
+async def a_campaign(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> UUID:
     campaign = Campaign(
-        workspace_id=DEFAULT_WORKSPACE,
+        workspace_id=workspace_id,
         name="Sale",
         slug="sale",
-        segment_id=await everyone(db),
-        template_id=await a_template(db),
+        segment_id=await everyone(db, workspace_id),
+        template_id=await a_template(db, workspace_id),
     )
     db.add(campaign)
     await db.flush()

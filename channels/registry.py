@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from channels import push, sendgrid, simulated, twilio, webhook, whatsapp
+from channels import push, sendgrid, ses, simulated, twilio, webhook, whatsapp
 from channels.contract import Kind
 
 _KINDS: dict[str, Kind] = {}
@@ -25,6 +25,7 @@ def kinds() -> Mapping[str, Kind]:
 
 
 register(sendgrid.KIND)
+register(ses.KIND)
 register(twilio.KIND)
 register(whatsapp.KIND)
 register(push.KIND)

@@ -7,7 +7,6 @@ library opens a connection for each call, so that it is not used to send; it ver
 import asyncio
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from channels.contract import (
 )
 from channels.letters import Mail, Parts
 from channels.line import Line, NotHeard, NotWritten, Token
-from channels.merging import everything, headers_of, unmistakable
+from channels.merging import Calling, everything, headers_of, unmistakable
 from channels.mime_bulk import ID, TOKEN
 from channels.sendgrid_hooks import MESSAGE, WORKSPACE, reports_of
 from channels.sendgrid_replies import at_fault, in_check, not_taken, outcome_of, rejected
@@ -40,6 +39,7 @@ from channels.smtp import Unsendable, in_ascii
 from channels.smtp_replies import senders_fault
 from domain.channels import Channel
 
+PEOPLE = b"personalizations"
 MOST = 1000  # Personalizations a call.
 LARGEST_CALL = 30_000_000  # Bytes; the manual says 30 MB.
 LARGEST_SUBSTITUTIONS = 10_000  # Bytes, of one person.
@@ -109,23 +109,6 @@ def _verifier(key: str) -> Any:
     from sendgrid.helpers.eventwebhook import EventWebhook  # Slow to load.
 
     return EventWebhook(key.strip())
-
-
-@dataclass
-class Calling:
-    """A call to make: what all in it have in common, and each person's part, both encoded."""
-
-    common: bytes  # The rest of the object, from its second member on.
-    people: list[tuple[int, bytes]] = field(default_factory=list)  # With their places in the batch.
-    size: int = 0
-
-    @property
-    def body(self) -> bytes:
-        return b'{"personalizations":[' + b",".join([part for _, part in self.people]) + b"]," + self.common
-
-    def halves(self) -> "tuple[Calling, Calling]":
-        middle = len(self.people) // 2
-        return Calling(self.common, self.people[:middle]), Calling(self.common, self.people[middle:])
 
 
 class SendGrid:
@@ -198,20 +181,19 @@ class SendGrid:
             address = envelope.address.lower()
             nth = seen[address] = seen.get(address, -1) + 1
             if nth == len(rounds):
-                rounds.append(Calling(merged.common, size=len(merged.common)))
+                rounds.append(Calling(PEOPLE, merged.common))
             call = rounds[nth]
             if len(call.people) == MOST or call.size + len(person) > LARGEST_CALL - MOST:
                 calls.append(call)
-                call = rounds[nth] = Calling(merged.common, size=len(merged.common))
-            call.people.append((place, person))
-            call.size += len(person)
+                call = rounds[nth] = Calling(PEOPLE, merged.common)
+            call.add(place, person)
         return calls + rounds
 
     def single(self, letter: Mail, place: int, envelope: Envelope) -> Calling:
         """A call for one, with the letter as it reads: nothing in it is replaced."""
         parts = letter.parts(envelope)
         person = self.person(envelope, dict(parts.headers), None)
-        call = Calling(self.common(parts, envelope.attachments), [(place, person)])
+        call = Calling(PEOPLE, self.common(parts, envelope.attachments), [(place, person)])
         if len(call.body) > LARGEST_CALL:
             raise ValueError(f"it has {len(call.body):,} bytes, and SendGrid takes {LARGEST_CALL:,}")
         return call
@@ -277,7 +259,7 @@ class SendGrid:
                     outcomes[place] = faults[at]
                 else:
                     left.append((place, person))
-            call = Calling(call.common, left)
+            call = call.with_people(left)
             if not left:
                 return
         _settle(call, OTHERS_AT_FAULT, outcomes)
@@ -337,7 +319,7 @@ class Merged:
 
 
 def _settle(call: Calling, outcome: Outcome, outcomes: list[Outcome | None]) -> None:
-    for place, _ in call.people:
+    for place in call.places:
         outcomes[place] = outcome
 
 
