@@ -47,8 +47,8 @@ async def campaign(
     others: Mapping[str, Process],
     check: bool = True,
 ) -> Run:
-    """Send one to everybody. `others` are processes whose CPU time is told, too. Without `check`, the caller looks
-    at the books."""
+    """Send one to everybody. `others` are processes whose CPU time is told, too. Without
+    `check`, the caller looks at the books."""
     client = await connect(stack.temporal.address)
     async with sessions(DEFAULT_WORKSPACE) as db:
         campaign_id = await people.a_campaign(db)

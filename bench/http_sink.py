@@ -7,6 +7,7 @@ one answer 500 from now on.
 
 import asyncio
 import sys
+from typing import cast
 
 import orjson
 import uvloop
@@ -56,8 +57,7 @@ class Connection(asyncio.Protocol):
         self.target = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
         self.kept += data

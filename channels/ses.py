@@ -17,7 +17,6 @@ import orjson
 from pydantic import BaseModel, Field
 
 from channels import ses_client
-from channels.calls import Patience, Token
 from channels.contract import (
     Account,
     Blame,
@@ -33,6 +32,7 @@ from channels.contract import (
     World,
 )
 from channels.letters import Mail, Parts
+from channels.line import Patience, Token
 from channels.merging import Calling, everything, headers_of
 from channels.mime import mailbox
 from channels.mime_bulk import ID, TOKEN

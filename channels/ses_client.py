@@ -6,7 +6,7 @@ done for a message. So a bulk call hands over its body, in one parameter, and bo
 
 from typing import Any
 
-from channels.calls import Patience
+from channels.line import Patience
 
 BODY = "Body"  # The parameter.
 

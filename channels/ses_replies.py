@@ -37,8 +37,8 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from channels.calls import rest
 from channels.contract import Blame, Outcome, OutcomeKind
+from channels.line import rest
 from channels.smtp_replies import AFTER_A_NOT_NOW, LONGEST_REASON, not_sent, senders_fault, unknown
 
 OURS = frozenset(

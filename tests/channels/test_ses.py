@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from channels.calls import Patience
 from channels.contract import Attachment, Blame, Outcome, OutcomeKind
+from channels.line import Patience
 from channels.ses import KIND, Ses
 from domain import templates
 from domain.templates import Template
