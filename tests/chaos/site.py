@@ -47,6 +47,7 @@ class Site:
     client: Client = field(init=False)
     workers: list[Process] = field(default_factory=list)
     mail: Process | None = None
+    more: dict[str, object] = field(default_factory=dict)  # Settings of every process of ours.
 
     def __post_init__(self) -> None:
         self.temporal = Temporal(self.folder / "temporal.db", folder=self.folder / "logs")
@@ -114,7 +115,7 @@ class Site:
             "LEASE_SECONDS": str(LEASE),
             "LINGER_SECONDS": "1",
             "SEND_SLICES": str(SLICES),
-            **{name: str(value) for name, value in settings.items()},
+            **{name: str(value) for name, value in {**self.more, **settings}.items()},
         }
         process = Process(
             command,

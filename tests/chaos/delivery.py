@@ -1,0 +1,216 @@
+"""Two providers of the lab beside a site: what they do wrong, what they took, and what they report."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import httpx2
+import orjson
+from uuid_utils.compat import uuid7
+
+from dev.places import ROOT
+from dev.process import Process, free_port, listens
+from domain.secrets import Sealer
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
+from models.providers import Provider, Route
+from settings import DEVELOPMENT_ENCRYPTION_KEY
+from tests.chaos.site import Site
+
+KINDS = ("sendgrid", "ses")
+# What goes wrong, in turn, and how often each. All that a provider can do to us is here.
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"status": 500, "times": 2},
+    {"status": 500, "keep": True, "times": 2},  # It took the call over, and fell over the answer.
+    {"status": 503, "headers": {"Retry-After": "1"}, "times": 2},
+    {"status": 429, "headers": {"Retry-After": "1"}, "times": 2},
+    {"cut": "before", "times": 2},
+    {"cut": "after", "times": 2},
+    {"lost_reply": True, "times": 1},
+    {"latency": 0.4, "times": 3},
+    {"partial": 0.3, "times": 2},
+    {"status": 200, "body": "<html>hello</html>", "keep": True, "times": 1},
+)
+# What goes wrong with webhooks, all the time.
+TWISTS: tuple[dict[str, Any], ...] = (
+    {"wrong_signature": True, "after": 1, "times": 2},
+    {"stale": 900, "after": 2, "times": 2},
+    {"duplicates": 2, "after": 3, "times": 3},
+    {"disorder": True},
+)
+EVERY = 0.15  # Seconds between two faults.
+
+
+@dataclass
+class Delivery:
+    """The lab with SES and SendGrid, an account with each, and the API that takes their webhooks."""
+
+    site: Site
+    kinds: Sequence[str] = KINDS
+    struck: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.port, self.api_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.api_url = f"http://127.0.0.1:{self.api_port}"
+        self.sink = self.site.folder / "lab.jsonl"
+        self.accounts = {kind: uuid7() for kind in self.kinds}
+        self.settings = {
+            "PROVIDER_ENDPOINTS": ",".join(f"{kind}={self.url}" for kind in (*self.kinds, "sns")),
+            "PUBLIC_URL": self.api_url,
+            "PORT": self.api_port,
+            "EGRESS_NETWORKS": "127.0.0.0/8",
+            "RECONCILE_AFTER_SECONDS": 900,
+        }
+        self.site.more = self.settings
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "lab.app", "--port", str(self.port), "--keep", str(self.sink)]
+        self.lab = Process(
+            "provider lab", command, log=self.site.folder / "logs" / "providers.log", folder=ROOT
+        )
+        self.lab.start()
+        self.lab.wait_until(lambda: listens(self.port))
+        self.api = self.site.campanile("api")
+        self.api.wait_until(lambda: listens(self.api_port))
+        self.client = httpx2.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
+        await self._open_accounts((await self.client.get("/lab/keys")).json())
+
+    async def close(self) -> None:
+        with suppress(AttributeError):
+            await self.client.aclose()
+        for process in (getattr(self, "api", None), getattr(self, "lab", None)):
+            if process:
+                process.kill()
+
+    async def _open_accounts(self, keys: dict[str, str]) -> None:
+        sealer = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY)
+        given: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+            "sendgrid": ({"webhook_key": keys["sendgrid_public_key"]}, {"api_key": "SG.lab"}),
+            "ses": (
+                {"region": "eu-west-1"},
+                {"access_key_id": "AKIALAB", "secret_access_key": "lab-secret"},
+            ),
+        }
+        sessions = Sessions(self.site.database.url, self.site.database.engine_url, pool_size=1)
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            for kind, id_ in self.accounts.items():
+                settings, secrets = given[kind]
+                sealed = sealer.seal(orjson.dumps(secrets).decode(), f"provider:{id_}")
+                row = Provider(
+                    workspace_id=DEFAULT_WORKSPACE,
+                    id=id_,
+                    name=kind,
+                    kind=kind,
+                    channel="email",
+                    settings=settings,
+                    credentials=sealed,
+                    rate=100_000.0,
+                )
+                db.add(row)
+                await db.flush()
+                for message_class in ("marketing", "transactional"):
+                    db.add(
+                        Route(
+                            workspace_id=DEFAULT_WORKSPACE,
+                            channel="email",
+                            message_class=message_class,
+                            provider_id=id_,
+                        )
+                    )
+        await sessions.close()
+        for kind, id_ in self.accounts.items():
+            plan = {"delivered": 1.0}
+            hook = {"provider": kind, "url": f"{self.api_url}/hooks/{id_}", "plan": plan, "delay": 0.5}
+            (await self.client.post("/lab/webhooks", json={**hook, "batch": 100})).raise_for_status()
+            for twist in TWISTS:
+                await self.fail({**twist, "provider": kind})
+
+    # What goes wrong.
+
+    async def fail(self, fault: dict[str, Any]) -> None:
+        (await self.client.post("/lab/faults", json=fault)).raise_for_status()
+
+    async def misbehave(self, until: asyncio.Event) -> None:
+        """One fault after the other at one provider after the other, the whole list at least once."""
+        kinds = cycle(self.kinds)
+        for nth, fault in enumerate(cycle(FAULTS)):
+            if until.is_set() and nth >= len(FAULTS):
+                return
+            await self.fail({**fault, "provider": next(kinds)})
+            await asyncio.sleep(EVERY)
+
+    async def behave(self) -> None:
+        """Nothing goes wrong any more."""
+        faults = (await self.client.get("/lab/faults")).json()
+        for fault in faults:
+            self.struck[_named(fault)] += fault["struck"]
+        await self.client.delete("/lab/faults")
+
+    async def told_everything(self, within: float) -> None:
+        """Wait until the lab has reported all that it took, and all of that is settled."""
+
+        async def pending() -> int:
+            return int((await self.client.get("/lab/webhooks")).json()["pending"])
+
+        end = asyncio.get_running_loop().time() + within
+        while await pending() or self.site.ask("select 1 from hooks limit 1"):
+            assert asyncio.get_running_loop().time() < end, "webhooks are still under way"
+            await asyncio.sleep(0.1)
+
+    # What came of it.
+
+    def taken(self) -> Iterator[tuple[str, str, str]]:
+        """(provider, our id, recipient) of each message that the lab took over, in order."""
+        with suppress(FileNotFoundError):
+            for line in self.sink.read_bytes().splitlines():
+                kept = json.loads(line)
+                yield kept["provider"], kept["own"], kept["recipient"]
+
+
+@dataclass(frozen=True)
+class Books:
+    """Lab and ledger side by side, by message."""
+
+    taken: Counter[str]  # How often the lab took each.
+    states: dict[str, str]
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> "Books":
+        lines = delivery.site.ledger()
+        return cls(Counter(own for _, own, _ in delivery.taken()), {line.id: line.state for line in lines})
+
+    @property
+    def twice(self) -> list[str]:
+        return [id_ for id_, n in self.taken.items() if n > 1]
+
+    @property
+    def lost(self) -> list[str]:
+        """Called accepted, and nobody has them."""
+        return [id_ for id_, state in self.states.items() if state == "accepted" and not self.taken[id_]]
+
+    @property
+    def untold(self) -> list[str]:
+        """Taken, and neither accepted nor unknown in the ledger."""
+        fine = ("accepted", "unknown")
+        return [id_ for id_ in self.taken if self.states.get(id_) not in fine]
+
+    def unknown(self, *, taken: bool) -> list[str]:
+        """Unknown in the ledger: those that the lab has, or those that it never got."""
+        return [i for i, state in self.states.items() if state == "unknown" and bool(self.taken[i]) is taken]
+
+    def counts(self) -> Counter[str]:
+        return Counter(self.states.values())
+
+
+def _named(fault: dict[str, Any]) -> str:
+    for name in ("cut", "status", "partial", "latency"):
+        if fault.get(name):
+            return f"{name} {fault[name]}" + (" kept" if fault.get("keep") else "")
+    return next((name for name in ("wrong_signature", "stale", "duplicates", "disorder") if fault[name]), "")

@@ -1,0 +1,71 @@
+"""A campaign by two providers that do everything wrong in turn, while workers are killed: the books agree."""
+
+import asyncio
+import os
+
+from tests.chaos.audience import a_campaign
+from tests.chaos.delivery import Books, Delivery
+from tests.chaos.site import Site
+from workflows.temporal import connect
+
+PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_400)
+KILLS = 3
+DEADLINE = 150  # Seconds from the last blow to the end: leases end, breakers close, slow providers answer.
+PACE = 0.05  # Seconds that each call takes at least, so that there is time to kill somebody.
+
+
+async def test_two_providers_that_do_everything_wrong_get_nobody_written_to_twice_nor_forgotten(
+    site: Site,
+) -> None:
+    delivery = Delivery(site)
+    try:
+        await a_round(site, delivery, PEOPLE)
+    finally:
+        await delivery.close()
+
+
+async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
+    """One campaign, its faults and its kills, to the very end. AssertionError where the books differ."""
+    mails = people * 19 // 20
+    site.temporal.start()
+    site.client = await connect(site.temporal.address)
+    await delivery.start()
+    site.start_worker()
+    calm = asyncio.Event()
+    misbehaving = asyncio.create_task(delivery.misbehave(calm))
+    try:
+        await a_campaign(site, people)
+        for kill in range(KILLS):
+            share = (kill + site.dice.uniform(0.2, 0.8)) / (KILLS + 1)
+            await site.until(
+                lambda share=share: sum(1 for _ in delivery.taken()) >= share * mails,  # type: ignore[misc]
+                120,
+                f"{share:.0%} of the mails",
+            )
+            site.workers[-1].kill()
+            site.tell(f"killed a worker after {sum(1 for _ in delivery.taken()):,} mails")
+            site.start_worker()
+    finally:
+        calm.set()
+        await misbehaving
+    await site.campaign_completed(within=DEADLINE)
+
+    before = Books.of(delivery)
+    assert not before.twice, f"{len(before.twice)} were sent twice"
+    assert not before.lost, f"{len(before.lost)} are called accepted and nobody has them"
+    assert not before.untold, f"{len(before.untold)} were taken, and the ledger knows nothing of it"
+    assert len(before.states) == people
+    assert set(before.counts()) <= {"accepted", "failed", "skipped", "unknown"}
+
+    await delivery.behave()
+    await delivery.told_everything(within=60)
+    await site.until(lambda: not Books.of(delivery).unknown(taken=True), 30, "what was reported")
+    after = Books.of(delivery)
+    assert set(after.unknown(taken=False)) == set(before.unknown(taken=False))
+    assert not after.twice
+    assert not after.lost
+    site.tell(
+        f"{before.counts()['accepted']:,} accepted; unknown: {len(before.unknown(taken=True))} taken and"
+        f" reported, {len(after.unknown(taken=False))} never got; faults: {dict(delivery.struck)}"
+    )
+    return after
