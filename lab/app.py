@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--keep", type=Path, help="a file that gets a line of JSON for each message")
-    parser.add_argument("--fast", action="store_true", help="keep counts alone")
+    parser.add_argument("--fast", action="store_true", help="keep counts alone, look at one entry of a call")
     parser.add_argument("--fault", action="append", default=[], help="the fields of a fault, as JSON")
     given = parser.parse_args(arguments)
     lab = ProviderLab(host=given.host, port=given.port, keep=given.keep, fast=given.fast)
