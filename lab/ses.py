@@ -6,6 +6,8 @@ An inline template only substitutes, and a variable that is missing is found out
 import re
 from base64 import b64decode
 from binascii import Error as NotBase64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email import message_from_bytes
 from email.policy import default
 from functools import lru_cache
@@ -102,7 +104,8 @@ async def send_bulk_email(request: Request) -> Response:
     try:
         body = await signed(request, lab)
         asked = read(body, LARGEST_BULK)
-        valid_bulk(asked, every_entry=not lab.record.fast)
+        with shaped():
+            valid_bulk(asked, every_entry=not lab.record.fast)
     except Unsigned as no:
         return error(403, no.name, str(no))
     except Bad as no:
@@ -137,7 +140,8 @@ async def send_email(request: Request) -> Response:
     try:
         body = await signed(request, lab)
         asked = read(body, LARGEST_MAIL)
-        valid_single(asked)
+        with shaped():
+            valid_single(asked)
     except Unsigned as no:
         return error(403, no.name, str(no))
     except Bad as no:
@@ -166,6 +170,15 @@ def read(body: bytes, largest: int) -> dict[str, Any]:
     if not isinstance(asked, dict):
         raise Bad("The body is not a JSON object.", "SerializationException")
     return asked
+
+
+@contextmanager
+def shaped() -> Iterator[None]:
+    """What stands where something else should is the client's fault, not ours."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        raise Bad("The body has not the members that it should.", "SerializationException") from None
 
 
 def valid_bulk(asked: dict[str, Any], every_entry: bool) -> None:

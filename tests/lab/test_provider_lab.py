@@ -176,3 +176,27 @@ async def test_the_server_keeps_connections_and_reads_chunks() -> None:
         assert len(lab.server.talks) == 1
         assert "chunked" in lab.desk.accounts.mixmax
         assert (await client.get("/nothing")).status_code == 404
+
+
+SENDGRID = {"Authorization": "Bearer SG.lab"}
+WHATSAPP = {"Authorization": "Bearer lab-whatsapp"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "body"),
+    [
+        ("/v3/mail/send", SENDGRID, ["x"]),
+        ("/v3/mail/send", SENDGRID, {"personalizations": ["x"], "from": {"email": "a@b.test"}}),
+        ("/v3/mail/send", SENDGRID, {"personalizations": [{"to": "x"}], "from": {"email": "a@b.test"}}),
+        ("/v26.0/106540352242922/messages", WHATSAPP, {"messaging_product": "whatsapp", "to": 1}),
+        (
+            "/v26.0/106540352242922/messages",
+            WHATSAPP,
+            {"messaging_product": "whatsapp", "to": "15551234567", "type": "template", "template": "x"},
+        ),
+        ("/v1/send/", {"X-API-Token": "lab-mixmax"}, {"message": ["x"]}),
+    ],
+)
+async def test_nonsense_is_the_clients_fault(path: str, headers: dict[str, str], body: Any) -> None:
+    async with ProviderLab() as lab:
+        assert (await ask("POST", f"{lab.url}{path}", json=body, headers=headers)).status_code == 400

@@ -152,3 +152,4 @@ async def test_a_phone_number_can_be_looked_at() -> None:
         headers = {"Authorization": "Bearer lab-whatsapp"}
         answer = await ask("GET", f"{lab.url}/v26.0/{PHONE}", headers=headers)
         assert answer.json()["id"] == PHONE
+        assert (await ask("GET", f"{lab.url}/other/{PHONE}", headers=headers)).status_code == 404
