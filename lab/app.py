@@ -67,15 +67,21 @@ class ProviderLab:
     """The lab on a port of its own while it is entered (`async with`); `url` says where."""
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, keep: Path | None = None, fast: bool = False
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        url: str = "",
+        keep: Path | None = None,
+        fast: bool = False,
     ) -> None:
-        self.desk = Desk(Record(keep, fast=fast))
+        self.desk = Desk(Record(keep, fast=fast), url=url)
         self.reporter = Reporter(self.desk, NEWSROOMS)
         self.server = AsgiServer(build(self.desk, self.reporter), host=host, port=port)
 
     async def __aenter__(self) -> Self:
         await self.server.__aenter__()
-        self.desk.url = self.server.url
+        self.desk.url = self.desk.url or self.server.url
         await self.reporter.__aenter__()
         return self
 
@@ -86,7 +92,7 @@ class ProviderLab:
 
     @property
     def url(self) -> str:
-        return self.server.url
+        return self.desk.url
 
     @property
     def port(self) -> int:
@@ -139,11 +145,13 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m lab.app", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--url", default="", help="where others find it, if not at host and port")
     parser.add_argument("--keep", type=Path, help="a file that gets a line of JSON for each message")
-    parser.add_argument("--fast", action="store_true", help="keep counts alone")
+    parser.add_argument("--fast", action="store_true", help="keep counts alone, look at one entry of a call")
     parser.add_argument("--fault", action="append", default=[], help="the fields of a fault, as JSON")
     given = parser.parse_args(arguments)
-    lab = ProviderLab(host=given.host, port=given.port, keep=given.keep, fast=given.fast)
+    url = given.url.rstrip("/")
+    lab = ProviderLab(host=given.host, port=given.port, url=url, keep=given.keep, fast=given.fast)
     for fault in given.fault:
         lab.desk.faults.add(HttpFault.model_validate_json(fault))
     uvloop.run(serve(lab))

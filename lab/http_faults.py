@@ -22,7 +22,8 @@ class HttpFault(BaseModel):
 
     A `status` answers in the provider's own shape, or with `body`, and nothing is accepted, unless `keep` is
     set. Without a status, `code` and `partial` refuse single recipients: an SES entry gets the code as its
-    status, SendGrid names a personalization in a 400, Twilio and WhatsApp answer with the code.
+    status, SendGrid names a personalization in a 400, Twilio and WhatsApp answer with the code. About
+    webhooks, it strikes once for all events of a provider that are due together.
     """
 
     model_config = ConfigDict(extra="forbid")

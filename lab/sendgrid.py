@@ -84,7 +84,10 @@ async def send(request: Request) -> Response:
             raise Bad(WORDS[403], None, 403)
         body = await request.body()
         asked = read(body)
-        validate(asked)
+        try:
+            validate(asked)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise Bad("Bad Request", None) from None
     except Bad as no:
         return errors(no.status, str(no), no.field)
     people = asked["personalizations"]

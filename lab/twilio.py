@@ -169,7 +169,8 @@ def validate(form: dict[str, str]) -> None:
     callback = urlsplit(form.get("StatusCallback", "https://none.example"))
     if callback.scheme not in ("http", "https") or not callback.hostname:
         raise Bad(21609)
-    if not 1 <= int(form.get("ValidityPeriod") or 1) <= LONGEST_VALIDITY:
+    period = form.get("ValidityPeriod") or "1"
+    if not period.isdigit() or not 1 <= int(period) <= LONGEST_VALIDITY:
         raise Bad(21620, "ValidityPeriod is between 1 and 36000 seconds.")
 
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
 from lab.answers import json
@@ -70,10 +70,13 @@ def refuse(status: int, code: str | None) -> Response:
 
 
 def known(request: Request, lab: Desk, version: str, phone: str) -> None:
+    """Raises `Bad` unless it is the phone number's own token."""
+    if not VERSION.fullmatch(version):
+        raise HTTPException(404)
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or token not in lab.accounts.whatsapp.values():
         raise Bad(190)
-    if not VERSION.fullmatch(version) or lab.accounts.whatsapp.get(phone) != token:
+    if lab.accounts.whatsapp.get(phone) != token:
         raise Bad(100, f"Unsupported request. Object with ID '{phone}' does not exist at {version}.")
 
 
@@ -97,7 +100,10 @@ async def send(request: Request, version: str, phone: str) -> Response:
     body = await request.body()
     try:
         known(request, lab, version, phone)
-        asked = validated(body, lab)
+        try:
+            asked = validated(body, lab)
+        except (AttributeError, TypeError):
+            raise Bad(100, "The body has not the members that it should.") from None
     except Bad as no:
         return problem(no)
     to = str(asked["to"])

@@ -155,6 +155,15 @@ async def test_faults_refuse_a_call_or_entries_or_lose_the_reply() -> None:
         assert lab.desk.record.offered["ses"] == 8
 
 
+async def test_a_share_of_the_entries_may_be_refused() -> None:
+    async with ProviderLab() as lab:
+        lab.fail("ses", partial=0.5, code="TRANSIENT_FAILURE")
+        results = await called(bulk, ses(lab.url), *(entry(n) for n in range(50)))
+        refused = [one["Status"] for one in results].count("TRANSIENT_FAILURE")
+        assert 10 < refused < 40
+        assert len(lab.accepted()) == 50 - refused
+
+
 def verified(lab: ProviderLab, asked: Asked) -> dict[str, Any]:
     """The envelope, checked as the SNS guide says. Raises InvalidSignature."""
     envelope: dict[str, Any] = json.loads(asked.body)
