@@ -1,4 +1,4 @@
-"""A message goes out on its template's channel, to the address that the person has there, as they allow it."""
+"""A message goes out on its template's channel, to the person's address there, as they allow it."""
 
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from models.queries import (
     segments,
     templates,
     text_costs,
+    workspaces,
 )
 from models.queries.claims import Cap
 from models.queries.enrollments_moved import advance
@@ -220,13 +221,7 @@ async def test_a_template_that_was_not_changed_makes_no_version(db: AsyncSession
 
 
 async def audience(db: AsyncSession) -> Any:
-    return segments.audience(parse(EVERYBODY), await workspace(db), NOW)
-
-
-async def workspace(db: AsyncSession) -> Any:
-    from models.queries import workspaces
-
-    return await workspaces.get(db, DEFAULT_WORKSPACE)
+    return segments.audience(parse(EVERYBODY), await workspaces.get(db, DEFAULT_WORKSPACE), NOW)
 
 
 async def test_people_are_counted_by_the_longest_prefix_of_those_who_would_get_it(db: AsyncSession) -> None:
