@@ -60,8 +60,10 @@ WORDS: dict[Channel, dict[str, Any]] = {
 }
 
 
-async def a_short_template(db: AsyncSession, channel: Channel) -> tuple[UUID, UUID]:
-    content = checked(channel, WORDS[channel])
+async def a_short_template(
+    db: AsyncSession, channel: Channel, words: dict[str, Any] | None = None
+) -> tuple[UUID, UUID]:
+    content = checked(channel, words or WORDS[channel])
     template, version = await templates.create(db, DEFAULT_WORKSPACE, "Short", content)
     return template.id, version.id
 
@@ -78,9 +80,9 @@ async def somebody(db: AsyncSession, phone: str | None = "+12025550100", *allowe
 
 
 async def a_text_campaign(
-    db: AsyncSession, channel: Channel = Channel.SMS, **values: Any
+    db: AsyncSession, channel: Channel = Channel.SMS, words: dict[str, Any] | None = None, **values: Any
 ) -> tuple[Queue, UUID]:
-    template, version = await a_short_template(db, channel)
+    template, version = await a_short_template(db, channel, words)
     campaign = await a_draft(db, state="running", **values)
     campaign.template_id, campaign.template_version_id, campaign.frozen_at = template, version, None
     await db.flush()
