@@ -73,6 +73,9 @@ ERRORS: Mapping[int, Row] = {
     **dict.fromkeys((0, 3, 10, 190, *range(200, 300), 368, 131031, 131042, 131045), SENDER),
 }
 
+# "Something went wrong": with a 5xx that may as well be after it was taken.
+VAGUE = (1, 131000)
+
 STATUSES: Mapping[str, ReportKind] = {
     "sent": ReportKind.ACCEPTED,
     "delivered": ReportKind.DELIVERED,
@@ -196,6 +199,8 @@ def outcome(status: int, body: bytes, headers: Mapping[str, str]) -> Outcome:
             return calls.NOBODY_KNOWS.outcome("The answer can't be read.")
     code, message = fault(body)
     row = ERRORS.get(code) if code is not None else None
+    if status >= 500 and code in VAGUE:
+        row = calls.NOBODY_KNOWS
     reason = f"{code if code is not None else status} {message}"
     return (row or calls.by_status(status)).outcome(reason, calls.retry_after(headers))
 

@@ -13,18 +13,28 @@ from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
 from api.manners import Mannered
-from api.runs import Started, ask, lacking, started
+from api.routes.templates import variables_required
+from api.runs import Started, ask, lacking, started, unreachable
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain.campaigns import CampaignState
+from domain.channels import address_kind
 from domain.errors import Conflict, Invalid, Refused
 from domain.names import slug
 from domain.roles import Permission
 from domain.segments import parse
-from domain.templates import variables_required
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, messages, rows, segments, segments_written, templates, workspaces
+from models.queries import (
+    campaigns,
+    messages,
+    rows,
+    segments,
+    segments_written,
+    templates,
+    text_costs,
+    workspaces,
+)
 from models.segments import Segment
 from models.templates import Template
 from workflows import campaigns as runs
@@ -288,13 +298,16 @@ async def _refuse_what_would_fail(db: AsyncSession, campaign: Campaign, now: dat
     workspace = await workspaces.get(db, campaign.workspace_id)
     segment = await rows.get(db, Segment, campaign.segment_id)
     version = await templates.newest(db, campaign.template_id)
-    reasons = lacking(workspace)
+    channel = await templates.channel_of(db, campaign.template_id)
+    reasons = lacking(workspace, [channel]) + unreachable([channel])
     rule = await segments_written.resolved(db, parse(segment.rule))
     audience = segments.audience(rule, workspace, now)
     if not await campaigns.anyone(db, audience):
         reasons.append(f'The segment "{segment.name}" is empty: there is nobody to send to.')
+    elif (kind := address_kind(channel)) and not await text_costs.reachable(db, audience, kind):
+        reasons.append(f'Nobody in the segment "{segment.name}" has a {kind}: {channel} reaches nobody.')
     else:
-        needed = variables_required(templates.content_of(version))
+        needed = variables_required(templates.said_in(version, channel))
         reasons += [
             f"The template prints {{{{ {name} }}}}, which nobody in the audience has; give it a default: "
             f"{{{{ {name} | default: '…' }}}}."

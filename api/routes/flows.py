@@ -15,9 +15,10 @@ from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
 from api.manners import Mannered
-from api.runs import ask, lacking
+from api.runs import ask, lacking, unreachable
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
+from domain.channels import Channel
 from domain.errors import Conflict, Invalid, Refused
 from domain.flows import END, START, FlowState, check, edges
 from domain.flows import Flow as Graph
@@ -25,7 +26,7 @@ from domain.names import slug
 from domain.roles import Permission
 from models.base import Sessions
 from models.flows import Flow
-from models.queries import enrollments, flows, messages, profiles_found, rows, workspaces
+from models.queries import enrollments, flows, messages, profiles_found, rows, templates, workspaces
 from workflows import flows as runs
 from workflows.flows import FlowWorkflow, Steering
 
@@ -248,9 +249,12 @@ async def publish_flow(
         flow = await rows.get(db, Flow, flow_id)
         if flow.state == FlowState.ARCHIVED:
             raise Conflict("This flow is archived; make a new one from its definition.")
-        if reasons := lacking(await workspaces.get(db, workspace_id)):
+        graph = Graph.model_validate(flow.definition)
+        channels = await templates.channels(db, flows.templates_of(graph))
+        workspace = await workspaces.get(db, workspace_id)
+        if reasons := lacking(workspace, channels or [Channel.EMAIL]) + unreachable(channels):
             raise Refused(" ".join(reasons))
-        await _check(db, Graph.model_validate(flow.definition))
+        await _check(db, graph)
     publishing = runs.publish(temporal, workspace_id, flow_id, flow.name, flow.slug)
     await ask(publishing, "This flow was not published; try again.")
     return await _read(sessions, workspace_id, flow_id)

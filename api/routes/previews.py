@@ -109,7 +109,7 @@ async def preview_campaign(
 ) -> Preview:
     """The message as it would be sent to one profile: a mail with footer, pixel and links to nowhere."""
     person = await profiles_found.find(db, profile) if profile else None
-    draft = await _draft(db, campaign_id, opened.settings.public_url)
+    draft = await draft_of(db, campaign_id, opened.settings.public_url)
     kind = address_kind(draft.channel)
     address = person.primary(kind) if person and kind else None
     holes, missing = fill(draft, variables(draft.channel, person, address))
@@ -147,7 +147,7 @@ async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db)
     if not await workspaces.is_open(db):
         raise NotFound("This workspace was closed.")
     campaign = await rows.get(db, Campaign, campaign_id)
-    draft = await _draft(db, campaign_id, opened.settings.public_url)
+    draft = await draft_of(db, campaign_id, opened.settings.public_url)
     if reasons := lacking(await workspaces.get(db, campaign.workspace_id), [draft.channel]):
         raise Refused(" ".join(reasons))
     person = await profiles_found.find(db, body.profile) if body.profile else None
@@ -186,7 +186,7 @@ def checked_addresses(channel: Channel, addresses: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-async def _draft(db: AsyncSession, campaign_id: UUID, public_url: str) -> Draft:
+async def draft_of(db: AsyncSession, campaign_id: UUID, public_url: str) -> Draft:
     campaign = await rows.get(db, Campaign, campaign_id)
     workspace = await workspaces.get(db, campaign.workspace_id)
     version_id = campaign.template_version_id or (await templates.newest(db, campaign.template_id)).id

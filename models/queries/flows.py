@@ -60,12 +60,17 @@ async def numbers(db: AsyncSession, flows: list[Flow]) -> dict[UUID, int]:
     return {row.flow_id: row.number for row in await db.execute(published)}
 
 
+def templates_of(graph: Graph) -> set[UUID]:
+    """The templates that its steps send."""
+    return {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
+
+
 async def check_names(db: AsyncSession, graph: Graph) -> None:
     """Raise `Invalid` for a template or segment that the graph or a condition names and nobody has.
 
     Whoever deletes one of the segments waits until we commit, and finds the flow that names it then.
     """
-    asked = {step.template_id for step in graph.steps.values() if isinstance(step, Send)}
+    asked = templates_of(graph)
     there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
     for name, step in graph.steps.items():
         if isinstance(step, Send) and step.template_id not in there:

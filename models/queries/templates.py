@@ -1,6 +1,6 @@
 """Templates and their versions: a change of content is a new version, and none ever changes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from uuid import UUID
 
 from sqlalchemy import cast, func, select, text
@@ -143,6 +143,12 @@ async def said(db: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, Said
         .where(TemplateVersion.id.in_(version_ids))
     )
     return {version.id: said_in(version, channel) for version, channel in await db.execute(asked)}
+
+
+async def channels(db: AsyncSession, template_ids: Collection[UUID]) -> set[Channel]:
+    """The channels of these templates."""
+    asked = select(Template.channel).where(Template.id.in_(template_ids)).distinct()
+    return set(map(Channel, await db.scalars(asked)))
 
 
 async def channel_of(db: AsyncSession, template_id: UUID) -> Channel:

@@ -111,6 +111,7 @@ POST /campaigns/{campaign_id}/cancel            o a m - k - -
 POST /campaigns/{campaign_id}/test              o a m - k - -
 GET /campaigns/{campaign_id}/stats              o a m v k - -
 GET /campaigns/{campaign_id}/preview            o a m v k - -
+GET /campaigns/{campaign_id}/cost               o a m v k - -
 GET /campaigns/{campaign_id}/messages           o a m v k - -
 POST /flows                                     o a m - k - -
 GET /flows                                      o a m v k - -

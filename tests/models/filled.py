@@ -138,6 +138,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     ada = await a_person(db, "ada@shop.example", name="Ada")
     bob = await a_person(db, "bob@shop.example", name="Bob")
     db.add(Identity(**HERE, kind="user_id", value="c1", profile_id=ada))
+    db.add(Identity(**HERE, kind="phone", value="+12025550100", profile_id=ada))
     db.add(
         Attribute(
             **HERE,
@@ -282,6 +283,11 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     await db.flush()
     by = {"workspace_id": here, "provider_id": provider.id}
     db.add(Route(**by, channel="email", message_class="marketing"))
+    priced = {"prices": {"+1": "0.0079"}}
+    texts = Provider(workspace_id=here, name="Texts", kind="twilio", channel="sms", settings=priced)
+    db.add(texts)
+    await db.flush()
+    db.add(Route(workspace_id=here, provider_id=texts.id, channel="sms", message_class="marketing"))
     db.add(Breaker(**by, since=NOW, window_began=NOW, state="open", until=NOW))
     db.add(Bucket(workspace_id=here, name="workspace", tokens=5, refilled_at=NOW))
     await db.flush()
