@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from channels.contract import (
     Account,
@@ -100,6 +100,8 @@ def _id(body: bytes) -> str | None:
 
 class MixmaxSettings(BaseModel):
     """What an account with Mixmax needs."""
+
+    model_config = ConfigDict(extra="forbid")
 
     api_token: Token = Field(description="An API token of the Mixmax user who sends")
 

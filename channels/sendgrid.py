@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from channels.contract import (
     Account,
@@ -84,6 +84,8 @@ OTHERS_AT_FAULT = Outcome(
 
 class SendGridSettings(BaseModel):
     """What an account with SendGrid needs."""
+
+    model_config = ConfigDict(extra="forbid")
 
     api_key: Token = Field(description="An API key with the permission Mail Send")
     webhook_key: str | None = Field(

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from channels import ses_client
 from channels.contract import (
@@ -75,6 +75,8 @@ CAPABILITIES = Capabilities(
 
 class SesSettings(BaseModel):
     """What an account with Amazon SES needs."""
+
+    model_config = ConfigDict(extra="forbid")
 
     region: str = Field(pattern=r"^[a-z]+(-[a-z]+)+-[0-9]$", max_length=40, description="Such as eu-west-1")
     access_key_id: str = Field(pattern="^[A-Za-z0-9_]+$", max_length=128, description="An IAM user's key")

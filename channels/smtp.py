@@ -37,9 +37,9 @@ class Unsendable(Exception):
 class SmtpProvider:
     """Sends by one SMTP server.
 
-    `server` is given as itself, or as `smtp://`, `smtp+starttls://` or `smtps://`, with `user:password@` where
-    it wants a login; `connections` is how many are kept at most; `tls` stands in for the system's trust
-    store.
+    `server` is given as itself, or as `smtp://`, `smtp+starttls://` or `smtps://`, with `user:password@`
+    where it wants a login; `connections` is how many are kept at most; `tls` stands in for the system's
+    trust store.
     """
 
     name = "smtp"

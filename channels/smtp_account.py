@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from httpx2 import ConnectError
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from channels.contract import Account, Kind, World
 from channels.egress import EgressRefused, EgressTransport
@@ -23,7 +23,9 @@ SCHEMES = {"tls": "smtps", "starttls": "smtp+starttls", "none": "smtp"}
 class SmtpSettings(BaseModel):
     """What an account with a mail server needs."""
 
-    host: str = Field(pattern="^[^/@ ]+$", max_length=253, description="Such as mail.shop.example")
+    model_config = ConfigDict(extra="forbid")
+
+    host: str = Field(pattern=r"^[^\s/@\\]+$", max_length=253, description="Such as mail.shop.example")
     port: int | None = Field(default=None, ge=1, le=65_535, description="The usual one by default")
     security: Literal["tls", "starttls", "none"] = Field(
         default="starttls", description="tls from the first byte, starttls, or none without a password"
