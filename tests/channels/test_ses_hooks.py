@@ -70,6 +70,7 @@ async def test_what_the_lab_reports_is_believed_and_understood(
     for report in reports:
         assert (report.message_id, report.provider_id) == (UUID(int=1), sent.provider_id)
         assert report.address == "p1@example.com"
+        assert report.at
         assert abs(report.at - now) < timedelta(minutes=1)
 
 
@@ -294,7 +295,8 @@ def test_each_event_means_one_thing(body: bytes, kinds: list[ReportKind]) -> Non
 
 
 def test_a_message_of_another_program_has_no_id_of_ours() -> None:
-    for tags in ({}, {"mid": ["x"]}, {"mid": []}, {"mid": "x"}, None):
+    wrong: list[object] = [{}, {"mid": ["x"]}, {"mid": []}, {"mid": "x"}, None]
+    for tags in wrong:
         (report,) = reports_of(an_event("Delivery", "delivery", {}, tags=tags))
 
         assert report.message_id is None
