@@ -242,7 +242,7 @@ class Ses:
         return {
             **self.around(parts),
             "Destination": {"ToAddresses": [in_ascii(envelope.address).decode()]},
-            "EmailTags": [*self.tags, _tag(envelope)],
+            "EmailTags": [*self.tags, _tag(str(envelope.id))],
             "Content": {"Simple": simple},
         }
 
@@ -324,6 +324,7 @@ class Merged:
             return None
         values = self.values(envelope)
         headers = _headers(self.differing(values))
+        tag_of_mail = _tag(values[self.tag(ID)])
         for tag in self.spare:
             del values[tag]
         if any("{" in value for value in values.values()):
@@ -332,7 +333,7 @@ class Merged:
         entry = orjson.dumps(
             {
                 "Destination": {"ToAddresses": [in_ascii(envelope.address).decode()]},
-                "ReplacementTags": [_tag(envelope)],
+                "ReplacementTags": [tag_of_mail],
                 "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": data}},
                 "ReplacementHeaders": headers,
             }
@@ -346,8 +347,8 @@ def _headers(headers: dict[str, str]) -> list[dict[str, str]]:
     return [{"Name": name, "Value": value} for name, value in headers.items() if name.lower() not in RESERVED]
 
 
-def _tag(envelope: Envelope) -> dict[str, str]:
-    return {"Name": MESSAGE, "Value": str(envelope.id)}
+def _tag(message: str) -> dict[str, str]:
+    return {"Name": MESSAGE, "Value": message}
 
 
 def _settle(call: Calling | Single, outcome: Outcome, outcomes: list[Outcome | None]) -> None:
