@@ -98,7 +98,7 @@ class EgressTransport(AsyncBaseTransport):
         request.headers["Accept-Encoding"] = (
             "identity"  # What unpacks to more than it weighs is not asked for.
         )
-        addresses = await self._addresses(host, request.url.port or 443)
+        addresses = await self.addresses(host, request.url.port or 443)
         for address in addresses[:-1]:
             try:
                 return await self._ask_at(address, host, request)
@@ -106,7 +106,8 @@ class EgressTransport(AsyncBaseTransport):
                 continue
         return await self._ask_at(addresses[-1], host, request)
 
-    async def _addresses(self, host: str, port: int) -> list[Address]:
+    async def addresses(self, host: str, port: int) -> list[Address]:
+        """Where a host is, for those who speak something else than HTTP. Raises what a request would."""
         try:
             found = [ip_address(each.partition("%")[0]) for each in await self._resolve(host, port)]
         except (OSError, UnicodeError):

@@ -129,6 +129,7 @@ class EmailLetter:
         fields with colons between them. Without a `way_out` there is no List-Unsubscribe (RFC 8058).
         """
         self.sender = sender_email
+        self.feedback_id = feedback_id
         self.compiled = compiled
         self._tokens = tokens
         self._workspace_id = workspace_id
@@ -137,8 +138,6 @@ class EmailLetter:
         self._way_out = way_out
         list_id = list_id or f"{workspace_id}.{domain.decode()}"
         headers = [("List-Id", f"<{_address(list_id).decode()}>")]
-        if feedback_id:
-            headers.append(("Feedback-ID", _address(feedback_id).decode()))
         if way_out:
             headers.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
         self._around = Around(
@@ -200,11 +199,15 @@ class EmailLetter:
 
     def parts(self, envelope: Envelope) -> Parts:
         """The same in parts, for providers that put a mail together themselves."""
-        return parts_of(self._around, self.compiled, self._token(envelope.id), envelope)
+        return parts_of(self._around, self.compiled, self._token(envelope.id), envelope, self._feedback)
 
     def bulk(self, tracked: bool, tag: Callable[[int], str]) -> Bulk:
         """The same for many, with tags where they differ: see `mime_bulk`."""
-        return bulk_of(self._around, self.compiled, self._token, tracked, tag)
+        return bulk_of(self._around, self.compiled, self._token, tracked, tag, self._feedback)
+
+    @property
+    def _feedback(self) -> str | None:
+        return _address(self.feedback_id).decode() if self.feedback_id else None
 
     def _token(self, message: UUID) -> str:
         return self._tokens.sign(self._workspace_id, message)

@@ -29,7 +29,9 @@ class Around:
     headers: tuple[tuple[str, str], ...]  # Those that are the same for all.
     unsubscribe: str | None  # What a link to unsubscribe begins with, up to the token.
 
-    def parts(self, subject: str, html: str, text: str, token: str, message: str) -> Parts:
+    def parts(
+        self, subject: str, html: str, text: str, token: str, message: str, feedback_id: str | None
+    ) -> Parts:
         domain = self.from_email.rpartition("@")[2]
         headers = [
             ("Message-ID", f"<{message}@{domain}>"),
@@ -38,17 +40,26 @@ class Around:
         ]
         if self.unsubscribe is not None:
             headers.append(("List-Unsubscribe", f"<{self.unsubscribe}{token}>"))
+        if feedback_id:
+            headers.append(("Feedback-ID", feedback_id))
         return Parts(self.from_name, self.from_email, self.reply_to, subject, html, text, headers)
 
 
-def parts_of(around: Around, compiled: Compiled, token: str, envelope: Envelope) -> Parts:
+def parts_of(
+    around: Around, compiled: Compiled, token: str, envelope: Envelope, feedback_id: str | None
+) -> Parts:
     """One message's."""
     subject, html, text = show(compiled, envelope.holes, token, tracked=envelope.tracked)
-    return around.parts(subject, html, text, token, str(envelope.id))
+    return around.parts(subject, html, text, token, str(envelope.id), feedback_id)
 
 
 def bulk_of(
-    around: Around, compiled: Compiled, sign: Callable[[UUID], str], tracked: bool, tag: Callable[[int], str]
+    around: Around,
+    compiled: Compiled,
+    sign: Callable[[UUID], str],
+    tracked: bool,
+    tag: Callable[[int], str],
+    feedback_id: str | None,
 ) -> Bulk:
     """All messages' that are tracked, or are not; `sign` gives the token of a message's id.
 
@@ -66,6 +77,7 @@ def bulk_of(
         text,
         tag(TOKEN),
         tag(ID),
+        feedback_id,
     )
     in_text, in_html = tags.slots(markup=False), tags.slots(markup=True)
     token_tag, id_tag, subject_tag = tag(TOKEN), tag(ID), tag(SUBJECT)

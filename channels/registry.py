@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from channels import push, sendgrid, ses, simulated, twilio, webhook, whatsapp
+from channels import mixmax, push, sendgrid, ses, simulated, smtp_account, twilio, webhook, whatsapp
 from channels.contract import Kind
 
 _KINDS: dict[str, Kind] = {}
@@ -24,8 +24,10 @@ def kinds() -> Mapping[str, Kind]:
     return dict(_KINDS)
 
 
-register(sendgrid.KIND)
 register(ses.KIND)
+register(sendgrid.KIND)
+register(mixmax.KIND)
+register(smtp_account.KIND)
 register(twilio.KIND)
 register(whatsapp.KIND)
 register(push.KIND)

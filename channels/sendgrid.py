@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from channels.contract import (
     Account,
@@ -84,6 +84,8 @@ OTHERS_AT_FAULT = Outcome(
 
 class SendGridSettings(BaseModel):
     """What an account with SendGrid needs."""
+
+    model_config = ConfigDict(extra="forbid")
 
     api_key: Token = Field(description="An API key with the permission Mail Send")
     webhook_key: str | None = Field(
@@ -192,7 +194,7 @@ class SendGrid:
     def single(self, letter: Mail, place: int, envelope: Envelope) -> Calling:
         """A call for one, with the letter as it reads: nothing in it is replaced."""
         parts = letter.parts(envelope)
-        person = self.person(envelope, dict(parts.headers), None)
+        person = self.person(envelope, str(envelope.id), dict(parts.headers), None)
         call = Calling(PEOPLE, self.common(parts, envelope.attachments), [(place, person)])
         if len(call.body) > LARGEST_CALL:
             raise ValueError(f"it has {len(call.body):,} bytes, and SendGrid takes {LARGEST_CALL:,}")
@@ -226,12 +228,14 @@ class SendGrid:
             body["mail_settings"] = {"sandbox_mode": {"enable": True}}
         return orjson.dumps(body)[1:]
 
-    def person(self, envelope: Envelope, headers: dict[str, str], substitutions: bytes | None) -> bytes:
+    def person(
+        self, envelope: Envelope, message: str, headers: dict[str, str], substitutions: bytes | None
+    ) -> bytes:
         """One person's part. What it has takes the place of the call's as a whole, so it has all headers."""
         part: dict[str, Any] = {
             "to": [{"email": in_ascii(envelope.address).decode()}],
             "headers": headers,
-            "custom_args": {MESSAGE: str(envelope.id), WORKSPACE: self.workspace},
+            "custom_args": {MESSAGE: message, WORKSPACE: self.workspace},
         }
         if substitutions is not None:
             part["substitutions"] = orjson.Fragment(substitutions)
@@ -306,6 +310,7 @@ class Merged:
         """None for somebody whose mail has to be written out: too large, or with what looks like a tag."""
         values = self.values(envelope)
         headers = {**self.same, **self.differing(values)}
+        message = values[self.tag(ID)]
         if self.spare is None:
             self.spare = [tag for tag in values if tag not in self.content]
         for tag in self.spare:
@@ -315,7 +320,7 @@ class Merged:
         substitutions = orjson.dumps(values)
         if len(substitutions) > LARGEST_SUBSTITUTIONS:
             return None
-        return self.account.person(envelope, headers, substitutions)
+        return self.account.person(envelope, message, headers, substitutions)
 
 
 def _settle(call: Calling, outcome: Outcome, outcomes: list[Outcome | None]) -> None:

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from channels import ses_client
 from channels.contract import (
@@ -75,6 +75,8 @@ CAPABILITIES = Capabilities(
 
 class SesSettings(BaseModel):
     """What an account with Amazon SES needs."""
+
+    model_config = ConfigDict(extra="forbid")
 
     region: str = Field(pattern=r"^[a-z]+(-[a-z]+)+-[0-9]$", max_length=40, description="Such as eu-west-1")
     access_key_id: str = Field(pattern="^[A-Za-z0-9_]+$", max_length=128, description="An IAM user's key")
@@ -240,7 +242,7 @@ class Ses:
         return {
             **self.around(parts),
             "Destination": {"ToAddresses": [in_ascii(envelope.address).decode()]},
-            "EmailTags": [*self.tags, _tag(envelope)],
+            "EmailTags": [*self.tags, _tag(str(envelope.id))],
             "Content": {"Simple": simple},
         }
 
@@ -322,6 +324,7 @@ class Merged:
             return None
         values = self.values(envelope)
         headers = _headers(self.differing(values))
+        tag_of_mail = _tag(values[self.tag(ID)])
         for tag in self.spare:
             del values[tag]
         if any("{" in value for value in values.values()):
@@ -330,7 +333,7 @@ class Merged:
         entry = orjson.dumps(
             {
                 "Destination": {"ToAddresses": [in_ascii(envelope.address).decode()]},
-                "ReplacementTags": [_tag(envelope)],
+                "ReplacementTags": [tag_of_mail],
                 "ReplacementEmailContent": {"ReplacementTemplate": {"ReplacementTemplateData": data}},
                 "ReplacementHeaders": headers,
             }
@@ -344,8 +347,8 @@ def _headers(headers: dict[str, str]) -> list[dict[str, str]]:
     return [{"Name": name, "Value": value} for name, value in headers.items() if name.lower() not in RESERVED]
 
 
-def _tag(envelope: Envelope) -> dict[str, str]:
-    return {"Name": MESSAGE, "Value": str(envelope.id)}
+def _tag(message: str) -> dict[str, str]:
+    return {"Name": MESSAGE, "Value": message}
 
 
 def _settle(call: Calling | Single, outcome: Outcome, outcomes: list[Outcome | None]) -> None:

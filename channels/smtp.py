@@ -20,6 +20,7 @@ from channels.smtp_replies import not_sent, senders_fault
 from channels.smtp_wire import Server, Timeouts, Unreachable
 
 A_CONNECTIONS_SHARE = 16  # Messages that must wait for each connection before one more is opened.
+TOO_LATE = not_sent("There was no time left for it.")
 CONTENT = 5.0  # Seconds without asking for more connections than we have, once the server refused one.
 
 # What may stand between < and > without quoting. No spaces, controls or brackets of any kind: nothing that
@@ -36,8 +37,9 @@ class Unsendable(Exception):
 class SmtpProvider:
     """Sends by one SMTP server.
 
-    `url` is `smtp://`, `smtp+starttls://` or `smtps://`, with `user:password@` where it wants a login;
-    `connections` is how many are kept at most; `tls` stands in for the system's trust store.
+    `server` is given as itself, or as `smtp://`, `smtp+starttls://` or `smtps://`, with `user:password@`
+    where it wants a login; `connections` is how many are kept at most; `tls` stands in for the system's
+    trust store.
     """
 
     name = "smtp"
@@ -46,13 +48,13 @@ class SmtpProvider:
 
     def __init__(
         self,
-        url: str,
+        server: str | Server,
         *,
         connections: int = 16,
         timeouts: Timeouts | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.server = Server.of(url)
+        self.server = Server.of(server) if isinstance(server, str) else server
         self.limit = connections
         self.timeouts = timeouts or Timeouts()
         self.tls = tls or ssl.create_default_context()
@@ -74,11 +76,24 @@ class SmtpProvider:
         self.waiting.append(work)
         self.hire()
         try:
-            await work.done
+            await self.end_of(work)
         except asyncio.CancelledError:
             self.give_up(work)
             raise
         return [outcome for outcome in work.outcomes if outcome]
+
+    async def end_of(self, work: "Batch") -> None:
+        """Wait until all of it has an outcome, and see to it that it does in time."""
+        done, times = {work.done}, self.timeouts
+        if (await asyncio.wait(done, timeout=times.taking))[0]:
+            return
+        work.turn_away(TOO_LATE)
+        if (await asyncio.wait(done, timeout=times.batch - times.taking))[0]:
+            return
+        self.give_up(work)
+        work.turn_away(TOO_LATE)
+        # What is left is only announced, behind another batch's message, and its content is never written.
+        work.outcomes = [outcome or TOO_LATE for outcome in work.outcomes]
 
     async def check(self) -> str | None:
         """Connects and logs in as a message would."""

@@ -4,7 +4,8 @@ import asyncio
 import socket
 import ssl
 from base64 import b64encode
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Self, cast
 from urllib.parse import unquote, urlsplit
 
@@ -25,6 +26,11 @@ class Timeouts:
     command: float = 20.0  # MAIL, RCPT, DATA, and each piece of a large content.
     content: float = 30.0  # From the final dot to its answer: after it the message is unknown.
     idle: float = 60.0  # How long an unused connection is kept.
+    taking: float = 18.0  # Of a batch, no message is begun after that long,
+    batch: float = 28.0  # and none is waited for any longer.
+
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # From a host and a port to its addresses.
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,9 @@ class Server:
     port: int
     security: str  # A key of PORTS.
     user: str | None = None
-    password: str = ""
+    password: str = field(default="", repr=False)
+    # Where the host is, if not wherever the system says. Raises OSError or Unreachable.
+    resolve: Resolve | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, url: str) -> Self:
@@ -116,9 +124,24 @@ class Wire(asyncio.BufferedProtocol):
     async def connect(self, tls: ssl.SSLContext) -> None:
         security = tls if self.server.security == "smtps" else None
         async with asyncio.timeout(self.timeouts.connect):
-            await self.loop.create_connection(lambda: self, self.server.host, self.server.port, ssl=security)
+            await self.reach(security)
         await self.expect(220)
         await self.hello()
+
+    async def reach(self, security: ssl.SSLContext | None) -> None:
+        """Connect to the first of the host's addresses that answers; its certificate is for the name."""
+        host, port = self.server.host, self.server.port
+        addresses = await self.server.resolve(host, port) if self.server.resolve else [host]
+        name = host if security else None
+        for at, address in enumerate(addresses, 1):
+            try:
+                await self.loop.create_connection(
+                    lambda: self, address, port, ssl=security, server_hostname=name
+                )
+                return
+            except OSError:
+                if at == len(addresses):
+                    raise
 
     async def hello(self) -> None:
         assert self.transport

@@ -72,7 +72,7 @@ class Sns:
         await self._signed(message, SIGNED if kind == "Notification" else SIGNED_OF_A_SUBSCRIPTION)
         if kind == "SubscriptionConfirmation":
             await self._get(message.get("SubscribeURL"))
-        return str(kind) != "Notification"
+        return kind in SUBSCRIPTIONS
 
     async def _signed(self, message: Mapping[str, Any], names: tuple[str, ...]) -> None:
         algorithm = ALGORITHMS.get(str(message.get("SignatureVersion")))

@@ -346,7 +346,7 @@ def as_is(value: str) -> str:
 
 
 def escaped(value: str) -> str:
-    return str(escape(value))
+    return value if value.isalnum() else str(escape(value))  # Most names have nothing to escape.
 
 
 def unescaped(value: str) -> str:

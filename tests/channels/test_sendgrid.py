@@ -427,7 +427,7 @@ async def test_events_of_others_and_of_no_use_are_left_out_or_have_no_id() -> No
     (report,) = await reports(
         event("account_status_change"),
         5,
-        event(3),  # type: ignore[arg-type]
+        {"event": 3},
         event("delivered", campanile_message="x"),
     )
 
