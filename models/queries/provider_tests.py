@@ -1,0 +1,93 @@
+"""Test sends by one provider: a line of the ledger that goes by it alone."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
+
+from domain import trials
+from domain.channels import Channel
+from domain.messages import MessageClass, SourceKind, Work
+from models.messages import Message, Queued
+from models.queries import pokes, workspaces
+from models.templates import Template, TemplateVersion
+
+
+async def queue(
+    db: AsyncSession,
+    workspace_id: UUID,
+    provider_id: UUID,
+    channel: Channel,
+    address: str,
+    holes: Sequence[str],
+    now: datetime,
+) -> UUID:
+    """Queue the channel's words to one address, by this provider and no other, and wake the outbox.
+
+    Returns the message's id.
+    """
+    version = await _version(db, workspace_id, channel)
+    line = insert(Message).values(
+        workspace_id=workspace_id,
+        queue_id=workspace_id,
+        source_id=workspace_id,
+        source_kind=SourceKind.OUTBOX,
+        step=trials.STEP,
+        occasion=uuid7(),
+        channel=channel,
+        message_class=MessageClass.TEST,
+        template_version_id=version,
+        bare=address,
+        holes=list(holes),
+        provider=provider_id,
+        due_at=now,
+    )
+    message_id = (await db.scalars(line.returning(Message.id))).one()
+    turn = {"workspace_id": workspace_id, "queue_id": workspace_id, "due_at": now, "message_id": message_id}
+    await db.execute(insert(Queued).values(turn))
+    pokes.poke(db, workspace_id, Work.SEND)
+    return message_id
+
+
+async def _version(db: AsyncSession, workspace_id: UUID, channel: Channel) -> UUID:
+    """The version that says so, of the channel's hidden template; both are made when first needed."""
+    await workspaces.get(db, workspace_id, lock=True)  # Two at once would both make one.
+    hidden = select(Template.id).where(Template.channel == channel, Template.hidden).order_by(Template.id)
+    template_id = await db.scalar(hidden.limit(1))
+    if template_id is None:
+        template = Template(workspace_id=workspace_id, name="Single messages", channel=channel, hidden=True)
+        db.add(template)
+        await db.flush()
+        template_id = template.id
+    said = _said(channel)
+    digest = sha256(orjson.dumps([trials.STEP, channel, said], option=orjson.OPT_SORT_KEYS)).digest()
+    version = select(TemplateVersion.id, TemplateVersion.number).where(
+        TemplateVersion.template_id == template_id
+    )
+    known = await db.scalar(version.where(TemplateVersion.hash == digest))
+    if known is not None:
+        return known
+    newest = (await db.execute(version.order_by(TemplateVersion.number.desc()).limit(1))).one_or_none()
+    made = upsert(TemplateVersion).values(
+        workspace_id=workspace_id,
+        template_id=template_id,
+        number=newest.number + 1 if newest else 1,
+        hash=digest,
+        **said,
+    )
+    return (await db.scalars(made.returning(TemplateVersion.id))).one()
+
+
+def _said(channel: Channel) -> dict[str, Any]:
+    """The columns of a version."""
+    if channel is Channel.EMAIL:
+        mail = trials.MAIL
+        return {"subject": mail.subject, "html": mail.html, "text": mail.text, "preheader": mail.preheader}
+    return {"subject": "", "html": "", "content": trials.CONTENT[channel]}
