@@ -10,8 +10,6 @@ from domain.channels import Channel
 from domain.phones import normal_phone
 from domain.templates import Template
 
-STEP = "provider test"  # messages.step
-
 _WORDS = "This is a test. If you can read it, messages by this provider reach you."
 
 MAIL = Template(

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from domain import trials
 from domain.channels import Channel
-from domain.messages import MessageClass, SourceKind, Work
+from domain.messages import PROVIDER_TEST, MessageClass, SourceKind, Work
 from models.messages import Message, Queued
 from models.queries import pokes, workspaces
 from models.templates import Template, TemplateVersion
@@ -39,7 +39,7 @@ async def queue(
         queue_id=workspace_id,
         source_id=workspace_id,
         source_kind=SourceKind.OUTBOX,
-        step=trials.STEP,
+        step=PROVIDER_TEST,
         occasion=uuid7(),
         channel=channel,
         message_class=MessageClass.TEST,
@@ -67,7 +67,7 @@ async def _version(db: AsyncSession, workspace_id: UUID, channel: Channel) -> UU
         await db.flush()
         template_id = template.id
     said = _said(channel)
-    digest = sha256(orjson.dumps([trials.STEP, channel, said], option=orjson.OPT_SORT_KEYS)).digest()
+    digest = sha256(orjson.dumps([PROVIDER_TEST, channel, said], option=orjson.OPT_SORT_KEYS)).digest()
     version = select(TemplateVersion.id, TemplateVersion.number).where(
         TemplateVersion.template_id == template_id
     )

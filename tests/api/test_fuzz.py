@@ -5,12 +5,13 @@ generator of values makes of the document's schemas. What is answered must be wh
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import pyotp
+import pytest
 import schemathesis
 from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import HealthCheck, Phase, given, settings
@@ -41,7 +42,8 @@ from tests.api.browser import Browser
 from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
-from tests.api.things import Operation, one_of_each, operations
+from tests.api.things import Operation, a_provider, a_route, one_of_each, operations
+from tests.channels.lofts import TOKEN, LoftLab
 from tests.support import OWNER_OF_ALL, Database
 from tests.workflows.site import SlowProvider, at_work
 
@@ -133,6 +135,10 @@ class Story:
                 | "DELETE /suppressions/{suppression_id}"
             ):
                 return await self.of_somebody()
+            case "DELETE /providers/{provider_id}":
+                return {"provider_id": await a_provider(self.api)}
+            case "DELETE /routes/{route_id}":
+                return {"route_id": await a_route(self.api, await a_provider(self.api), "marketing")}
             case "DELETE /flows/{flow_id}":
                 return {"flow_id": self.told["POST /flows"]["id"]}
             case "DELETE /workspaces/{workspace_id}":
@@ -233,6 +239,10 @@ async def an_issuer(story: Story) -> dict[str, str]:
     return {"name": "Staff", "issuer": story.issuer.url, **named}
 
 
+async def an_account(story: Story) -> dict[str, Any]:
+    return {"name": "Pigeons", "kind": "pigeons", "settings": {"loft": "North", "token": TOKEN}}
+
+
 async def hand_over(story: Story) -> dict[str, str]:
     return {"user_id": await story.a_member("heir")}
 
@@ -257,6 +267,7 @@ async def overlap(story: Story) -> dict[str, Any]:
 # Where a secret, or somebody's being there, is needed, no example can be enough.
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
+    "POST /providers": an_account,
     "POST /profiles/{profile_id}/merge": merge,
     "POST /auth/login": login,
     "POST /auth/refresh": refresh,
@@ -272,8 +283,19 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
 }
 
 
+@pytest.fixture
+async def loft() -> AsyncIterator[LoftLab]:
+    async with LoftLab() as lab:
+        yield lab
+
+
 async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_whatever_is_sent(
-    database: Database, sessions: Sessions, temporal: TemporalClient, issuer: IssuerLab, temporal_address: str
+    database: Database,
+    sessions: Sessions,
+    temporal: TemporalClient,
+    issuer: IssuerLab,
+    loft: LoftLab,
+    temporal_address: str,
 ) -> None:
     set_to = Settings(
         database_url=database.url,
@@ -285,6 +307,7 @@ async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_
         google_issuer=issuer.url,
         google_client_id="campanile",
         google_client_secret="lab-secret",
+        provider_endpoints=f"pigeons={loft.url}",
     )
     app = build(set_to)
     document = described(app)
