@@ -1,6 +1,7 @@
 """Accounts with providers, as the API has them: settings are read, and tried out before they count."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -24,7 +25,7 @@ from domain.secrets import CannotOpen
 from models.providers import Provider as Row
 
 PATIENCE = 10.0  # Seconds that a provider has to answer.
-LARGEST = 50_000  # Bytes of an account's settings.
+LARGEST = 50_000  # Characters of an account's settings.
 _LEAVING = 2.0  # Seconds to close what was opened.
 
 log = structlog.get_logger(__name__)
@@ -60,18 +61,32 @@ def settings_of(kind: Kind, given: Mapping[str, Any]) -> BaseModel:
         for name in credentials.secrets_of(kind.settings)
         if given.get(name) == SET
     ]
-    if len(orjson.dumps(given)) > LARGEST:
-        wrong.append(Invalid(f"Settings have at most {LARGEST:,} bytes.", "/settings"))
+    if len(json.dumps(given)) > LARGEST:
+        wrong.append(Invalid(f"Settings have at most {LARGEST:,} characters.", "/settings"))
     if not wrong:
         try:
-            return kind.settings.model_validate(dict(given))
+            settings = kind.settings.model_validate(dict(given))
+            orjson.dumps(settings.model_dump(mode="json"))
+            return settings
+        except TypeError:
+            wrong = [Invalid("A number in it is too large, or it holds half a character.", "/settings")]
         except ValidationError as error:
-            wrong = [
-                Invalid(each.detail, f"/settings{each.pointer}") for each in at_fault(error, dict(given))
-            ]
+            wrong = _faults(kind, error, given)
     first, *others = wrong
     first.also = [*others]
     raise first
+
+
+def _faults(kind: Kind, error: ValidationError, given: Mapping[str, Any]) -> list[Invalid]:
+    """What is not written as it must be is told by the field's description: a pattern helps nobody."""
+    faults = []
+    for each, said in zip(error.errors(), at_fault(error, dict(given)), strict=True):
+        detail = said.detail
+        if each["type"] == "string_pattern_mismatch":
+            like = kind.settings.model_fields[str(each["loc"][0])].description
+            detail = f"This is not written as it must be{f': {like}' if like else ''}."
+        faults.append(Invalid(detail, f"/settings{said.pointer}"))
+    return faults
 
 
 def _escaped(name: str) -> str:
