@@ -50,7 +50,7 @@ async def test_an_account_is_asked_for_before_it_counts_and_shows_no_credential(
 ) -> None:
     made = await created(await lonely_api.post(AT, json=a_body(rate=5)))
 
-    assert made["settings"] == {"loft": "North", "pigeons": 3, "token": "set"}
+    assert made["settings"] == {"loft": "North", "pigeons": 3, "ring": None, "token": "set"}
     assert (made["channel"], made["state"], made["rate"], made["webhook_url"]) == ("email", "closed", 5, None)
     assert (await lonely_api.get(f"{AT}/{made['id']}")).json() == made
     listed = (await lonely_api.get(AT)).json()["items"]
@@ -149,6 +149,24 @@ async def test_what_is_wrong_with_settings_has_pointers(lonely_api: AsyncClient)
     assert await wrong_with(domain_rates={f"d{n}.example": 1 for n in range(101)}) == {"/domain_rates"}
 
 
+async def test_settings_that_can_not_be_kept_are_refused_in_words(lonely_api: AsyncClient) -> None:
+    for settings in ({"pigeons": 10**30}, {"loft": "a\0b"}, {"loft": "x" * 60_000}, {"a/b~": 1}):
+        problem = refusal(await lonely_api.post(f"{AT}?check=false", json=a_body(settings=settings)), 422)
+        assert TOKEN not in str(problem)
+    half = '{"name": "x", "kind": "pigeons", "settings": {"loft": "\\ud800", "token": "x"}}'
+    headers = {"Content-Type": "application/json"}
+    refusal(await lonely_api.post(f"{AT}?check=false", content=half, headers=headers), 422)
+
+
+async def test_what_does_not_fit_a_pattern_is_told_how_it_must_be(lonely_api: AsyncClient) -> None:
+    body = a_body(settings={"ring": "one"})
+
+    [error] = refusal(await lonely_api.post(AT, json=body), 422)["errors"]
+
+    assert error["pointer"] == "/settings/ring"
+    assert error["detail"] == "This is not written as it must be: The number on its ring."
+
+
 async def test_a_change_keeps_what_it_leaves_out(
     lonely_api: AsyncClient, loft: LoftLab, sessions: Sessions
 ) -> None:
@@ -165,9 +183,9 @@ async def test_a_change_keeps_what_it_leaves_out(
         await lonely_api.patch(f"{AT}/{made['id']}", json={"warm_up": None, "domain_rates": {"GMail.com": 2}})
     )
 
-    assert moved["settings"] == {"loft": "South", "pigeons": 3, "token": "set"}
+    assert moved["settings"] == {"loft": "South", "pigeons": 3, "ring": None, "token": "set"}
     assert moved["warm_up"] == warm_up
-    assert again["settings"] == {"loft": "South", "pigeons": 9, "token": "set"}
+    assert again["settings"] == {"loft": "South", "pigeons": 9, "ring": None, "token": "set"}
     assert (other["warm_up"], other["domain_rates"]) == (None, {"gmail.com": 2})
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = (await db.scalars(select(Provider))).one()

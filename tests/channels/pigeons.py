@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from httpx2 import AsyncClient, ConnectError, HTTPError
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from channels import registry
 from channels.contract import Account, Blame, Capabilities, Envelope, Kind, Outcome, OutcomeKind, World
@@ -14,6 +14,7 @@ from domain.channels import Channel
 class Loft(BaseModel):
     loft: str
     pigeons: int = 3
+    ring: str | None = Field(None, pattern="^[0-9]+$", description="The number on its ring")
     token: SecretStr
 
 
