@@ -10,21 +10,18 @@ from api.accounts import account_of, is_ours, kind_of, what_is_wrong, what_is_wr
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
 from api.manners import Mannered
-from api.routes.previews import fill, variables
+from api.routes.previews import variables
 from api.routes.templates import compiled
 from api.runs import lacking
 from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import trials
-from domain.channels import Channel
+from domain.channels import LONGEST_ADDRESS, Channel, normal
 from domain.errors import Invalid, NotFound, Refused
 from domain.roles import Permission
 from models.queries import provider_accounts, provider_tests, workspaces
-from models.workspaces import Workspace
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
-
-_LONGEST = 4000  # Characters of an address: a browser's subscription has some hundreds.
 
 
 class Checked(Out):
@@ -35,7 +32,7 @@ class Checked(Out):
 
 
 class TestIn(In):
-    address: Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST)] = Field(
+    address: Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ADDRESS)] = Field(
         description="An email, a phone number with its country's code, a URL, or a browser's subscription as "
         "JSON: whatever the provider's channel takes."
     )
@@ -75,21 +72,15 @@ async def test_provider(
     ours = is_ours(provider_id)
     channel = Channel.EMAIL if ours else Channel((await provider_accounts.get(db, provider_id)).channel)
     try:
-        address = trials.address_on(channel, body.address)
+        address = normal(channel, body.address)
     except ValueError as error:
         raise Invalid(f"{error}.", "/address") from None
     workspace = await workspaces.get(db, workspace_id)
-    holes = _holes(workspace, address, opened.settings.public_url) if channel is Channel.EMAIL else ()
+    if reasons := lacking(workspace, [channel]):
+        raise Refused(" ".join(reasons))
+    said = compiled(trials.SAID[channel], workspace, opened.settings.public_url)
+    holes = said.taken.render(variables(channel, None, address))
     message_id = await provider_tests.queue(
         db, workspace_id, provider_id, channel, address, holes, opened.clock.now()
     )
     return TestSent(message_id=message_id)
-
-
-def _holes(workspace: Workspace, address: str, public_url: str) -> tuple[str, ...]:
-    """Raises `Refused` for a workspace that lacks what every mail must have."""
-    if reasons := lacking(workspace):
-        raise Refused(" ".join(reasons))
-    holes, _ = fill(trials.MAIL, compiled(trials.MAIL, workspace, public_url), variables(None, address))
-    assert holes is not None, "The words are our own."
-    return holes

@@ -23,7 +23,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries.ledger import Queue
 from tests.api.conftest import the_app
-from tests.api.support import V1, a_sender, created
+from tests.api.support import V1, a_sender, created, refusal
 from tests.channels import pigeons
 from tests.channels.lofts import TOKEN, LoftLab
 from tests.sending import PATIENT, SEALER, SIGNING, WORLD, a_campaign, people, ran, some
@@ -78,6 +78,33 @@ async def test_its_test_goes_by_it_though_no_route_leads_there(
     health = (await lonely_api.get(f"{V1}/providers/{provider}/health")).json()
     assert health["state"] == "closed"
     assert health["today"]["accepted"] == 1
+
+
+SUBSCRIPTION = '{"endpoint": "https://push.example/1", "keys": {"p256dh": "x", "auth": "y"}}'
+
+
+async def test_a_provider_of_any_channel_can_be_tried(
+    lonely_api: AsyncClient, sessions: Sessions, messages: MessageActivities
+) -> None:
+    await a_sender(lonely_api)
+    addresses = {
+        "simulated": "me@records.example",
+        "simulated-sms": "+49 170 1234567",
+        "simulated-whatsapp": "+49 170 1234567",
+        "simulated-push": SUBSCRIPTION,
+        "simulated-webhook": "https://hooks.records.example/in",
+    }
+    for kind, address in addresses.items():
+        made = await created(await lonely_api.post(f"{V1}/providers", json={"name": kind, "kind": kind}))
+        at = f"{V1}/providers/{made['id']}/test"
+        await created(await lonely_api.post(at, json={"address": address}))
+        assert refusal(await lonely_api.post(at, json={"address": "none"}), 422)["errors"]
+
+    await ran(messages.send, OUTBOX)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        states = await some(db, "select channel || ': ' || state from messages order by channel")
+    assert states == [f"{each}: accepted" for each in ("email", "push", "sms", "webhook", "whatsapp")]
 
 
 async def test_a_campaign_goes_by_it_where_a_route_leads_there(

@@ -5,13 +5,12 @@ generator of values makes of the document's schemas. What is answered must be wh
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import pyotp
-import pytest
 import schemathesis
 from httpx2 import ASGITransport, AsyncClient, Response
 from hypothesis import HealthCheck, Phase, given, settings
@@ -43,7 +42,6 @@ from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
 from tests.api.things import Operation, a_provider, a_route, one_of_each, operations
-from tests.channels.lofts import TOKEN, LoftLab
 from tests.support import OWNER_OF_ALL, Database
 from tests.workflows.site import SlowProvider, at_work
 
@@ -239,10 +237,6 @@ async def an_issuer(story: Story) -> dict[str, str]:
     return {"name": "Staff", "issuer": story.issuer.url, **named}
 
 
-async def an_account(story: Story) -> dict[str, Any]:
-    return {"name": "Pigeons", "kind": "pigeons", "settings": {"loft": "North", "token": TOKEN}}
-
-
 async def hand_over(story: Story) -> dict[str, str]:
     return {"user_id": await story.a_member("heir")}
 
@@ -267,7 +261,6 @@ async def overlap(story: Story) -> dict[str, Any]:
 # Where a secret, or somebody's being there, is needed, no example can be enough.
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
-    "POST /providers": an_account,
     "POST /profiles/{profile_id}/merge": merge,
     "POST /auth/login": login,
     "POST /auth/refresh": refresh,
@@ -283,19 +276,8 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
 }
 
 
-@pytest.fixture
-async def loft() -> AsyncIterator[LoftLab]:
-    async with LoftLab() as lab:
-        yield lab
-
-
 async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_whatever_is_sent(
-    database: Database,
-    sessions: Sessions,
-    temporal: TemporalClient,
-    issuer: IssuerLab,
-    loft: LoftLab,
-    temporal_address: str,
+    database: Database, sessions: Sessions, temporal: TemporalClient, issuer: IssuerLab, temporal_address: str
 ) -> None:
     set_to = Settings(
         database_url=database.url,
@@ -307,7 +289,6 @@ async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_
         google_issuer=issuer.url,
         google_client_id="campanile",
         google_client_secret="lab-secret",
-        provider_endpoints=f"pigeons={loft.url}",
     )
     app = build(set_to)
     document = described(app)

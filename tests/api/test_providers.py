@@ -317,6 +317,12 @@ async def test_kinds_say_what_an_account_needs(lonely_api: AsyncClient) -> None:
     assert (mine["title"], mine["channel"], mine["rate"]) == ("Carrier pigeons", "email", 10)
     assert mine["secrets"] == ["token"]
     assert sorted(mine["settings"]["required"]) == ["loft", "token"]
+    secrets = {each["name"]: each["secrets"] for each in kinds}
+    assert secrets["sendgrid"] == ["api_key"]
+    assert secrets["twilio"] == ["auth_token"]
+    assert secrets["webhook"] == ["header_value", "secret"]
+    [twilio] = [each for each in kinds if each["name"] == "twilio"]
+    assert twilio["webhook_url"] == "https://mail.records.example/hooks/{provider_id}"
     assert mine["capabilities"]["webhooks"] is False
     assert mine["webhook_url"] is None
 

@@ -17,7 +17,6 @@ from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
 from tests.api.test_flows import a_definition
-from tests.channels import pigeons
 from tests.people import NOON, a_person, an_event, an_order, put_aside
 from tests.support import OWNER_OF_ALL
 
@@ -150,9 +149,8 @@ async def of_people(api: AsyncClient) -> dict[str, str]:
 
 
 async def a_provider(api: AsyncClient) -> str:
-    """An account that is asked for nothing."""
-    body = {"name": "Pigeons", "kind": pigeons.KIND.name, "settings": {"loft": "North", "token": "x"}}
-    return await _made(api, "/providers?check=false", body)
+    """An account that sends nothing."""
+    return await _made(api, "/providers", {"name": "Trial", "kind": "simulated"})
 
 
 async def a_route(api: AsyncClient, provider_id: str, message_class: str) -> str:
