@@ -157,6 +157,29 @@ class KindOut(Out):
 class Kinds(Out):
     items: list[KindOut]
 
+    model_config = example(
+        {
+            "items": [
+                {
+                    "name": "sendgrid",
+                    "title": "SendGrid",
+                    "channel": "email",
+                    "settings": {"type": "object", "required": ["api_key"], "properties": {"api_key": {}}},
+                    "secrets": ["api_key"],
+                    "rate": None,
+                    "capabilities": {
+                        "largest_batch": 1000,
+                        "webhooks": True,
+                        "lookup": False,
+                        "reports": ["delivered", "hard bounce", "complained"],
+                        "attachments": True,
+                    },
+                    "webhook_url": "https://campanile.example/hooks/{provider_id}",
+                }
+            ]
+        }
+    )
+
 
 @router.get("/kinds", dependencies=[needs(Permission.PROVIDERS_READ)])
 async def list_kinds(opened: Opened) -> Kinds:
