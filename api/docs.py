@@ -36,6 +36,8 @@ SUBJECTS = (
     "members",
     "keys",
     "issuers",
+    "providers",
+    "routes",
     "audit",
     "profiles",
     "lists",

@@ -14,6 +14,7 @@ from api.errors import Unavailable
 from api.hashing import Hashing
 from api.leases import Leases
 from api.memory import Memory
+from channels.contract import World
 from channels.egress import EgressTransport
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
@@ -72,7 +73,11 @@ class Stack:
         minute = timedelta(minutes=1)
         self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
-        self.egress = EgressTransport(
+        self.egress = self._guard()
+        self.world = World(self._guard, self.settings.endpoints, self.settings.public_url.rstrip("/"))
+
+    def _guard(self) -> EgressTransport:
+        return EgressTransport(
             networks_of(self.settings.egress_networks), plain=self.settings.environment == "development"
         )
 

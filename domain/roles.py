@@ -29,6 +29,8 @@ class Permission(StrEnum):
     ISSUERS_READ = "issuers:read"
     ISSUERS_WRITE = "issuers:write"
     AUDIT_READ = "audit:read"
+    PROVIDERS_READ = "providers:read"
+    PROVIDERS_WRITE = "providers:write"
     PROFILES_READ = "profiles:read"
     PROFILES_WRITE = "profiles:write"
     PROFILES_ERASE = "profiles:erase"
@@ -82,6 +84,7 @@ _MARKETER = _VIEWER | {
     P.FLOWS_WRITE,
     P.FLOWS_RUN,
     P.EVENTS_WRITE,
+    P.PROVIDERS_READ,
 }
 _ADMIN = _MARKETER | {
     P.PROFILES_ERASE,
@@ -93,6 +96,7 @@ _ADMIN = _MARKETER | {
     P.ISSUERS_READ,
     P.ISSUERS_WRITE,
     P.AUDIT_READ,
+    P.PROVIDERS_WRITE,
 }
 _OWNER = _ADMIN | {P.WORKSPACE_DELETE, P.OWNERSHIP_WRITE}
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +18,8 @@ class WarmUp(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     starts_on: date
-    days: list[int] = Field(min_length=1, max_length=90)  # Messages on the first day, the second, …
+    # Messages on the first day, the second, …
+    days: list[Annotated[int, Field(ge=0, le=1_000_000_000)]] = Field(min_length=1, max_length=90)
 
     def allows(self, day: date) -> int | None:
         """How many on that day of the workspace's calendar; None for no limit."""
@@ -25,6 +27,11 @@ class WarmUp(BaseModel):
         if nth < 0:
             return 0
         return self.days[nth] if nth < len(self.days) else None
+
+    def left(self, day: date, sent: int) -> int | None:
+        """How many more on that day, when so many went already; None for no limit."""
+        allowed = self.allows(day)
+        return None if allowed is None else max(allowed - sent, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from tests.api.browser import Browser
 from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
-from tests.api.things import Operation, one_of_each, operations
+from tests.api.things import Operation, a_provider, a_route, one_of_each, operations
 from tests.support import OWNER_OF_ALL, Database
 from tests.workflows.site import SlowProvider, at_work
 
@@ -133,6 +133,10 @@ class Story:
                 | "DELETE /suppressions/{suppression_id}"
             ):
                 return await self.of_somebody()
+            case "DELETE /providers/{provider_id}":
+                return {"provider_id": await a_provider(self.api)}
+            case "DELETE /routes/{route_id}":
+                return {"route_id": await a_route(self.api, await a_provider(self.api), "marketing")}
             case "DELETE /flows/{flow_id}":
                 return {"flow_id": self.told["POST /flows"]["id"]}
             case "DELETE /workspaces/{workspace_id}":

@@ -96,6 +96,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
     key = {"name": "n8n", "permissions": ["campaigns:read"]}
     invitation = {"email": "grace@example.com", "role": "viewer"}
     flow = {"name": "Welcome", "definition": a_definition(template)}
+    provider = await a_provider(api)
     async with sessions(DEFAULT_WORKSPACE) as db:
         file = await imports.upload(
             db, DEFAULT_WORKSPACE, ImportKind.CUSTOMERS, "people.csv", _file(), live=False
@@ -115,6 +116,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "key_id": await _made(api, "/keys", key),
         "invitation_id": await _made(api, "/invitations", invitation),
         "issuer_id": str(issuer),
+        "provider_id": provider,
+        "route_id": await a_route(api, provider, "transactional"),
         "segment_id": segment,
         "template_id": template,
         "campaign_id": await a_campaign(api, segment_id=segment, template_id=template),
@@ -143,6 +146,16 @@ async def of_people(api: AsyncClient) -> dict[str, str]:
         "tag": "early",
         "attribute": "first_name",
     }
+
+
+async def a_provider(api: AsyncClient) -> str:
+    """An account that sends nothing."""
+    return await _made(api, "/providers", {"name": "Trial", "kind": "simulated"})
+
+
+async def a_route(api: AsyncClient, provider_id: str, message_class: str) -> str:
+    body = {"channel": "email", "class": message_class, "provider_id": provider_id}
+    return await _made(api, "/routes", body)
 
 
 async def _made(api: AsyncClient, path: str, body: dict[str, Any]) -> str:

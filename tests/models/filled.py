@@ -25,7 +25,7 @@ from models.lists import List, ListMember, Topic, TopicConsent
 from models.members import Membership
 from models.messages import CapCounter, MessageEvent
 from models.profiles import Identity, ProfileNote, ProfileTag
-from models.providers import Breaker, Bucket, Provider, Route
+from models.providers import Breaker, BreakerChange, Bucket, Provider, ProviderDay, Route
 from models.queries import (
     attributes,
     enrollments,
@@ -107,6 +107,8 @@ class Filled:
     key: UUID
     issuer: UUID
     provider: UUID
+    route: UUID  # To that provider, for marketing by email.
+    unrouted: UUID  # A provider to which no route leads.
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -278,11 +280,16 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     asked = await invitations.create(db, here, "eve@shop.example", "viewer", token, "Ada", NOW)
     key = await keys.create(db, here, new_key(KeyKind.SECRET), "n8n", ["campaigns:read"])
     issuer = await issuers.create(db, here, uuid4(), ISSUER)
-    provider = Provider(workspace_id=here, name="Ours", kind="smtp", channel="email")
-    db.add(provider)
+    provider, unrouted = (
+        Provider(workspace_id=here, name=name, kind="smtp", channel="email") for name in ("Ours", "Spare")
+    )
+    db.add_all([provider, unrouted])
     await db.flush()
     by = {"workspace_id": here, "provider_id": provider.id}
-    db.add(Route(**by, channel="email", message_class="marketing"))
+    route = Route(**by, channel="email", message_class="marketing")
+    db.add_all(
+        [route, ProviderDay(**by, day=NOW.date(), accepted=1), BreakerChange(**by, at=NOW, state="open")]
+    )
     priced = {"prices": {"+1": "0.0079"}}
     texts = Provider(workspace_id=here, name="Texts", kind="twilio", channel="sms", settings=priced)
     db.add(texts)
@@ -293,7 +300,8 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     await db.flush()
     once = Asked(here, uuid4(), "twice")
     await idempotency.begin(db, once, b"x", NOW)
-    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "provider": provider.id, "once": once}
+    accounts = {"provider": provider.id, "route": route.id, "unrouted": unrouted.id}
+    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}
 
 
 async def take_in(db: AsyncSession, kind: ImportKind) -> imported.Ready:

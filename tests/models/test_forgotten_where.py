@@ -21,6 +21,7 @@ from dev.places import ROOT
 from domain import templates as letters
 from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
+from domain.channels import Channel
 from domain.errors import CampanileError, Conflict
 from domain.flows import Flow as Graph
 from domain.flows import FlowState
@@ -74,10 +75,13 @@ from models.queries import (
     profiles_merged,
     profiles_searched,
     profiles_written,
+    provider_accounts,
+    provider_tests,
     providers,
     quarantine,
     queued,
     recalculations,
+    routes,
     rows,
     segment_fields,
     segment_names,
@@ -451,6 +455,13 @@ READS: dict[str, Call] = {
     "quarantine.page": lambda db, w: quarantine.page(db, quarantine.Asked(), None, 9),
     "quarantine.waiting": lambda db, w: quarantine.waiting(db, w.aside),
     "quarantine.which": lambda db, w: quarantine.which(db, quarantine.Asked()),
+    "provider_accounts.changes": lambda db, w: provider_accounts.changes(db, w.provider, None, 9),
+    "provider_accounts.day": lambda db, w: provider_accounts.day(db, w.provider, NOW.date()),
+    "provider_accounts.get": lambda db, w: provider_accounts.get(db, w.provider),
+    "provider_accounts.page": lambda db, w: provider_accounts.page(db, None, 9),
+    "routes.get": lambda db, w: routes.get(db, w.route),
+    "routes.page": lambda db, w: routes.page(db, None, None, None, 9),
+    "routes.ways": lambda db, w: routes.ways(db, Channel.EMAIL, MessageClass.MARKETING, NOW.date()),
     "providers.accounts": lambda db, w: providers.accounts(db, w.id),
     "providers.routes": lambda db, w: providers.routes(db, w.id),
     "queued.ahead": ahead,
@@ -590,6 +601,19 @@ WRITES: dict[str, Call] = {
     "buckets.count": lambda db, w: buckets.count(db, w.id, w.provider, NOW.date(), Counts(accepted=1)),
     "buckets.lease": lambda db, w: buckets.lease(db, w.id, {"workspace": Ask(1, 1, 5)}, NOW),
     "buckets.lease_day": lambda db, w: buckets.lease_day(db, w.id, w.provider, NOW.date(), 1, 5),
+    "provider_accounts.change": lambda db, w: provider_accounts.change(db, w.provider, NAMED),
+    "provider_accounts.create": lambda db, w: provider_accounts.create(
+        db, w.id, uuid4(), {"name": "x", "kind": "smtp", "channel": "email"}
+    ),
+    "provider_accounts.delete": lambda db, w: provider_accounts.delete(db, w.unrouted, NOW),
+    "provider_tests.queue": lambda db, w: provider_tests.queue(
+        db, w.id, w.provider, Channel.SMS, "+4917012345678", [], NOW
+    ),
+    "routes.change": lambda db, w: routes.change(db, w.route, {"weight": 7}),
+    "routes.create": lambda db, w: routes.create(
+        db, w.id, {"channel": "email", "message_class": "transactional", "provider_id": w.provider}
+    ),
+    "routes.remove": lambda db, w: routes.remove(db, w.route),
     "issuers.change": lambda db, w: issuers.change(db, w.id, w.issuer, NAMED),
     "issuers.create": lambda db, w: issuers.create(db, w.id, uuid4(), ISSUER),
     "issuers.delete": lambda db, w: issuers.delete(db, w.id, w.issuer),
