@@ -26,8 +26,8 @@ _REPLY = re.compile(r"(?<![\d.])([45])\d\d(?=[ -])")
 _NOBODY = re.compile(
     r"user unknown|unknown user|no such (user|mailbox|recipient|person)|does ?n[o']t exist|not exist|"
     r"unknown recipient|recipient (unknown|not found)|(mailbox|account) (unknown|not found|unavailable)|"
-    r"address (unknown|not found)|invalid (recipient|mailbox)|no mailbox here|account (is )?(disabled|closed)|unrouteable address|"
-    r"host or domain name not found|domain not found",
+    r"address (unknown|not found)|invalid (recipient|mailbox)|no mailbox here|unrouteable address|"
+    r"account (is )?(disabled|closed)|host or domain name not found|domain not found",
     re.IGNORECASE,
 )
 _POLICY = re.compile(
