@@ -105,6 +105,7 @@ ENGINE_TABLES = (
     "reported",
     "early_reports",
     "soft_bounces",
+    "last_words",
     "hook_days",
     "holds",
 )

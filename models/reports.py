@@ -67,6 +67,21 @@ class SoftBounce(Base):
     at: Mapped[datetime]
 
 
+class LastWord(Base):
+    """When somebody last said themselves, by what a provider reports, whether they want to hear of something.
+
+    So that STOP and START, which may overtake each other, end as they were said.
+    """
+
+    __tablename__ = "last_words"
+    __table_args__ = (Index("ix_last_words_at", "at", postgresql_using="brin"),)
+
+    workspace_id: Mapped[Tenant]
+    about: Mapped[str] = mapped_column(primary_key=True)  # A channel, or a topic's id.
+    address_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    at: Mapped[datetime]
+
+
 class Delivery(Base):
     """How a day's messages on a channel fared, by when we heard of it; tests are left out."""
 

@@ -123,13 +123,11 @@ _END_UNSUBSCRIBED = text(
         and reason = '{SuppressionReason.UNSUBSCRIBED}' and at <= :said
     """
 )
-_UNSUBSCRIBED_SINCE = text(
+_LAST = text(
     f"""
-    select exists (
-        select from suppressions
-        where workspace_id = {HERE} and channel = :channel and address_hash = :hash
-            and ended_at > :said
-    )
+    insert into last_words as l (workspace_id, about, address_hash, at) values ({HERE}, :about, :hash, :at)
+    on conflict (workspace_id, about, address_hash) do update set at = excluded.at where l.at <= excluded.at
+    returning true
     """
 )
 _NOTE = text(
@@ -150,6 +148,11 @@ async def take_at_their_word(db: AsyncSession, word: Word, now: datetime) -> Non
     A no is taken from anybody. A yes takes back their own no, and nothing else: who never agreed to marketing
     has not done so by START. Both are about the topic alone where they name one.
     """
+    about = str(word.topic_id or word.channel)
+    if word.address is not None:
+        last = {"about": about, "hash": address_hash(word.address), "at": word.at}
+        if not await db.scalar(_LAST, last):
+            return
     who = await _who(db, word)
     if word.topic_id is not None and who and await db.scalar(_TOPIC, {"topic": word.topic_id}):
         await _choose(db, who, word.topic_id, word)
@@ -181,9 +184,6 @@ async def _choose(db: AsyncSession, who: UUID, topic_id: UUID, word: Word) -> No
 
 
 async def _wants_no_more(db: AsyncSession, who: UUID | None, word: Word) -> None:
-    values = {"channel": word.channel, "hash": address_hash(word.address or ""), "said": word.at}
-    if word.address is not None and await db.scalar(_UNSUBSCRIBED_SINCE, values):
-        return  # START came before this STOP, and was said after it.
     if who is not None and word.channel in _PURPOSES:
         held = (await db.execute(_HOLDS, {"profile": who, "purpose": word.channel})).one_or_none()
         if held is not None and held.at > word.at and held.source in OWN_WORD:

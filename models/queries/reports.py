@@ -299,9 +299,11 @@ async def done_by_machines(db: Db, workspace_id: UUID, done: Sequence[tuple[UUID
 
 _FORGET_REPORTED = text("delete from reported where at < :before")
 _FORGET_BOUNCES = text("delete from soft_bounces where at < :before")
+_FORGET_WORDS = text("delete from last_words where at < :before")
 
 
 async def forget(db: Db, *, reported: datetime, bounced: datetime) -> None:
     """Forget what came in before. As the engine: of every workspace."""
     await db.execute(_FORGET_REPORTED, {"before": reported})
+    await db.execute(_FORGET_WORDS, {"before": reported})
     await db.execute(_FORGET_BOUNCES, {"before": bounced})

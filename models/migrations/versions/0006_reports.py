@@ -11,7 +11,15 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-TENANT_TABLES = ("reported", "early_reports", "soft_bounces", "deliveries", "holds", "hook_days")
+TENANT_TABLES = (
+    "reported",
+    "early_reports",
+    "soft_bounces",
+    "last_words",
+    "deliveries",
+    "holds",
+    "hook_days",
+)
 WHEN = postgresql.TIMESTAMP(timezone=True)
 
 
@@ -58,6 +66,15 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_soft_bounces_at", "soft_bounces", ["at"], unique=False, postgresql_using="brin")
+    op.create_table(
+        "last_words",
+        sa.Column("workspace_id", sa.UUID(), nullable=False),
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("address_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("at", WHEN, nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "about", "address_hash", name=op.f("pk_last_words")),
+    )
+    op.create_index("ix_last_words_at", "last_words", ["at"], unique=False, postgresql_using="brin")
     op.create_table(
         "deliveries",
         sa.Column("workspace_id", sa.UUID(), nullable=False),
