@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from activities.accounts import Accounts, sealed_for
 from activities.bell import Bell
 from activities.reports import Mails, ReportActivities, Reported
+from activities.slices import Timing
 from channels import registry
 from channels.contract import (
     Account,
@@ -70,6 +71,8 @@ class Parrot:
         pass
 
     async def verify(self, hook: Hook, now: datetime) -> Handshake | None:
+        if hook.headers.get("x-parrot") == "stumble":
+            raise KeyError(self._secret)
         if hook.headers.get("x-parrot") != self._secret:
             raise NotGenuine("The signature is not ours.")
         if hook.method == "GET":
@@ -95,32 +98,47 @@ class Parrot:
         ]
 
 
-def _open(account: Account, world: World) -> Parrot:
-    assert isinstance(account.settings, ParrotSettings)
-    return Parrot(account.settings)
+class Mute:
+    """It reports nothing."""
+
+    name = "mute"
+    capabilities = Capabilities(1, 1, webhooks=False, lookup=False)
+
+    def __init__(self, settings: ParrotSettings) -> None:
+        pass
+
+    send, check, close = Parrot.send, Parrot.check, Parrot.close
 
 
-def _kind(channel: Channel) -> Kind:
-    name = f"parrot of {channel}"
-    return Kind(name, "Parrot", channel, ParrotSettings, CAPABILITIES, _open)
+def _kind(name: str, channel: Channel, bird: type[Parrot | Mute]) -> Kind:
+    def opened(account: Account, world: World) -> Parrot | Mute:
+        assert isinstance(account.settings, ParrotSettings)
+        return bird(account.settings)
+
+    return Kind(name, "Parrot", channel, ParrotSettings, bird.capabilities, opened)
 
 
-KINDS = {channel: _kind(channel) for channel in (Channel.EMAIL, Channel.SMS)}
-for _each in KINDS.values():
+KINDS = {channel: _kind(f"parrot of {channel}", channel, Parrot) for channel in (Channel.EMAIL, Channel.SMS)}
+MUTE = _kind("mute", Channel.EMAIL, Mute)
+for _each in (*KINDS.values(), MUTE):
     registry.register(_each)
 
 
 async def an_account(
-    sessions: Sessions, channel: Channel = Channel.EMAIL, workspace_id: UUID = DEFAULT_WORKSPACE
+    sessions: Sessions,
+    channel: Channel = Channel.EMAIL,
+    workspace_id: UUID = DEFAULT_WORKSPACE,
+    kind: str | None = None,
 ) -> UUID:
-    """An account with the parrot."""
+    """An account with the parrot, or with another kind."""
     id_ = uuid4()
     added = text(
         "insert into providers (workspace_id, id, name, kind, channel, credentials)"
         " values (:workspace, :id, 'Parrot', :kind, :channel, :sealed)"
     )
     sealed = SEALER.seal(json.dumps({"secret": SECRET}), sealed_for(id_))
-    values = {"workspace": workspace_id, "id": id_, "kind": KINDS[channel].name, "channel": channel.value}
+    kind = kind or KINDS[channel].name
+    values = {"workspace": workspace_id, "id": id_, "kind": kind, "channel": channel.value}
     async with sessions(workspace_id) as db:
         await db.execute(added, {**values, "sealed": sealed})
     return id_
@@ -148,8 +166,6 @@ async def came(
 
 def a_settler(sessions: Sessions, clock: Clock | None = None, most: int = 200) -> ReportActivities:
     """Who settles, with a bell that nobody rings."""
-    from activities.slices import Timing
-
     mails = Mails("https://campanile.example", "accounts@campanile.example")
     given = clock or GivenClock()
     return ReportActivities(sessions, accounts(), TOKENS, Bell(""), given, Timing(slice=1), mails, most)
