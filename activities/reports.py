@@ -184,7 +184,7 @@ class ReportActivities:
         for each in taken:
             try:
                 told = await asyncio.to_thread(self._parse, parsers, each)
-                heard = [_said(each.provider_id, one, now) for one in told]
+                heard = [_said(each, one, now) for one in told]
             except _CAN_NOT_BE_READ as error:
                 read.unread[each.provider_id] += 1
                 log.warning(
@@ -284,13 +284,13 @@ class _Read:
 _CAN_NOT_BE_READ = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
-def _said(account: UUID, report: Report, now: datetime) -> Said:
+def _said(came: Coming, report: Report, now: datetime) -> Said:
     return said(
-        account,
+        came.provider_id,
         now,
         key=report.key,
         kind=report.kind.value,
-        at=report.at,
+        at=report.at or came.received_at,
         message_id=report.message_id,
         theirs=report.provider_id,
         address=report.address,

@@ -174,8 +174,8 @@ class Settling:
         self.done.known += sum(
             before is MessageState.UNKNOWN and after is not before for before, after in states.values()
         )
-        again = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
-        await reports.count_again(self.db, self.here, again)
+        sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
+        await reports.count_again(self.db, self.here, sent)
         await self._free([lines[id_] for id_ in closed])
         changed = [
             lines[each.id].profile_id

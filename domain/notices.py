@@ -70,7 +70,7 @@ def _read(mail: Message, raw: bytes, tokens: Tokens) -> Notice | None:
         match part.get_content_type():
             case "message/feedback-report":
                 fields = next(_blocks(part), None)
-                return fields and _complaint(message_id, fields)
+                return _complaint(message_id, fields) if fields is not None else None
             case "message/delivery-status":
                 return _delivery(message_id, [*_blocks(part)])
     if mail.get("X-Failed-Recipients") or "mailer-daemon" in _said(mail, "From").lower():

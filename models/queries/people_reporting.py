@@ -22,6 +22,7 @@ from domain.profiles import (
     SuppressionReason,
     address_hash,
 )
+from models.base import changed
 from models.queries import consents, follow_ups, profiles
 from models.queries.profiles import HERE
 from models.queries.reports import At
@@ -208,6 +209,5 @@ async def _wants_it_again(db: AsyncSession, who: UUID | None, word: Word, now: d
             await profiles.consent(db, who, purpose, granted, ConsentSource.PERSON, word.at)
     if word.address is not None:
         values = {"channel": word.channel, "hash": address_hash(word.address), "now": word.at}
-        ended = await db.execute(_END_UNSUBSCRIBED, {**values, "said": word.at})
-        if ended.rowcount:
+        if await changed(db, _END_UNSUBSCRIBED, {**values, "said": word.at}):
             await profiles.suppression_changed(db, word.channel, word.address, now)

@@ -46,7 +46,7 @@ async def rows(sessions: Sessions, asked: str, **values: Any) -> list[Any]:
 
 async def fate(sessions: Sessions, message: UUID) -> tuple[Any, ...]:
     [found] = await rows(sessions, "select state, fate, reason from messages where id = :id", id=message)
-    return found
+    return tuple(found)
 
 
 async def a_mail(sessions: Sessions, state: str = "accepted", **values: Any) -> UUID:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from domain.channels import Channel
-from domain.profiles import ConsentSource, ConsentState, Purpose, address_hash
+from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose, address_hash
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.lists import Topic
@@ -115,7 +115,7 @@ async def bounce_softly(
 ) -> None:
     for _ in range(times):
         async with sessions(DEFAULT_WORKSPACE) as db:
-            who = await profiles.find(db, profiles.IdentityKind.EMAIL, ADA)
+            who = await profiles.find(db, IdentityKind.EMAIL, ADA)
             message = await a_message(db, who, ADA, marked_at=NOW)
         told = [a_report("soft bounce", message, at=clock.now()) for _ in range(2)]
         await came(sessions, account, *told)
