@@ -122,6 +122,10 @@ class Settings(BaseSettings):
         default="",
         description="If not empty, nobody else is written to: addresses, numbers, @domains, with commas",
     )
+    bounce_maildir: str = Field(
+        default="",
+        description="A Maildir folder to which mail servers return notices of failures; empty: there is none",
+    )
     mailbox_url: str = Field(
         default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
     )

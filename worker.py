@@ -6,6 +6,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 from temporalio.client import Client
@@ -21,7 +22,9 @@ from activities.flows import FlowActivities
 from activities.imports import ImportActivities
 from activities.ingest import IngestActivities
 from activities.letters import Letters
+from activities.mailbox import Mailbox
 from activities.messages import MessageActivities
+from activities.reports import Mails, ReportActivities
 from activities.routing import Router
 from activities.segments import SegmentActivities
 from activities.slices import Timing
@@ -37,7 +40,7 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
-from workflows import ingest, segments, upkeep
+from workflows import ingest, reports, segments, upkeep
 from workflows.attributes import AttributeWorkflow
 from workflows.campaigns import CampaignWorkflow
 from workflows.correlation import CorrelatedWorker
@@ -46,6 +49,7 @@ from workflows.imports import ImportWorkflow
 from workflows.ingest import IngestWorkflow
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
+from workflows.reports import ReportsWorkflow
 from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
@@ -57,6 +61,7 @@ WORKFLOWS = [
     ImportWorkflow,
     IngestWorkflow,
     OutboxWorkflow,
+    ReportsWorkflow,
     SegmentsWorkflow,
     UpkeepWorkflow,
 ]
@@ -117,6 +122,15 @@ def build(
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     catalogue = AttributeActivities(sessions, parts.timing.slice)
     chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
+    reporting = ReportActivities(
+        sessions,
+        accounts,
+        tokens,
+        bell,
+        parts.clock,
+        parts.timing,
+        Mails(settings.public_url, settings.accounts_email),
+    )
     return Worker(
         client,
         task_queue=TASK_QUEUE,
@@ -139,6 +153,7 @@ def build(
             flows.end_journeys,
             imports.load,
             pumps.pump,
+            reporting.settle,
             keeper.keep,
             catalogue.fill,
             chores.upkeep,
@@ -171,7 +186,12 @@ async def serve(settings: Settings, built_in: Provider[Raw], clock: Clock | None
     await upkeep.schedule(client)
     await ingest.schedule(client)
     await segments.schedule(client)
-    poker = asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))
+    await reports.schedule(client)
+    beside = [asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))]
+    if settings.bounce_maildir:
+        tokens = Tokens(settings.signing_key.encode())
+        mailbox = Mailbox(Path(settings.bounce_maildir), sessions, tokens, parts.clock)
+        beside.append(asyncio.create_task(mailbox.read_forever()))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -180,9 +200,10 @@ async def serve(settings: Settings, built_in: Provider[Raw], clock: Clock | None
             log.info("The worker is ready", task_queue=TASK_QUEUE)
             await stop.wait()
     finally:
-        poker.cancel()
-        with suppress(asyncio.CancelledError):
-            await poker
+        for task in beside:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await accounts.close()
         await built_in.close()
         await bell.close()

@@ -30,6 +30,7 @@ class Bell:
         self._heard: dict[Key, int] = {}
         self._arrivals: list[asyncio.Event] = []
         self._segments: list[asyncio.Event] = []
+        self._hooks: list[asyncio.Event] = []
         self._listening: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -73,16 +74,26 @@ class Bell:
         async with _ear(self._segments) as rung:
             yield rung
 
+    @asynccontextmanager
+    async def hooks(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever a provider reported something; clear it before looking."""
+        async with _ear(self._hooks) as rung:
+            yield rung
+
     async def _listen(self) -> None:
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
                     await connection.execute("listen campanile")
-                    ears = {"campanile_inbox": self._arrivals, "campanile_segments": self._segments}
+                    ears = {
+                        "campanile_inbox": self._arrivals,
+                        "campanile_segments": self._segments,
+                        "campanile_hooks": self._hooks,
+                    }
                     for channel in ears:
                         await connection.execute(f"listen {channel}")
                     self._ring(list(self._ears))  # Whatever was missed while nobody listened.
-                    _ring_all([*self._arrivals, *self._segments])
+                    _ring_all([*self._arrivals, *self._segments, *self._hooks])
                     async for notify in connection.notifies():
                         if notify.channel in ears:
                             _ring_all(ears[notify.channel])

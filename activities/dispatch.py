@@ -15,6 +15,7 @@ from uuid import UUID
 
 from temporalio import activity
 
+from activities import receipts
 from activities.gates import Way
 from activities.letters import Letters, NoWriter, Writer
 from activities.routing import Closed, Router
@@ -227,6 +228,7 @@ class Dispatch:
             hand.reported = way.provider.capabilities.webhooks
             hand.answers = [*_settled(batch, outcomes)]
             await self.router.note(attempt.source.workspace, way, outcomes, seconds)
+            await receipts.keep(self.sessions, attempt.queue.workspace_id, way, batch, outcomes, self.clock)
             refused = {e.id for e, o in zip(batch, outcomes, strict=True) if _may_move(o)}
             if not refused or group.only:
                 return

@@ -7,13 +7,15 @@ from temporalio import activity
 
 from activities.slices import heartbeating
 from domain.clock import Clock
+from domain.reports import KNOWN_FOR
 from models.base import Sessions
-from models.queries import accounts, idempotency, kept_events, ledger, pokes, rate_limits, reconcile
+from models.queries import accounts, idempotency, kept_events, ledger, pokes, rate_limits, reconcile, reports
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
 SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent again counted once.
 REFUSALS_FOR = timedelta(days=7)
+BOUNCES_FOR = timedelta(days=90)  # As long as a workspace may count soft bounces together.
 DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the events.
 
 
@@ -41,6 +43,7 @@ class UpkeepActivities:
                 await idempotency.drop_old(db, now - REPLAYED_FOR)
                 await rate_limits.drop_ended(db, now)
                 await accounts.drop_old(db, now)
+                await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)

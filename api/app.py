@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
-from api import ingest, tracking
+from api import hooks, ingest, tracking
 from api.collector import calm_the_collector
 from api.deps import known_parameters
 from api.docs import PROBLEMS, document
@@ -20,6 +20,7 @@ from api.routes import (
     campaigns,
     consents,
     costs,
+    deliverability,
     events,
     exports,
     flows,
@@ -102,14 +103,15 @@ FEATURES = (
     flows,
     imports,
     exports,
+    deliverability,
 )
 
 
 def create_app() -> ASGIApp:
-    """The server of one process, from its settings: the API, and both kinds of tracking beside it."""
+    """The server of one process, from its settings: the API, both kinds of tracking, and webhooks."""
     settings = read_settings()
     configure_logging(settings.log_level, "api")
-    app = Front(build(settings), tracking.build(settings), ingest.build(settings))
+    app = Front(build(settings), tracking.build(settings), ingest.build(settings), hooks.build(settings))
     calm_the_collector()
     return app
 

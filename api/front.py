@@ -1,6 +1,6 @@
-"""The server's front door, around FastAPI, the tracking paths, and the tracking API.
+"""The server's front door, around FastAPI, the tracking paths, the tracking API, and incoming webhooks.
 
-Both of these pass straight through: they answer mail programs and sites by the thousand, and see to
+The last three pass straight through: they answer mail programs and sites by the thousand, and see to
 themselves.
 Everything else gets a request id, a line in the log, headers that keep browsers careful, a limit to what
 is read, and a problem instead of a traceback whatever happens within. Browsers that ask beforehand whether
@@ -30,6 +30,7 @@ LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
 API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
+HOOKS = "/hooks/"
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 
 _CAREFUL = {
@@ -57,19 +58,26 @@ def tell(request: Request, headers: Mapping[str, str]) -> None:
 
 
 class Front:
-    """One ASGI application of three: `tracking` has the paths of `TRACKING`, `ingest` those that it serves,
-    and `app` all others. Without `app`, `tracking` says that there is nothing there."""
+    """One ASGI application of four: `tracking` has the paths of `TRACKING`, `ingest` those that it serves,
+    `hooks` those under `HOOKS`, and `app` all others. Without `app`, `tracking` says that there is nothing
+    there."""
 
     def __init__(
-        self, app: ASGIApp | None, tracking: ASGIApp | None = None, ingest: ASGIApp | None = None
+        self,
+        app: ASGIApp | None,
+        tracking: ASGIApp | None = None,
+        ingest: ASGIApp | None = None,
+        hooks: ASGIApp | None = None,
     ) -> None:
-        self._app, self._tracking, self._ingest = app, tracking, ingest
+        self._app, self._tracking, self._ingest, self._hooks = app, tracking, ingest, hooks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif self._ingest is not None and serves(scope["path"]):
             await self._ingest(scope, receive, send)
+        elif self._hooks is not None and scope["path"].startswith(HOOKS):
+            await self._hooks(scope, receive, send)
         elif self._tracking is not None and (self._app is None or scope["path"].startswith(TRACKING)):
             await self._tracking(scope, receive, send)
         elif self._app is None:
@@ -84,7 +92,7 @@ class Front:
         await receive()
         try:
             async with AsyncExitStack() as all_of_them:
-                for app in filter(None, (self._app, self._tracking, self._ingest)):
+                for app in filter(None, (self._app, self._tracking, self._ingest, self._hooks)):
                     await all_of_them.enter_async_context(living(app))
                 await send({"type": "lifespan.startup.complete"})
                 await receive()

@@ -69,10 +69,11 @@ class SimulatedProvider:
 
     capabilities = CAPABILITIES
 
-    def __init__(self, name: str, write: Callable[[Any, Envelope], object]) -> None:
+    def __init__(self, name: str, write: Callable[[Any, Envelope], object], seed: int = 0) -> None:
         """`write` fills a letter of the channel: what could not be written would not be accepted, either."""
         self.name = name
         self.write = write
+        self.seed = seed
 
     async def send(self, letter: Any, batch: Sequence[Envelope]) -> list[Outcome]:
         return [self._answer(letter, envelope) for envelope in batch]
@@ -83,6 +84,10 @@ class SimulatedProvider:
         except calls.Unfillable as error:
             return calls.BAD_MESSAGE.outcome(f"The letter could not be filled: {error}")
         return Outcome(OutcomeKind.ACCEPTED, provider_id=f"simulated-{envelope.id}")
+
+    def receipts(self, message_ids: Sequence[UUID], at: datetime) -> bytes:
+        """What to report of these messages, which it accepted, as the body of a webhook."""
+        return receipts(message_ids, self.seed, at)
 
     async def check(self) -> str | None:
         return None
@@ -126,7 +131,8 @@ def _kind(channel: Channel) -> Kind:
     name = "simulated" if channel is Channel.EMAIL else f"simulated-{channel}"
 
     def open_(account: Account, world: World) -> SimulatedProvider:
-        return SimulatedProvider(name, _WRITE[channel])
+        seed = account.settings.seed if isinstance(account.settings, SimulatedSettings) else 0
+        return SimulatedProvider(name, _WRITE[channel], seed)
 
     return Kind(
         name=name,

@@ -8,9 +8,10 @@ SEGMENT_LEFT = "segment left"
 PAGE_VIEWED = "page viewed"
 SCREEN_VIEWED = "screen viewed"
 GROUP_JOINED = "group joined"
+MESSAGE_REPLIED = "message replied"
 
 # Nobody else may say that these happened: they follow from what we know.
-OURS = frozenset({ORDER_PLACED, SEGMENT_ENTERED, SEGMENT_LEFT})
+OURS = frozenset({ORDER_PLACED, SEGMENT_ENTERED, SEGMENT_LEFT, MESSAGE_REPLIED})
 
 
 class EventKind(StrEnum):

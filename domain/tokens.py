@@ -26,6 +26,7 @@ class About(StrEnum):
     LIST = "list"  # The form by which one comes on a list.
     SIGN_UP = "sign-up"  # The mail that asks whether that was them: workspace, list and profile.
     PREFERENCES = "preferences"  # The page where a profile chooses.
+    BOUNCE = "bounce"  # The return path of a mail, which names the message alone: `domain.verp`.
 
 
 class Tokens:

@@ -19,6 +19,7 @@ MODULES = (
     "flows",
     "messages",
     "providers",
+    "reports",
     "imports",
     "pokes",
 )

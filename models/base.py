@@ -34,7 +34,7 @@ ENGINE_ROLE = "campanile_engine"
 
 # No policy here: COPY into a table with one is refused, and their workers serve every workspace.
 # Only the engine's role reaches them.
-QUEUE_TABLES = ("pokes", "inbox")
+QUEUE_TABLES = ("pokes", "inbox", "hooks")
 
 # The people who use Campanile belong to no workspace: only the engine's role has any right here.
 ACCOUNT_TABLES = (
@@ -57,6 +57,7 @@ AUDITED = {
     "issuers": "issuer",
     "providers": "provider",
     "routes": "route",
+    "holds": "hold",
     "segments": "segment",
     "lists": "list",
     "topics": "topic",
@@ -101,6 +102,12 @@ ENGINE_TABLES = (
     "refusals",
     "event_names",
     "attributes",
+    "reported",
+    "early_reports",
+    "soft_bounces",
+    "last_words",
+    "hook_days",
+    "holds",
 )
 
 

@@ -97,7 +97,8 @@ class Message(Base):
     fate: Mapped[str | None]
     opened_at: Mapped[datetime | None]
     clicked_at: Mapped[datetime | None]
-    reported_at: Mapped[datetime | None]  # When the provider reported the fate.
+    # When the provider said something that shows that it has the message: such as the fate, when that rose.
+    reported_at: Mapped[datetime | None]
 
 
 class Queued(Base):
@@ -160,3 +161,4 @@ class MessageEvent(Base):
     at: Mapped[datetime]
     link: Mapped[int | None]  # Which of the template version's links was clicked.
     user_agent: Mapped[str | None]
+    machine: Mapped[bool] = mapped_column(server_default=text("false"))  # It was a program: it counts apart.

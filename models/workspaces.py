@@ -3,7 +3,7 @@
 from datetime import datetime, time
 from typing import Any
 
-from sqlalchemy import CheckConstraint, func
+from sqlalchemy import CheckConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, CreatedAt, Id, one_of
@@ -14,6 +14,9 @@ class Workspace(Base):
     __table_args__ = (
         CheckConstraint(one_of("unknown_policy", ("leave", "resend")), name="unknown_policy"),
         CheckConstraint("(quiet_from is null) = (quiet_until is null)", name="quiet_hours"),
+        CheckConstraint(
+            "soft_bounce_limit between 1 and 100 and soft_bounce_days between 1 and 90", name="soft_bounces"
+        ),
     )
 
     id: Mapped[Id]
@@ -27,6 +30,10 @@ class Workspace(Base):
     quiet_until: Mapped[time | None]
     caps: Mapped[list[Any]] = mapped_column(server_default="[]")  # domain.workspaces.Cap, one a channel.
     unknown_policy: Mapped[str] = mapped_column(server_default="leave")
+    # So many soft bounces within so many days, and nothing delivered between, are a hard one.
+    soft_bounce_limit: Mapped[int] = mapped_column(server_default=text("5"))
+    soft_bounce_days: Mapped[int] = mapped_column(server_default=text("14"))
+    sms_help: Mapped[str | None]  # What HELP is answered with, where the provider does not.
     origins: Mapped[list[Any]] = mapped_column(
         server_default="[]"
     )  # Of pages that may use public keys (CORS).

@@ -128,6 +128,15 @@ class WorkspaceChange(In):
         description="What to do with messages of which nobody can say whether they were sent. It is asked "
         "once for each, some minutes after; what was left then stays left.",
     )
+    soft_bounce_limit: Annotated[int, Field(strict=True, ge=1, le=100)] = Field(
+        default_factory=absent,
+        description="So many messages that an address did not take for now, within `soft_bounce_days` and "
+        "with nothing delivered between, suppress it as a hard bounce does.",
+    )
+    soft_bounce_days: Annotated[int, Field(strict=True, ge=1, le=90)] = Field(default_factory=absent)
+    sms_help: Lines | None = Field(
+        None, description="What HELP is answered with by SMS, where the provider does not answer it itself."
+    )
     origins: Origins = Field(
         default_factory=absent,
         description='The origins of pages that may use public keys: scheme://host[:port], or "*" for any.',
@@ -157,6 +166,9 @@ EXAMPLE = {
     "caps": [{"channel": "email", "limit": 3, "period": "week"}],
     "quiet_hours": {"from": "21:00:00", "until": "08:00:00"},
     "unknown_policy": "leave",
+    "soft_bounce_limit": 5,
+    "soft_bounce_days": 14,
+    "sms_help": None,
     "origins": ["https://shop.example"],
     "updated_at": "2026-11-21T09:00:00Z",
 }
@@ -173,6 +185,9 @@ class WorkspaceOut(Out):
     caps: list[Cap]
     quiet_hours: QuietHours | None
     unknown_policy: Literal["leave", "resend"]
+    soft_bounce_limit: int
+    soft_bounce_days: int
+    sms_help: str | None
     origins: list[str]
     updated_at: datetime
 

@@ -213,21 +213,28 @@ async def skip_unsendable(
     return list(rows.scalars())
 
 
-# A refusal that came once too often is a failure; written out, since the row itself knows its attempts.
-_BECOMES = f"case when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state end"
+# A refusal that came once too often is a failure; written out, since the row itself knows its attempts. And a
+# provider that has reported on a message has it, whatever its answer was: it is not sent again.
+_BECOMES = f"""
+    case when m.reported_at is not null and o.state <> 'accepted'
+            then case when m.fate = 'failed' then 'failed' else 'accepted' end
+        when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state
+    end
+"""
 _SETTLE = text(
     f"""
     with done as (
         update messages m set
             state = {_BECOMES},
-            reason = case when o.state = 'accepted' then null else o.reason end,
+            reason = case when m.reported_at is not null then m.reason
+                when o.state <> 'accepted' then o.reason end,
             provider_id = coalesce(o.provider_id, m.provider_id),
             due_at = case when {_BECOMES} = 'queued'
                 then :now + make_interval(
                     secs => greatest(coalesce(o.retry_after, 0), least(2 ^ m.attempts, 3600)))
                 else m.due_at end,
             closed_at = case when {_BECOMES} = 'queued' then null else coalesce(m.closed_at, :now) end,
-            reconcile_at = case when o.state = 'unknown' then cast(:reconcile_at as timestamptz) end,
+            reconcile_at = case when {_BECOMES} = 'unknown' then cast(:reconcile_at as timestamptz) end,
             attempt = case when {_BECOMES} = 'queued' then null else m.attempt end
         from jsonb_to_recordset(cast(:outcomes as jsonb))
             as o(id uuid, state text, provider_id text, reason text, retry_after float8)

@@ -58,6 +58,8 @@ PATCH /workspaces/{workspace_id}                o a - - k - -
 DELETE /workspaces/{workspace_id}               o - - - - - -
 GET /workspace                                  o a m v k - -
 PATCH /workspace                                o a - - k - -
+GET /deliverability                             o a m v k - -
+POST /deliverability/{channel}/release          o a - - k - -
 POST /workspace/hand-over                       o - - - - - -
 GET /users                                      o a - - k - -
 GET /members                                    o a - - k - -

@@ -17,7 +17,7 @@ from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import Attribute
-from models.base import Sessions
+from models.base import Base, Sessions
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.imports import Import, ImportKey
@@ -43,6 +43,7 @@ from models.queries import (
 from models.queries.idempotency import Asked
 from models.queries.ledger import Queue
 from models.queries.ways import Move
+from models.reports import Delivery, EarlyReport, Hold, HookDay, LastWord, Reported, SoftBounce
 from models.segments import SegmentDay, SegmentMember, SegmentVersion
 from tests.people import HERE, a_message, a_person, an_event, an_order, put_aside
 from tests.sending import (
@@ -194,6 +195,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     await a_message(db, bob, state="claimed", occasion=lost.id, **its)
     for kind in ("clicked", "unsubscribed"):
         db.add(MessageEvent(**HERE, message_id=made["accepted"], kind=kind, at=NOW))
+    db.add_all(_reports(bob, made["accepted"]))
     db.add(CapCounter(**HERE, profile_id=bob, channel="email", period="day", starts_on=NOW.date(), n=3))
     await db.flush()
     await db.execute(text("update messages set claimed_at = :now where state = 'claimed'"), {"now": NOW})
@@ -233,6 +235,20 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         **await _files(db),
         **await _people(db),
     )
+
+
+def _reports(who: UUID, message: UUID) -> list[Base]:
+    """What providers reported: marketing by SMS is held for it."""
+    hashed = b"x" * 32
+    return [
+        Reported(**HERE, key="x 1", at=NOW),
+        EarlyReport(**HERE, since=NOW, due_at=NOW, report={}),
+        SoftBounce(**HERE, channel="email", address_hash=hashed, message_id=message, at=NOW),
+        LastWord(**HERE, about="email", address_hash=hashed, at=NOW),
+        Delivery(**HERE, channel="email", day=NOW.date(), delivered=7),
+        Hold(**HERE, channel="sms", at=NOW, reason="It was too much."),
+        HookDay(**HERE, provider_id=who, day=NOW.date(), reports=7),
+    ]
 
 
 async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, Any]:

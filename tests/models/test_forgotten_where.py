@@ -30,6 +30,7 @@ from domain.keys import new_key
 from domain.lists import MemberState
 from domain.messages import MessageClass, MessageState, Skip
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
+from domain.reports import Counts as Fared
 from domain.roles import KeyKind, Role
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
@@ -50,6 +51,7 @@ from models.queries import (
     events,
     flows,
     happenings,
+    holds,
     hot_values,
     idempotency,
     imported,
@@ -65,6 +67,7 @@ from models.queries import (
     members,
     messages,
     orders,
+    people_reporting,
     persons,
     preferences,
     profile_notes,
@@ -98,6 +101,7 @@ from models.queries import (
     workspaces,
 )
 from models.queries.buckets import Ask, Counts
+from models.queries.people_reporting import Word
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
@@ -120,12 +124,16 @@ LEFT_OUT = {
     "callers": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
+    "hooks": ENGINE,
+    "holds.silent": ENGINE,
+    "holds.told": ENGINE,
     "kept_events": PUMP,
     "memberships": PUMP,
     "profiles_merged.merge_all": "its callers find the profiles, and `merge` calls it",
     "taken": PUMP,
     "traits": PUMP,
     "refusals": ENGINE,
+    "reports": "by the engine within one workspace: test_reports.py has two of which only one may change",
     "rate_limits": ACCOUNTS,
     "sealed": ENGINE,
     "senders": ENGINE,
@@ -382,6 +390,10 @@ async def closed(db: AsyncSession, w: Filled) -> None:
 
 # What each of them answers for who is in its workspace: something.
 READS: dict[str, Call] = {
+    "holds.days": lambda db, w: holds.days(db, w.id, NOW.date()),
+    "holds.hook_days": lambda db, w: holds.hook_days(db, w.id, NOW.date()),
+    "holds.open_for": lambda db, w: holds.open_for(db, w.id),
+    "holds.page": lambda db, w: holds.page(db, w.id, 9),
     "consents.history": lambda db, w: consents.history(db, w.ada, None, 9),
     "consents.holding": lambda db, w: consents.holding(db, w.ada, "email", None),
     "consents.topics_of": lambda db, w: consents.topics_of(db, w.ada),
@@ -518,6 +530,15 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
+    "holds.count": lambda db, w: holds.count(db, w.id, {"email": Fared(hard=1)}, NOW.date()),
+    "holds.hold": lambda db, w: holds.hold(db, w.id, "email", "It was too much.", NOW),
+    "holds.release": lambda db, w: holds.release(db, w.id, "sms", "Ada", NOW, NOW.date()),
+    "people_reporting.suppress": lambda db, w: people_reporting.suppress(
+        db, {("email", "ada@shop.example"): (SuppressionReason.HARD_BOUNCE, "test")}, NOW
+    ),
+    "people_reporting.take_at_their_word": lambda db, w: people_reporting.take_at_their_word(
+        db, Word("email", "ada@shop.example", w.ada, w.accepted, None, False, SOON), SOON
+    ),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
     "lists.add": lambda db, w: lists.add(db, w.news, [w.ada], "test", NOW),
     "lists.change": lambda db, w: lists.change(db, w.news, NAMED),

@@ -1,0 +1,218 @@
+"""What reports mean for a message: pure, for the activity that settles them.
+
+The words are those of `channels.contract.ReportKind`; the ones about the message itself are `Fate`'s.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter
+
+from domain.messages import Fate, Interaction, MessageState
+
+# Whose hooks are notices that came into the installation's own mailbox, about mail of any workspace.
+MAILBOX = UUID(int=0)
+MAIL = "MAIL"  # Their method.
+
+KNOWN_FOR = timedelta(days=30)  # So long a report that comes again is known.
+EARLY_FOR = timedelta(hours=1)  # So long a report waits for its message.
+EARLY_AGAIN = timedelta(seconds=20)
+BUSY_AGAIN = timedelta(seconds=1)  # When the message is in somebody's hands right now.
+
+# Of a person rather than of a message: they count at once, whether there is a message or not.
+OPENED, CLICKED, UNSUBSCRIBED = Interaction.OPENED, Interaction.CLICKED, Interaction.UNSUBSCRIBED
+RESUBSCRIBED, HELP, REPLIED = "resubscribed", "help", "replied"
+WORDS = frozenset({UNSUBSCRIBED.value, RESUBSCRIBED, HELP, REPLIED})
+ACCEPTED = "accepted"
+
+_LONGEST_KEY = 150  # Characters.
+_LONGEST_REASON = 500
+_LONGEST_TEXT = 4_000
+_LARGEST_EXTRA = 8_000  # Bytes.
+_ORDER = {fate: n for n, fate in enumerate(Fate)}
+_ARRIVED = frozenset({Fate.DELIVERED, Fate.READ, Fate.COMPLAINED})
+_ADDRESS = re.compile(r"[^\s<>]{1,64}@[^\s<>]{1,255}")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A report, made fit to be kept."""
+
+    account: UUID
+    key: str
+    kind: str
+    at: datetime
+    message_id: UUID | None = None
+    theirs: str | None = None  # The provider's own name for the message.
+    address: str | None = None
+    reason: str | None = None
+    text: str | None = None
+    machine: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+    since: datetime | None = None  # When it first came, where its message was not there then.
+
+    @property
+    def fate(self) -> Fate | None:
+        return Fate(self.kind) if self.kind in _ORDER else None
+
+
+AS_SAID = TypeAdapter(Said)  # To read one that was kept as JSON.
+
+
+def key_of(account: UUID, key: str) -> str:
+    """What is kept of a report's key: of accounts that number alike, each has its own."""
+    if len(key) > _LONGEST_KEY or "\0" in key:
+        key = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+    return f"{account.hex} {key}"
+
+
+def said(
+    account: UUID,
+    now: datetime,
+    *,
+    key: str,
+    kind: str,
+    at: datetime,
+    message_id: UUID | None,
+    theirs: str | None,
+    address: str | None,
+    reason: str | None,
+    text: str | None,
+    machine: bool,
+    extra: dict[str, Any],
+) -> Said:
+    """A report, with nothing in it that can't be stored, and not from the future."""
+    return Said(
+        account,
+        key_of(account, key),
+        kind,
+        min(at, now),
+        message_id,
+        _clean(theirs, _LONGEST_KEY),
+        _clean(address, 4_000),
+        _clean(reason, _LONGEST_REASON),
+        _clean(text, _LONGEST_TEXT),
+        machine,
+        _kept(extra),
+    )
+
+
+def _kept(extra: dict[str, Any]) -> dict[str, Any]:
+    """Of what a provider says besides: nothing, where it is much, or can't be stored."""
+    try:
+        written = orjson.dumps(extra)
+    except TypeError:
+        return {}
+    if len(written) > _LARGEST_EXTRA or rb"\u0000" in written:
+        return {}
+    found: dict[str, Any] = orjson.loads(written)
+    return found
+
+
+def _clean(text: str | None, longest: int) -> str | None:
+    """PostgreSQL stores neither NUL nor halves of characters."""
+    if text is None:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:longest] or None
+
+
+def without_addresses(reason: str | None) -> str | None:
+    """What a provider's words may say about somebody who was erased."""
+    return reason and _ADDRESS.sub("…", reason)
+
+
+def rises(to: Fate | None, over: str | None) -> bool:
+    return to is not None and (over is None or _ORDER[to] > _ORDER[Fate(over)])
+
+
+class Line(NamedTuple):
+    """A message of the ledger, held, as far as reports concern it."""
+
+    id: UUID
+    channel: str
+    message_class: str
+    state: str
+    fate: str | None
+    tried: bool  # It was on the wire once at least, or may have been.
+    profile_id: UUID | None
+    address: str | None
+    source_kind: str
+    source_id: UUID
+
+
+class Settled(NamedTuple):
+    """What becomes of a line."""
+
+    id: UUID
+    fate: str | None
+    raised: bool
+    reason: str | None  # Where the fate rose, and somebody said why.
+    state: str | None  # Where that changes.
+
+    @property
+    def closes(self) -> bool:
+        return self.state is not None
+
+
+def settle(line: Line, reports: Iterable[Said]) -> Settled:
+    """What these reports, all of the one message, make of it, in whatever order they came.
+
+    A provider that reports on a message has it. So it is never sent again, and what was unknown is known. Who
+    is at it right now writes down the state by themselves, and sees that something was reported.
+    """
+    best: Said | None = None
+    fate = line.fate
+    for each in reports:
+        if rises(each.fate, fate):
+            best, fate = each, each.fate
+    state = None
+    if line.state in (MessageState.QUEUED, MessageState.CLAIMED, MessageState.UNKNOWN):
+        state = MessageState.FAILED if fate == Fate.FAILED else MessageState.ACCEPTED
+    reason = best.reason if best else None
+    if line.address is None:
+        reason = without_addresses(reason)
+    return Settled(line.id, fate, best is not None, reason, state)
+
+
+@dataclass(slots=True)
+class Counts:
+    """How messages fared: what a day's row holds."""
+
+    delivered: int = 0
+    hard: int = 0
+    soft: int = 0
+    complained: int = 0
+    failed: int = 0
+
+    def add(self, other: "Counts", sign: int = 1) -> None:
+        self.delivered += sign * other.delivered
+        self.hard += sign * other.hard
+        self.soft += sign * other.soft
+        self.complained += sign * other.complained
+        self.failed += sign * other.failed
+
+    def count(self, before: str | None, after: str | None) -> None:
+        """A message's fate rose: it counts where it is now, and as delivered once it has arrived."""
+        if after is None or after == before:
+            return
+        if after in _ARRIVED and before not in _ARRIVED:
+            self.delivered += 1
+        match Fate(after):
+            case Fate.SOFT_BOUNCE:
+                self.soft += 1
+            case Fate.HARD_BOUNCE:
+                self.hard += 1
+            case Fate.COMPLAINED:
+                self.complained += 1
+            case Fate.FAILED:
+                self.failed += 1
+
+    @property
+    def any(self) -> bool:
+        return any((self.delivered, self.hard, self.soft, self.complained, self.failed))
