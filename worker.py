@@ -116,7 +116,7 @@ def build(
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     catalogue = AttributeActivities(sessions, parts.timing.slice)
-    chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
+    chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days, settings.content_kept_days)
     return Worker(
         client,
         task_queue=TASK_QUEUE,

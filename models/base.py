@@ -93,6 +93,8 @@ ENGINE_TABLES = (
     "messages",
     "queue",
     "message_events",
+    "message_notes",
+    "attachments",
     "leases",
     "imports",
     "segments",
