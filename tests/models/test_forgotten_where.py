@@ -21,6 +21,7 @@ from dev.places import ROOT
 from domain import templates as letters
 from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
+from domain.channels import Channel
 from domain.errors import CampanileError, Conflict
 from domain.flows import Flow as Graph
 from domain.flows import FlowState
@@ -36,8 +37,10 @@ from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
 from models.queries import (
+    attachments,
     attributes,
     audit,
+    bodies,
     breakers,
     buckets,
     campaigns,
@@ -63,6 +66,7 @@ from models.queries import (
     lists,
     members,
     messages,
+    notes,
     orders,
     persons,
     preferences,
@@ -77,6 +81,7 @@ from models.queries import (
     providers,
     quarantine,
     queued,
+    reach,
     recalculations,
     rows,
     segment_fields,
@@ -84,6 +89,7 @@ from models.queries import (
     segment_reports,
     segments_written,
     sign_ups,
+    singles,
     suppressions,
     templates,
     timelines,
@@ -92,10 +98,12 @@ from models.queries import (
     ways,
     workspaces,
 )
+from models.queries.attachments import File
 from models.queries.buckets import Ask, Counts
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
+from models.queries.singles import Single
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -113,6 +121,7 @@ LEFT_OUT = {
     "accounts": ACCOUNTS,
     "arrivals": ENGINE,
     "callers": ENGINE,
+    "attachments.drop_old": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
     "kept_events": PUMP,
@@ -193,6 +202,28 @@ async def estimated(db: AsyncSession) -> int:
 
 def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
+
+
+SAID = {"subject": "Hi", "html": "<p>Others</p>"}
+
+
+def a_single(w: Filled) -> Single:
+    wants = {"channel": Channel.EMAIL, "message_class": MessageClass.TRANSACTIONAL, "bare": None}
+    when = {"due_at": NOW, "expires_at": None}
+    return Single(profile_id=w.bob, template_version_id=w.version, holes=[], note="x", **wants, **when)
+
+
+async def the_ways(db: AsyncSession, w: Filled) -> Any:
+    bob = await reach.find(db, str(w.bob))
+    return await reach.ways(db, w.id, bob, [Channel.EMAIL], MessageClass.MARKETING)
+
+
+async def routed(db: AsyncSession, w: Filled) -> bool:
+    return Channel.SMS in await reach.routed(db, MessageClass.TRANSACTIONAL)
+
+
+async def told(db: AsyncSession, w: Filled) -> Any:
+    return await singles.told(db, await singles.get(db, w.single))
 
 
 EVERYTHING = frozenset({"identities", "orders", "messages", "consents", "topics", "suppressions", "tags"})
@@ -377,6 +408,15 @@ async def closed(db: AsyncSession, w: Filled) -> None:
 
 # What each of them answers for who is in its workspace: something.
 READS: dict[str, Call] = {
+    "attachments.carrying": lambda db, w: attachments.carrying(db, w.id, [w.single]),
+    "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
+    "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
+    "notes.of": lambda db, w: notes.of(db, w.id, w.single),
+    "reach.find": lambda db, w: reach.find(db, "c1"),
+    "reach.routed": routed,
+    "reach.ways": the_ways,
+    "singles.get": lambda db, w: singles.get(db, w.single),
+    "singles.told": told,
     "consents.history": lambda db, w: consents.history(db, w.ada, None, 9),
     "consents.holding": lambda db, w: consents.holding(db, w.ada, "email", None),
     "consents.topics_of": lambda db, w: consents.topics_of(db, w.ada),
@@ -501,6 +541,10 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
+    "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
+    "bodies.version": lambda db, w: bodies.version(db, w.id, Channel.EMAIL, SAID),
+    "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
+    "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
     "lists.add": lambda db, w: lists.add(db, w.news, [w.ada], "test", NOW),
     "lists.change": lambda db, w: lists.change(db, w.news, NAMED),
