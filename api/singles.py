@@ -14,11 +14,9 @@ from api import words
 from api.callers import Caller
 from api.runs import lacking
 from api.shapes import In, example, under
-from domain.channels import Channel, address_kind
+from domain.channels import Channel, address_kind, normal
 from domain.errors import Invalid, NotFound, Refused
-from domain.holes import TemplateError
 from domain.messages import MessageClass
-from domain.profiles import IdentityKind, checked
 from domain.reach import best
 from domain.singles import (
     LARGEST_DATA,
@@ -35,10 +33,10 @@ from models.queries import bodies, reach, templates
 from models.queries.attachments import File
 from models.queries.profiles_found import Person
 from models.queries.singles import Single
+from models.templates import TemplateVersion
 from models.workspaces import Workspace
 
 BEST = "best"
-_NAMES = {"email": IdentityKind.EMAIL, "phone": IdentityKind.PHONE}
 # By which field of `to` a bare address is named.
 _FIELDS = {
     Channel.EMAIL: "email",
@@ -231,22 +229,17 @@ class Desk:
         if given is None:
             raise Invalid(f"For {channel}, send to a profile or a {field}.", "/to")
         bare = orjson.dumps(given).decode() if isinstance(given, dict) else str(given)
-        if field in _NAMES:
-            try:
-                bare = checked(_NAMES[field], bare)
-            except ValueError as error:
-                raise Invalid(f"{error}.", f"/to/{field}") from error
+        try:
+            bare = normal(channel, bare)
+        except ValueError as error:
+            raise Invalid(f"{error}.", f"/to/{field}") from error
         return bare, bare
 
     async def _words(
         self, body: SingleIn, channel: Channel, person: Person | None, address: str
     ) -> tuple[UUID, tuple[str, ...]]:
         """The version of the template that is sent, and what fills it for this person."""
-        variables = {
-            **(person.profile.attributes if person else {}),
-            **body.data,
-            "email" if channel is Channel.EMAIL else "phone": address,
-        }
+        variables = {**(person.profile.attributes if person else {}), **body.data}
         own, template_id, pointer = body.body, body.template_id, "/body"
         if body.channel == BEST:
             own, pointer = (body.body or {})[channel], f"/body/{channel}"
@@ -254,15 +247,15 @@ class Desk:
         if template_id is not None:
             at = f"{pointer}/template_id" if body.channel == BEST else "/template_id"
             version = await self._version(template_id, channel, at)
-            said = words.of_version(channel, version, self.workspace, self.public_url)
-            return version.id, _filled(said, variables)
+            made = words.compiled(templates.said_in(version, channel), self.workspace, self.public_url)
+            return version.id, _filled(made, channel, variables, address)
         with under(pointer):
-            content = words.read(channel, own or {})
-            said = words.of_body(channel, content, self.workspace, self.public_url)
-        holes = _filled(said, variables)
-        return await bodies.version(self.db, self.workspace.id, channel, content), holes
+            said = words.read(channel, own or {})
+            made = words.compiled(said, self.workspace, self.public_url)
+        holes = _filled(made, channel, variables, address)
+        return await bodies.version(self.db, self.workspace.id, said), holes
 
-    async def _version(self, template_id: UUID, channel: Channel, pointer: str) -> Any:
+    async def _version(self, template_id: UUID, channel: Channel, pointer: str) -> TemplateVersion:
         try:
             template, version = await templates.get(self.db, template_id)
         except NotFound as error:
@@ -272,11 +265,10 @@ class Desk:
         return version
 
 
-def _filled(said: words.Words, variables: dict[str, Any]) -> tuple[str, ...]:
-    try:
-        holes = said.render(variables)
-    except TemplateError as error:
-        raise Invalid(f"{error.message} Or send it in `data`.", "/data") from error
+def _filled(
+    made: words.Compiled, channel: Channel, variables: dict[str, Any], address: str
+) -> tuple[str, ...]:
+    holes = words.filled(made, channel, variables, address)
     check_storable(list(holes), "/data")
     return holes
 

@@ -243,14 +243,13 @@ async def read_message_content(
         )
     if message.holes is None:
         raise NotFound("This message is not written yet: its words are filled when it goes.")
-    [version] = await templates.versions(db, [message.template_version_id])
-    channel = Channel(message.channel)
+    said = (await templates.said(db, [message.template_version_id]))[message.template_version_id]
     workspace = await workspaces.get(db, workspace_id)
-    said = words.of_version(channel, version, workspace, opened.settings.public_url)
+    made = words.compiled(said, workspace, opened.settings.public_url)
     token = Tokens(opened.settings.signing_key.encode()).sign(workspace_id, NOBODY)
     files = await attachments.listed(db, workspace_id, message.id)
     return ContentOut(
-        channel=channel,
-        content=said.shown(tuple(message.holes), token, tracked=bool(message.tracked)),
+        channel=Channel(message.channel),
+        content=words.shown(made, tuple(message.holes), token, tracked=bool(message.tracked)),
         attachments=[FileOut.model_validate(file) for file in files],
     )

@@ -4,7 +4,7 @@ A workspace has one hidden template for each channel. Whoever sends the same wor
 for what differs, sends the same version.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -15,19 +15,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import singles
 from domain.channels import Channel
+from domain.short_templates import ShortTemplate
 from models.base import act_as
+from models.queries.templates import Said
 from models.templates import Template, TemplateVersion
 
 _NAME = "Single messages"
 _ACTOR = text("select current_setting('app.actor', true)")
 
 
-async def version(db: AsyncSession, workspace_id: UUID, channel: Channel, content: Mapping[str, Any]) -> UUID:
-    """The id of the version that says this; it is made if there is none yet, once, whoever asks meanwhile.
-
-    `content` has subject, html, text and preheader for email, and what the channel's templates say otherwise.
-    """
-    digest = singles.same(channel, content)
+async def version(db: AsyncSession, workspace_id: UUID, said: Said) -> UUID:
+    """The id of the version that says this; it is made if there is none yet, once, whoever asks meanwhile."""
+    channel = said.channel if isinstance(said, ShortTemplate) else Channel.EMAIL
+    columns = _columns(said)
+    digest = singles.same(channel, columns)
     known = (
         select(TemplateVersion.id)
         .join(
@@ -46,11 +47,10 @@ async def version(db: AsyncSession, workspace_id: UUID, channel: Channel, conten
         return found
     async with _unlogged(db):
         row = {"workspace_id": workspace_id, "template_id": await _template(db, workspace_id, channel)}
-        said = _columns(channel, content)
         # Its number only tells versions apart. Counting up would let nobody else in before we commit.
         for at in range(0, len(digest), 4):
             number = int.from_bytes(digest[at : at + 4]) >> 1
-            new = row | said | {"number": number, "hash": digest}
+            new = row | columns | {"number": number, "hash": digest}
             await db.execute(insert(TemplateVersion).values(new).on_conflict_do_nothing())
             if (found := await db.scalar(known)) is not None:
                 return found
@@ -77,7 +77,7 @@ async def _template(db: AsyncSession, workspace_id: UUID, channel: Channel) -> U
     return (await db.scalars(known)).one()
 
 
-def _columns(channel: Channel, content: Mapping[str, Any]) -> dict[str, Any]:
-    if channel is Channel.EMAIL:
-        return {name: content.get(name) for name in ("subject", "html", "text", "preheader")}
-    return {"subject": "", "html": "", "content": dict(content)}
+def _columns(said: Said) -> dict[str, Any]:
+    if isinstance(said, ShortTemplate):
+        return {"subject": "", "html": "", "content": dict(said.content)}
+    return {name: getattr(said, name) for name in ("subject", "html", "text", "preheader")}

@@ -155,4 +155,4 @@ async def said(db: AsyncSession, version_ids: Sequence[UUID]) -> dict[UUID, Said
 
 async def channel_of(db: AsyncSession, template_id: UUID) -> Channel:
     """The channel of a template. Raises `NotFound`."""
-    return Channel((await rows.get(db, Template, template_id)).channel)
+    return Channel((await _seen(db, template_id, lock=False)).channel)

@@ -12,6 +12,7 @@ from domain.outboxes import express
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Identity
+from models.providers import Provider, Route
 from models.queries import attachments
 from tests.api.support import V1, a_profile, a_sender, a_template, created, refusal
 
@@ -308,6 +309,99 @@ async def test_the_best_channel_is_the_one_that_is_open(api: AsyncClient, sessio
     assert sent["why"] == "By email: they have reacted on no channel yet, and it comes first."
     story = (await api.get(f"{AT}/{sent['id']}")).json()["story"]
     assert story[0]["what"].endswith(f"asked for it. {sent['why']}")
+
+
+async def a_route(sessions: Sessions, channel: str, message_class: str = "transactional") -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        provider = Provider(workspace_id=DEFAULT_WORKSPACE, name=channel, kind="simulated", channel=channel)
+        db.add(provider)
+        await db.flush()
+        by = {"workspace_id": DEFAULT_WORKSPACE, "provider_id": provider.id}
+        db.add(Route(**by, channel=channel, message_class=message_class))
+
+
+async def a_phone(sessions: Sessions, profile_id: UUID) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        number = {"kind": "phone", "value": "+491701234567"}
+        db.add(Identity(workspace_id=DEFAULT_WORKSPACE, profile_id=profile_id, **number))
+
+
+async def test_who_bounced_by_mail_gets_a_text(api: AsyncClient, sessions: Sessions) -> None:
+    await a_sender(api)
+    await a_phone(sessions, await a_profile(sessions))
+    await a_route(sessions, "sms")
+    block = {"channel": "email", "address": "ada@example.com"}
+    await created(await api.post(f"{V1}/suppressions", json=block))
+    body = {"email": RESET, "sms": {"text": "Follow {{ link }}, {{ first_name | default: 'friend' }}."}}
+
+    sent = await created(await api.post(AT, json=a_single(channel="best", body=body)))
+
+    assert sent["channel"] == "sms"
+    assert sent["why"] == "By sms, the first that is open (email: suppressed (manual))."
+    content = (await api.get(f"{AT}/{sent['id']}/content")).json()["content"]
+    assert content == {"text": f"Follow {DATA['link']}, friend."}
+
+
+async def test_the_channel_of_the_last_reaction_is_taken(api: AsyncClient, sessions: Sessions) -> None:
+    await a_sender(api)
+    await a_phone(sessions, await a_profile(sessions))
+    await a_route(sessions, "sms")
+    body = {"email": RESET, "sms": {"text": "Follow {{ link }}."}}
+    first = await created(await api.post(AT, json=a_single(channel="sms", body=body["sms"])))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        clicked = "update messages set clicked_at = now(), opened_at = now() where id = :id"
+        await db.execute(text(clicked), {"id": first["id"]})
+
+    sent = await created(await api.post(AT, json=a_single(channel="best", body=body)))
+
+    assert sent["channel"] == "sms"
+    assert sent["why"].startswith("By sms, on which they last reacted")
+
+
+async def test_webhooks_and_pushes_go_to_the_address_that_is_named(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    await a_profile(sessions)
+    for channel in ("webhook", "push"):
+        await a_route(sessions, channel)
+    subscription = {"endpoint": "https://push.example/x", "keys": {"p256dh": "a", "auth": "b"}}
+    hook = {"channel": "webhook", "body": {"payload": {"code": "{{ code }}"}}, "data": {"code": "4711"}}
+    push = {"channel": "push", "body": {"title": "Hi", "body": "There"}}
+
+    for single in (
+        hook | {"to": {"url": "https://shop.example/hooks"}},
+        push | {"to": {"subscription": subscription | {"expirationTime": None}}},
+    ):
+        await created(await api.post(AT, json=single))
+
+    kept = await lines(sessions, "channel, bare, holes")
+    assert kept[0] == ("webhook", "https://shop.example/hooks", ["4711"])
+    assert kept[1][0] == "push"
+    assert "https://push.example/x" in kept[1][1]
+    there = {"to": {"url": "https://a.example"}}
+    wrong = [
+        (hook | {"to": ADA}, "/to"),
+        (hook | {"to": {"url": "ftp://shop.example"}}, "/to/url"),
+        (push | {"to": {"subscription": {"endpoint": "x"}}}, "/to/subscription"),
+        (hook | there | {"body": {"payload": {"a": "{% if %}"}}}, "/body/payload/a"),
+        (hook | there | {"body": {"text": "Hi"}}, "/body/payload"),
+        (hook | there | {"attachments": [FILE]}, "/attachments"),
+    ]
+    for single, pointer in wrong:
+        assert refusal(await api.post(AT, json=single), 422)["errors"][0]["pointer"] == pointer
+
+
+async def test_a_template_of_another_channel_is_refused(api: AsyncClient, sessions: Sessions) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    body = {"name": "Code", "channel": "sms", "content": {"text": "{{ code }}"}}
+    template = await created(await api.post(f"{V1}/templates", json=body))
+    single = {"channel": "email", "template_id": template["id"], "to": ADA}
+
+    problem = refusal(await api.post(AT, json=single), 422)
+
+    assert problem["errors"][0]["pointer"] == "/template_id"
+    assert "for sms" in problem["detail"]
 
 
 async def test_where_nothing_is_open_the_answer_says_why(api: AsyncClient, sessions: Sessions) -> None:

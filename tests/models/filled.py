@@ -16,6 +16,7 @@ from domain.lists import MemberState
 from domain.messages import MessageClass, SourceKind
 from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
+from domain.templates import Template
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import Attribute
 from models.base import Sessions
@@ -245,11 +246,11 @@ async def _single(db: AsyncSession, bob: UUID) -> UUID:
     await db.flush()
     to = {"channel": "sms", "message_class": "transactional", "provider_id": provider.id}
     db.add(Route(**HERE, **to))
-    said = {"subject": "Hi", "html": "<p>Hi</p>", "text": None, "preheader": None}
+    said = Template("Hi", "<p>Hi</p>")
     one = Single(
         channel=Channel.EMAIL,
         message_class=MessageClass.TRANSACTIONAL,
-        template_version_id=await bodies.version(db, DEFAULT_WORKSPACE, Channel.EMAIL, said),
+        template_version_id=await bodies.version(db, DEFAULT_WORKSPACE, said),
         profile_id=bob,
         bare=None,
         holes=[],

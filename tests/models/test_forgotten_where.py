@@ -204,9 +204,6 @@ def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
 
 
-SAID = {"subject": "Hi", "html": "<p>Others</p>"}
-
-
 def a_single(w: Filled) -> Single:
     wants = {"channel": Channel.EMAIL, "message_class": MessageClass.TRANSACTIONAL, "bare": None}
     when = {"due_at": NOW, "expires_at": None}
@@ -542,7 +539,7 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
-    "bodies.version": lambda db, w: bodies.version(db, w.id, Channel.EMAIL, SAID),
+    "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
     "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
     "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
