@@ -31,6 +31,8 @@ _DID = {
     Interaction.OPENED: "It was opened.",
     Interaction.UNSUBSCRIBED: "The person unsubscribed by it.",
 }
+# The provider that comes with the installation.
+BUILT_IN_TITLE = "the mail server of this installation"
 # What comes first of what happened at one moment.
 _NOTED, _LINE, _LATER = range(3)
 
@@ -150,7 +152,8 @@ def _did(deed: Deed) -> str:
 
 def refused(provider: str, reason: str | None) -> str:
     """The note of a no before acceptance, for `models.queries.notes`: who said it, and why."""
-    return _sentence(f"{provider} did not take it" + (f": {reason}" if reason else ""))
+    said = f"{provider[:1].upper()}{provider[1:]} did not take it"
+    return _sentence(f"{said}: {reason}" if reason else said)
 
 
 def asked(kind: str, name: str, why: str | None = None) -> str:

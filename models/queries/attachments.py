@@ -58,7 +58,7 @@ _OF = text(
 async def of(db: Db, workspace_id: UUID, message_id: UUID) -> list[File]:
     """The files that go with a message, in their order."""
     found = await db.execute(_OF, {"workspace": workspace_id, "message": message_id})
-    return [File(row.name, row.content_type, bytes(row.content)) for row in found]
+    return [File(name, content_type, bytes(content)) for name, content_type, content in found]
 
 
 _LISTED = text(
@@ -72,7 +72,7 @@ _LISTED = text(
 async def listed(db: Db, workspace_id: UUID, message_id: UUID) -> list[Listed]:
     """The same without their contents."""
     found = await db.execute(_LISTED, {"workspace": workspace_id, "message": message_id})
-    return [Listed(row.name, row.content_type, row.size) for row in found]
+    return [Listed(*row) for row in found]
 
 
 _DROP_OLD = text(

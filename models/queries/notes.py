@@ -43,4 +43,4 @@ _OF = text(
 
 async def of(db: Db, workspace_id: UUID, message_id: UUID) -> list[Told]:
     found = await db.execute(_OF, {"workspace": workspace_id, "message": message_id})
-    return [Told(row.at, row.what) for row in found]
+    return [Told(*row) for row in found]

@@ -15,7 +15,7 @@ from domain.messages import Fate, Interaction, MessageClass, MessageState, Sourc
 from domain.outboxes import outbox
 from domain.routing import BUILT_IN
 from domain.singles import STEP
-from domain.stories import Deed, Line, Told, story
+from domain.stories import BUILT_IN_TITLE, Deed, Line, Told, story
 from models.campaigns import Campaign
 from models.flows import Flow
 from models.messages import Message, MessageEvent, Queued
@@ -134,6 +134,6 @@ async def _source(db: AsyncSession, message: Message) -> str | None:
 
 async def _provider(db: AsyncSession, provider_id: UUID | None) -> str | None:
     if provider_id is None or provider_id == BUILT_IN:
-        return "the mail server of this installation" if provider_id else None
+        return BUILT_IN_TITLE if provider_id else None
     name = await db.scalar(select(Provider.name).where(Provider.id == provider_id))
     return f'"{name}"' if name else None
