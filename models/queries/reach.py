@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.channels import Channel, address_kind
 from domain.errors import NotFound
 from domain.messages import MessageClass
-from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason, address_hash
+from domain.profiles import ConsentState, IdentityKind, SuppressionReason, address_hash
 from domain.reach import Way
 from models.profiles import Identity, Suppression
 from models.providers import Provider, Route
@@ -61,13 +61,14 @@ async def ways(
     addresses = {channel: address(person, channel) for channel in channels}
     suppressed = await _suppressed(db, {channel: at for channel, at in addresses.items() if at})
     reacted = await _reacted(db, workspace_id, person.profile.id)
+    agreed = {purpose.value for purpose, state in person.consents.items() if state is ConsentState.GRANTED}
     open_roads = await routed(db, message_class)
     return [
         Way(
             channel=channel,
             address=addresses[channel],
             suppressed=suppressed.get(channel),
-            consent=channel in set(Purpose) and person.consents.get(Purpose(channel)) is ConsentState.GRANTED,
+            consent=channel.value in agreed,
             routed=channel in open_roads,
             reacted_at=reacted.get(channel),
         )

@@ -44,10 +44,14 @@ async def write(db: AsyncSession, workspace_id: UUID, singles: Sequence[Single],
     """Queue these messages and wake the outbox, each as a request of its own. Returns their ids in order."""
     if not singles:
         return []
+    queues = [
+        outbox(workspace_id, transactional=each.message_class is MessageClass.TRANSACTIONAL)
+        for each in singles
+    ]
     lines = [
         {
             "workspace_id": workspace_id,
-            "queue_id": outbox(workspace_id, transactional=each.message_class is MessageClass.TRANSACTIONAL),
+            "queue_id": queue_id,
             "source_id": workspace_id,
             "source_kind": SourceKind.OUTBOX,
             "step": STEP,
@@ -62,20 +66,20 @@ async def write(db: AsyncSession, workspace_id: UUID, singles: Sequence[Single],
             "due_at": each.due_at,
             "expires_at": each.expires_at,
         }
-        for each in singles
+        for queue_id, each in zip(queues, singles, strict=True)
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, lines))
     turns = [
-        {name: line[name] for name in ("workspace_id", "queue_id", "due_at")} | {"message_id": id_}
-        for id_, line in zip(ids, lines, strict=True)
+        {"workspace_id": workspace_id, "queue_id": queue_id, "due_at": each.due_at, "message_id": id_}
+        for id_, queue_id, each in zip(ids, queues, singles, strict=True)
     ]
     await db.execute(insert(Queued), turns)
     asked = [notes.Note(id_, now, each.note) for id_, each in zip(ids, singles, strict=True)]
     await notes.add(db, workspace_id, asked)
     files = [(id_, file) for id_, each in zip(ids, singles, strict=True) for file in each.files]
     await attachments.add(db, workspace_id, files)
-    for queue_id in {turn["queue_id"] for turn in turns}:
+    for queue_id in set(queues):
         pokes.poke(db, queue_id, Work.SEND)
     return ids
 

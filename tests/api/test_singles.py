@@ -365,8 +365,12 @@ async def test_webhooks_and_pushes_go_to_the_address_that_is_named(
     for channel in ("webhook", "push"):
         await a_route(sessions, channel)
     subscription = {"endpoint": "https://push.example/x", "keys": {"p256dh": "a", "auth": "b"}}
-    hook = {"channel": "webhook", "body": {"payload": {"code": "{{ code }}"}}, "data": {"code": "4711"}}
-    push = {"channel": "push", "body": {"title": "Hi", "body": "There"}}
+    hook: dict[str, Any] = {
+        "channel": "webhook",
+        "body": {"payload": {"code": "{{ code }}"}},
+        "data": {"code": "4711"},
+    }
+    push: dict[str, Any] = {"channel": "push", "body": {"title": "Hi", "body": "There"}}
 
     for single in (
         hook | {"to": {"url": "https://shop.example/hooks"}},
@@ -379,7 +383,7 @@ async def test_webhooks_and_pushes_go_to_the_address_that_is_named(
     assert kept[1][0] == "push"
     assert "https://push.example/x" in kept[1][1]
     there = {"to": {"url": "https://a.example"}}
-    wrong = [
+    wrong: list[tuple[dict[str, Any], str]] = [
         (hook | {"to": ADA}, "/to"),
         (hook | {"to": {"url": "ftp://shop.example"}}, "/to/url"),
         (push | {"to": {"subscription": {"endpoint": "x"}}}, "/to/subscription"),
@@ -387,8 +391,8 @@ async def test_webhooks_and_pushes_go_to_the_address_that_is_named(
         (hook | there | {"body": {"text": "Hi"}}, "/body/payload"),
         (hook | there | {"attachments": [FILE]}, "/attachments"),
     ]
-    for single, pointer in wrong:
-        assert refusal(await api.post(AT, json=single), 422)["errors"][0]["pointer"] == pointer
+    for bad, pointer in wrong:
+        assert refusal(await api.post(AT, json=bad), 422)["errors"][0]["pointer"] == pointer
 
 
 async def test_a_template_of_another_channel_is_refused(api: AsyncClient, sessions: Sessions) -> None:

@@ -18,7 +18,7 @@ WHATSAPP = Way(Channel.WHATSAPP, "+491701234567", consent=True)
 def taken(*ways: Way, message_class: MessageClass = TRANSACTIONAL) -> Channel | None:
     way, why = best(ways, message_class)
     assert why.endswith(".")
-    return way and way.channel
+    return way.channel if way else None
 
 
 def test_without_a_reaction_email_comes_first_then_whatsapp_then_sms() -> None:

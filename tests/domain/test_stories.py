@@ -88,8 +88,8 @@ def test_what_a_message_waits_for_comes_last_when_it_is_due() -> None:
 
 
 def test_every_reason_and_every_fate_has_its_words() -> None:
-    closed = {"closed_at": NOON, "state": MessageState.SKIPPED}
-    skipped = {words(replace(LINE, **closed, reason=skip))[-1] for skip in Skip}
+    closed = replace(LINE, closed_at=NOON, state=MessageState.SKIPPED)
+    skipped = {words(replace(closed, reason=skip))[-1] for skip in Skip}
     fates = {words(replace(SENT, fate=fate))[-1] for fate in Fate}
 
     assert len(skipped) == len(Skip)

@@ -205,9 +205,17 @@ def a_campaign(w: Filled) -> dict[str, Any]:
 
 
 def a_single(w: Filled) -> Single:
-    wants = {"channel": Channel.EMAIL, "message_class": MessageClass.TRANSACTIONAL, "bare": None}
-    when = {"due_at": NOW, "expires_at": None}
-    return Single(profile_id=w.bob, template_version_id=w.version, holes=[], note="x", **wants, **when)
+    return Single(
+        channel=Channel.EMAIL,
+        message_class=MessageClass.TRANSACTIONAL,
+        template_version_id=w.version,
+        profile_id=w.bob,
+        bare=None,
+        holes=[],
+        due_at=NOW,
+        expires_at=None,
+        note="x",
+    )
 
 
 async def the_ways(db: AsyncSession, w: Filled) -> Any:

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from activities.slices import Timing
 from channels.contract import Envelope, Outcome
-from channels.letters import Mail
+from channels.letters import Raw
 from domain.channels import Channel
 from domain.messages import MessageClass
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -35,7 +35,7 @@ class Watched(SlowProvider):
         super().__init__(**values)
         self.at: dict[UUID, float] = {}
 
-    async def send(self, letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+    async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         outcomes = await super().send(letter, batch)
         self.at |= dict.fromkeys((envelope.id for envelope in batch), time.monotonic())
         return outcomes
