@@ -152,6 +152,10 @@ class Settings(BaseSettings):
         default=400, description="How long events are kept; they are dropped by the month"
     )
 
+    content_kept_days: PositiveInt = Field(
+        default=30, description="How long what a message said, and its files, are kept after it closed"
+    )
+
     @property
     def state(self) -> Path:
         """The state folder as an absolute path."""

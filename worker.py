@@ -121,7 +121,6 @@ def build(
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     catalogue = AttributeActivities(sessions, parts.timing.slice)
-    chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days)
     reporting = ReportActivities(
         sessions,
         accounts,
@@ -131,6 +130,7 @@ def build(
         parts.timing,
         Mails(settings.public_url, settings.accounts_email),
     )
+    chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days, settings.content_kept_days)
     return Worker(
         client,
         task_queue=TASK_QUEUE,

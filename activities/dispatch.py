@@ -8,7 +8,7 @@ leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and 
 import asyncio
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -20,15 +20,17 @@ from activities.gates import Way
 from activities.letters import Letters, NoWriter, Writer
 from activities.routing import Closed, Router
 from activities.slices import DATABASE_ERRORS, Hourglass, Slice, Timing, is_away, to_the_end
-from channels.contract import Blame, Envelope, Outcome, OutcomeKind
+from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind, Work
+from domain.stories import refused
 from domain.templates import TemplateError
 from models.base import Db, Sessions
-from models.queries import claims, enrollments_moved, ledger, pokes
+from models.queries import attachments, claims, enrollments_moved, ledger, notes, pokes
 from models.queries.claims import Claimed
 from models.queries.ledger import Kind, Queue, Settled, Unsendable
+from models.queries.notes import Note
 from models.queries.ways import Move
 from models.workspaces import Workspace
 
@@ -71,6 +73,7 @@ class _Alike(NamedTuple):
     channel: Channel
     message_class: MessageClass
     only: UUID | None
+    alone: UUID | None  # The message, where files go with it.
 
 
 @dataclass
@@ -80,6 +83,7 @@ class Group:
     writer: Writer | NoWriter
     kind: Kind
     only: UUID | None
+    files: bool  # Whether any go with it: then it is one message.
     left: deque[Claimed]
 
     def take(self, n: int) -> list[Claimed]:
@@ -91,6 +95,7 @@ class Hand:
     """What came back from the wire and is not written down yet."""
 
     answers: list[Settled] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)  # For the stories of single messages.
     answered_at: datetime | None = None
     reported: bool = False  # Whether the provider will report what became of these.
 
@@ -140,8 +145,15 @@ class Dispatch:
 
     async def _groups(self, attempt: Attempt, claimed: Sequence[Claimed]) -> deque[Group]:
         alike: dict[_Alike, deque[Claimed]] = {}
+        carrying = await self._carrying(attempt, claimed)
         for message in claimed:
-            key = _Alike(message.template_version_id, message.channel, message.message_class, message.only)
+            key = _Alike(
+                message.template_version_id,
+                message.channel,
+                message.message_class,
+                message.only,
+                message.id if message.id in carrying else None,
+            )
             alike.setdefault(key, deque()).append(message)
         writers = await self.letters.of(attempt.source.workspace, {key.version_id for key in alike})
         return deque(
@@ -149,10 +161,23 @@ class Dispatch:
                 writers[key.version_id],
                 (Channel(key.channel), MessageClass(key.message_class)),
                 key.only,
+                key.alone is not None,
                 messages,
             )
             for key, messages in alike.items()
         )
+
+    async def _carrying(self, attempt: Attempt, claimed: Sequence[Claimed]) -> set[UUID]:
+        """Those with files: single messages alone have any."""
+        if attempt.queue.kind is not SourceKind.OUTBOX:
+            return set()
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            return await attachments.carrying(db, attempt.queue.workspace_id, [each.id for each in claimed])
+
+    async def _with_files(self, attempt: Attempt, envelope: Envelope) -> Envelope:
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            files = await attachments.of(db, attempt.queue.workspace_id, envelope.id)
+        return replace(envelope, attachments=tuple(Attachment(*file) for file in files))
 
     async def _next(
         self,
@@ -166,7 +191,7 @@ class Dispatch:
     ) -> None:
         """The next batch of the first group, as far as its way is open and limits let it go."""
         group, workspace = groups[0], attempt.source.workspace
-        way = await self.router.way(workspace, *group.kind, only=group.only)
+        way = await self.router.way(workspace, *group.kind, only=group.only, files=group.files)
         if isinstance(way, Closed):
             closed[group.kind] = way
             aside += groups.popleft().left
@@ -212,6 +237,8 @@ class Dispatch:
         What a provider has certainly not taken, by its own fault, goes on to the next that is open, as soon
         as that is marked, too."""
         envelopes, unsendable = _written(group.writer, messages)
+        if group.files:
+            envelopes = [await self._with_files(attempt, envelope) for envelope in envelopes]
         tried: list[UUID] = []
         while True:
             marked = await self._mark(
@@ -227,12 +254,16 @@ class Dispatch:
             hand.answered_at = self.clock.now()
             hand.reported = way.provider.capabilities.webhooks
             hand.answers = [*_settled(batch, outcomes)]
+            if attempt.queue.kind is SourceKind.OUTBOX:
+                hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
             await self.router.note(attempt.source.workspace, way, outcomes, seconds)
             await receipts.keep(self.sessions, attempt.queue.workspace_id, way, batch, outcomes, self.clock)
             refused = {e.id for e, o in zip(batch, outcomes, strict=True) if _may_move(o)}
             if not refused or group.only:
                 return
-            onward = await self.router.way(attempt.source.workspace, *group.kind, but=tried)
+            onward = await self.router.way(
+                attempt.source.workspace, *group.kind, but=tried, files=group.files
+            )
             if isinstance(onward, Closed):
                 return
             hand.answers = [answer for answer in hand.answers if answer.id not in refused]
@@ -295,7 +326,7 @@ class Dispatch:
             )
             refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
             counts = await self._put_back(db, attempt, refused, skipped, again)
-        hand.answers = []
+        hand.answers, hand.notes = [], []
         self._count_settled(settled, done)
         self._count_unsent(counts, done)
         return marked
@@ -330,6 +361,7 @@ class Dispatch:
     async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
         """Write the answers in the hand down. Returns how many messages are in which state now."""
         now = hand.answered_at
+        await notes.add(db, attempt.queue.workspace_id, hand.notes)
         if not now or not hand.answers:
             return Counter()
         states = await ledger.settle(
@@ -358,7 +390,7 @@ class Dispatch:
                     settled = await self._settle(db, attempt, hand)
                     if last:
                         await ledger.drop_lease(db, attempt.queue, attempt.id)
-                hand.answers = []
+                hand.answers, hand.notes = [], []
                 self._count_settled(settled, done)
             except DATABASE_ERRORS as error:
                 if not is_away(error):
@@ -426,6 +458,15 @@ def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator
             outcome.reason,
             outcome.retry_after,
         )
+
+
+def _noted(
+    batch: Sequence[Envelope], outcomes: Sequence[Outcome], title: str, at: datetime
+) -> Iterator[Note]:
+    """Each no before acceptance, for its message's story: the line keeps the last answer only."""
+    for envelope, outcome in zip(batch, outcomes, strict=True):
+        if outcome.kind is OutcomeKind.RETRY:
+            yield Note(envelope.id, at, refused(title, outcome.reason))
 
 
 def _may_move(outcome: Outcome) -> bool:

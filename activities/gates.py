@@ -21,6 +21,7 @@ from channels.contract import Blame, Outcome, OutcomeKind, Provider
 from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
 from domain.clock import Clock
 from domain.routing import WarmUp
+from domain.stories import BUILT_IN_TITLE
 from models.base import Sessions
 from models.queries import breakers, buckets
 from models.queries.buckets import Ask, Counts
@@ -160,6 +161,7 @@ class Way:
     provider: Provider[Any]
     gate: Gate
     limits: Limits
+    title: str = BUILT_IN_TITLE  # As a message's story calls it.
 
     @property
     def provider_id(self) -> UUID:

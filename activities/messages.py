@@ -15,6 +15,7 @@ from activities.routing import Closed
 from activities.slices import Hourglass, Pace, Slice, heartbeating, rest
 from channels import registry
 from domain.messages import MessageState, SourceKind, Work
+from domain.outboxes import express
 from domain.workspaces import Cap, period_start
 from models.base import Sessions
 from models.queries import campaigns, claims, ledger, pokes, queued, workspaces
@@ -41,7 +42,9 @@ class MessageActivities:
 
         A flow's or an outbox's slice lingers for more; a campaign's is over when its audience is.
         """
-        done, cursor, pace = Slice(), claims.BEGINNING, Pace()
+        is_express = queue.id == express(queue.workspace_id)
+        pace = Pace(Pace.SHORTEST if is_express else Pace.LONGEST)
+        done, cursor = Slice(), claims.BEGINNING
         closed: dict[Kind, Closed] = {}  # What no provider takes now.
         async with heartbeating():
             async with self.bell.listen(queue.id, Work.SEND) as rung:

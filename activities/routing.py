@@ -70,10 +70,12 @@ class Router:
         message_class: MessageClass,
         but: Collection[UUID] = (),
         only: UUID | None = None,
+        files: bool = False,
     ) -> Way | Closed:
         """The way for the next messages of this channel and class.
 
-        `but` are providers that have just refused them; `only` is for those that go by one or not at all.
+        `but` are providers that have just refused them; `only` is for those that go by one or not at all;
+        `files` go with them.
         """
         plan, now = await self._plan(workspace.id), self.clock.now()
         roads = self._roads(plan, channel, message_class) if only is None else [Road(only, 1, 1)]
@@ -81,6 +83,9 @@ class Router:
         for road in in_order(roads, self._draw):
             way = plan.ways.get(road.provider_id)
             if way is None or road.provider_id in but:
+                continue
+            if files and not way.provider.capabilities.attachments:
+                why = "no provider that is open takes files"
                 continue
             if await way.gate.enter(now):
                 return way
@@ -142,7 +147,7 @@ class Router:
             except CannotUse as error:
                 log.error("A provider can't be used", provider=str(row.id), reason=str(error))
                 continue
-            ways[row.id] = Way(provider, self._gate(workspace_id, row.id), _limits(row))
+            ways[row.id] = Way(provider, self._gate(workspace_id, row.id), _limits(row), f'"{row.name}"')
         for provider_id, way in ways.items():
             if provider_id in standings:
                 way.gate.heard(standings[provider_id])

@@ -78,8 +78,10 @@ class Pace:
     FEW = 200
     SHARE = 20  # Of its time, a slice that finds few works one part and breathes so many.
     LONGEST = 0.7  # Seconds: what an entry may wait for its neighbours.
+    SHORTEST = 0.02  # The same for who waits for nobody.
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = LONGEST) -> None:
+        self._longest = longest
         self.begin()
 
     def begin(self) -> None:
@@ -91,7 +93,7 @@ class Pace:
         if not 0 < found < self.FEW:
             return 0
         took = asyncio.get_running_loop().time() - self._began
-        return min(self.SHARE * took, self.LONGEST)
+        return min(self.SHARE * took, self._longest)
 
 
 @asynccontextmanager

@@ -9,7 +9,17 @@ from activities.slices import heartbeating
 from domain.clock import Clock
 from domain.reports import KNOWN_FOR
 from models.base import Sessions
-from models.queries import accounts, idempotency, kept_events, ledger, pokes, rate_limits, reconcile, reports
+from models.queries import (
+    accounts,
+    attachments,
+    idempotency,
+    kept_events,
+    ledger,
+    pokes,
+    rate_limits,
+    reconcile,
+    reports,
+)
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
@@ -27,10 +37,13 @@ class Upkeep:
 
 
 class UpkeepActivities:
-    def __init__(self, sessions: Sessions, clock: Clock, events_kept_days: int = 400) -> None:
+    def __init__(
+        self, sessions: Sessions, clock: Clock, events_kept_days: int = 400, content_kept_days: int = 30
+    ) -> None:
         self.sessions = sessions
         self.clock = clock
         self.events_for = timedelta(days=events_kept_days)
+        self.content_for = timedelta(days=content_kept_days)
 
     @activity.defn(name="upkeep")
     async def upkeep(self) -> Upkeep:
@@ -44,6 +57,7 @@ class UpkeepActivities:
                 await rate_limits.drop_ended(db, now)
                 await accounts.drop_old(db, now)
                 await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
+                await attachments.drop_old(db, now - self.content_for)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)

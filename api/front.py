@@ -26,8 +26,10 @@ from api.request_ids import request_id
 log = structlog.get_logger("api")
 
 LARGEST_BODY = 2_000_000  # Bytes.
+LARGEST_MESSAGE = 12_000_000  # A single message with its files, or a hundred of them.
 LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
+MESSAGES = ("/api/v1/messages", "/api/v1/messages/batch")
 API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
 HOOKS = "/hooks/"
@@ -129,13 +131,20 @@ async def _next(heard: asyncio.Queue[Message], running: asyncio.Future[None]) ->
     return None
 
 
+def _most(path: str) -> int:
+    """How many bytes are read of a body that is sent there."""
+    if path.startswith(UPLOADS):
+        return LARGEST_UPLOAD
+    return LARGEST_MESSAGE if path in MESSAGES else LARGEST_BODY
+
+
 class _Exchange:
     """One request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope, self._receive, self._send = scope, receive, send
         self.id = request_id(Headers(scope=scope).get("x-request-id", ""))
-        self.most = LARGEST_UPLOAD if scope["path"].startswith(UPLOADS) else LARGEST_BODY
+        self.most = _most(scope["path"])
         self.read = 0  # Bytes.
         self.told: dict[str, str] = {}
         scope[_TOLD] = self.told

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from channels.contract import Envelope
 from channels.letters import Bulk, Parts
+from channels.mime_attached import attached
 from channels.mime_bulk import Around, bulk_of, parts_of
 from domain.holes import Skeleton, Slot, as_is, escaped, filled
 from domain.templates import Compiled, subject_line, written
@@ -181,7 +182,7 @@ class EmailLetter:
         plain = written(self.compiled, envelope.holes, token, tracked=False)
         html = written(self.compiled, envelope.holes, token, envelope.tracked)
         subject = subject_line(filled(self.compiled.subject, plain, token))
-        return b"".join(
+        mail = b"".join(
             (
                 self._head,
                 _address(envelope.address),
@@ -196,6 +197,7 @@ class EmailLetter:
                 *self._bodies[envelope.tracked].pieces(plain, html, signed),
             )
         )
+        return attached(mail, envelope.attachments) if envelope.attachments else mail
 
     def parts(self, envelope: Envelope) -> Parts:
         """The same in parts, for providers that put a mail together themselves."""

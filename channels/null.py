@@ -12,7 +12,9 @@ class NullProvider:
     """Accepts every letter that can be filled, and forgets it."""
 
     name = "null"
-    capabilities = Capabilities(largest_batch=5_000, wire_batch=500, webhooks=False, lookup=False)
+    capabilities = Capabilities(
+        largest_batch=5_000, wire_batch=500, webhooks=False, lookup=False, attachments=True
+    )
 
     async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
         return [answer(letter, envelope) for envelope in batch]

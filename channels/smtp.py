@@ -44,7 +44,9 @@ class SmtpProvider:
 
     name = "smtp"
     # What a killed worker leaves unknown is one wire batch a slice, and nobody will ever tell us more.
-    capabilities = Capabilities(largest_batch=5_000, wire_batch=96, webhooks=False, lookup=False)
+    capabilities = Capabilities(
+        largest_batch=5_000, wire_batch=96, webhooks=False, lookup=False, attachments=True
+    )
 
     def __init__(
         self,

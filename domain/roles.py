@@ -51,6 +51,9 @@ class Permission(StrEnum):
     FLOWS_READ = "flows:read"
     FLOWS_WRITE = "flows:write"
     FLOWS_RUN = "flows:run"
+    MESSAGES_SEND = "messages:send"
+    MESSAGES_READ = "messages:read"
+    MESSAGES_CONTENT = "messages:content"  # What a message said.
     EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
 
@@ -69,6 +72,7 @@ _VIEWER = frozenset(
         P.TEMPLATES_READ,
         P.CAMPAIGNS_READ,
         P.FLOWS_READ,
+        P.MESSAGES_READ,
     }
 )
 _MARKETER = _VIEWER | {
@@ -83,6 +87,8 @@ _MARKETER = _VIEWER | {
     P.CAMPAIGNS_SEND,
     P.FLOWS_WRITE,
     P.FLOWS_RUN,
+    P.MESSAGES_SEND,
+    P.MESSAGES_CONTENT,
     P.EVENTS_WRITE,
     P.PROVIDERS_READ,
 }

@@ -94,6 +94,8 @@ ENGINE_TABLES = (
     "messages",
     "queue",
     "message_events",
+    "message_notes",
+    "attachments",
     "leases",
     "imports",
     "segments",

@@ -162,3 +162,38 @@ class MessageEvent(Base):
     link: Mapped[int | None]  # Which of the template version's links was clicked.
     user_agent: Mapped[str | None]
     machine: Mapped[bool] = mapped_column(server_default=text("false"))  # It was a program: it counts apart.
+
+
+class Attachment(Base):
+    """A file that goes with a message. It is removed some time after the message closed."""
+
+    __tablename__ = "attachments"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id", "message_id"], ["messages.workspace_id", "messages.id"]),
+        Index("ix_attachments_message", "workspace_id", "message_id", "id"),
+        Index("ix_attachments_created_at", "created_at"),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    message_id: Mapped[UUID]
+    name: Mapped[str]
+    content_type: Mapped[str]
+    content: Mapped[bytes]
+    created_at: Mapped[CreatedAt]
+
+
+class MessageNote(Base):
+    """What happened to a single message that its line does not keep: who asked for it, a provider's no."""
+
+    __tablename__ = "message_notes"
+    __table_args__ = (
+        ForeignKeyConstraint(["workspace_id", "message_id"], ["messages.workspace_id", "messages.id"]),
+        Index("ix_message_notes_message", "workspace_id", "message_id", "id"),
+    )
+
+    workspace_id: Mapped[Tenant]
+    id: Mapped[Id]
+    message_id: Mapped[UUID]
+    at: Mapped[datetime]
+    what: Mapped[str]  # A sentence.

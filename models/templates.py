@@ -15,6 +15,7 @@ class Template(Base):
     __table_args__ = (
         ForeignKeyConstraint(["workspace_id"], ["workspaces.id"]),
         CheckConstraint(one_of("channel", Channel), name="channel"),
+        Index("uq_templates_hidden", "workspace_id", "channel", unique=True, postgresql_where=text("hidden")),
     )
 
     workspace_id: Mapped[Tenant]

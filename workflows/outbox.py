@@ -1,4 +1,8 @@
-"""A workspace's outbox at work: it sends what belongs to no campaign or flow, and ends when it is empty."""
+"""A workspace's outbox at work: it sends what belongs to no campaign or flow, and ends when it is empty.
+
+Transactional messages have a queue and a workflow of their own, the express, which goes before all others
+wherever Temporal has a choice.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,20 +17,23 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import MessageActivities
     from activities.slices import Slice
     from domain.messages import SourceKind, Work
+    from domain.outboxes import express, outbox
     from models.queries.ledger import Queue
-    from workflows.temporal import SLICE, TASK_QUEUE, fair, search_attributes
+    from workflows.temporal import SLICE, TASK_QUEUE, fair, search_attributes, urgent
 
 
 @dataclass(frozen=True)
 class OutboxRun:
     workspace_id: UUID  # First in every input: it opens the wall for this run's transactions.
+    express: bool = False  # Whether it sends transactional messages, or the others.
 
 
 @workflow.defn
 class OutboxWorkflow:
     @workflow.init
     def __init__(self, run: OutboxRun) -> None:
-        self.queue = Queue(run.workspace_id, run.workspace_id, SourceKind.OUTBOX)
+        queue_id = outbox(run.workspace_id, transactional=run.express)
+        self.queue = Queue(run.workspace_id, queue_id, SourceKind.OUTBOX)
         self.poked = True
 
     @workflow.run
@@ -58,17 +65,21 @@ class OutboxWorkflow:
         self.poked = True
 
 
-async def wake(client: Client, workspace_id: UUID) -> None:
-    """Have the workspace's outbox sent: its workflow is started, or told if it is under way."""
+async def wake(client: Client, workspace_id: UUID, queue_id: UUID | None = None) -> None:
+    """Have a queue of the workspace's outbox sent: its workflow is started, or told if it is under way."""
+    is_express = queue_id == express(workspace_id)
+    name = "express" if is_express else "outbox"
     await client.start_workflow(
         OutboxWorkflow.run,
-        OutboxRun(workspace_id),
-        id=f"outbox/{workspace_id}",
+        OutboxRun(workspace_id, is_express),
+        id=f"outbox/{workspace_id}/express" if is_express else f"outbox/{workspace_id}",
         task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=search_attributes(workspace_id, "outbox", "outbox", "running"),
-        static_summary="Outbox: single messages and test sends",
-        priority=fair(workspace_id),
+        search_attributes=search_attributes(workspace_id, "outbox", name, "running"),
+        static_summary="Express: transactional messages"
+        if is_express
+        else "Outbox: single messages and test sends",
+        priority=urgent(workspace_id) if is_express else fair(workspace_id),
         start_signal="poke",
         start_signal_args=[Work.SEND],
     )

@@ -26,6 +26,7 @@ LOCK = 0x9045  # The advisory lock's number.
 GRACE = 0.25  # Seconds that a slice under way has to take a poke.
 LOOK_EVERY = 10.0  # Seconds.
 SIGNALS = 20  # A second.
+AT_ONCE = 5  # Before it looks again for what is more urgent.
 FORGOTTEN = timedelta(seconds=30)  # A file that waits so long is nobody's.
 
 log = structlog.get_logger()
@@ -75,9 +76,9 @@ async def _fill_attributes(sessions: Sessions, client: Client) -> None:
 
 
 async def _signal_some(sessions: Sessions, client: Client) -> bool:
-    """Signal those who wait longest. Whether there were any that could be told."""
+    """Signal those who come first. Whether there were any that could be told."""
     async with sessions.engine() as db:
-        waiting = await pokes.waiting(db, GRACE, SIGNALS)
+        waiting = await pokes.waiting(db, GRACE, AT_ONCE)
     told: list[Poked] = []
     for poke in waiting:
         try:
@@ -100,4 +101,4 @@ async def _signal(client: Client, poke: Poked) -> None:
         case SourceKind.CAMPAIGN:
             await campaigns.start(client, poke.workspace_id, poke.queue_id, poke.name, poke.slug)
         case SourceKind.OUTBOX:
-            await outbox.wake(client, poke.workspace_id)
+            await outbox.wake(client, poke.workspace_id, poke.queue_id)

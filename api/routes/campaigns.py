@@ -288,8 +288,9 @@ async def campaign_stats(campaign_id: UUID, db: Db) -> CampaignStats:
 
 async def _check_names(db: AsyncSession, values: dict[str, Any]) -> None:
     """Raise `Invalid`, with the field, for a segment or template that nobody has."""
-    for field, kind in (("segment_id", Segment), ("template_id", Template)):
-        if field in values and not await rows.exists(db, kind, values[field]):
+    is_seen = Template.hidden.is_(False)
+    for field, kind, which in (("segment_id", Segment, []), ("template_id", Template, [is_seen])):
+        if field in values and not await rows.exists(db, kind, values[field], *which):
             raise Invalid(f"There is no {kind.__name__.lower()} {values[field]}.", f"/{field}")
 
 

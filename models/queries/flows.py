@@ -71,7 +71,9 @@ async def check_names(db: AsyncSession, graph: Graph) -> None:
     Whoever deletes one of the segments waits until we commit, and finds the flow that names it then.
     """
     asked = templates_of(graph)
-    there = set(await db.scalars(select(Template.id).where(Template.id.in_(asked))))
+    there = set(
+        await db.scalars(select(Template.id).where(Template.id.in_(asked), Template.hidden.is_(False)))
+    )
     for name, step in graph.steps.items():
         if isinstance(step, Send) and step.template_id not in there:
             raise Invalid(f"There is no template {step.template_id}.", f"/steps/{name}/template_id")

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.channels import Channel
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
+from domain.outboxes import outbox
 from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
 from models.queries import pokes
@@ -141,10 +142,11 @@ async def queue_letters(
     `step` says what it is, such as "test" for a campaign's. `request_id` is the occasion: one request sends
     to an address once. Returns the messages' ids in order.
     """
+    queue_id = outbox(workspace_id, transactional=message_class is MessageClass.TRANSACTIONAL)
     rows = [
         {
             "workspace_id": workspace_id,
-            "queue_id": workspace_id,
+            "queue_id": queue_id,
             "source_id": campaign_id or workspace_id,
             "source_kind": SourceKind.CAMPAIGN if campaign_id else SourceKind.OUTBOX,
             "step": step,
@@ -160,7 +162,7 @@ async def queue_letters(
     ]
     written = insert(Message).returning(Message.id, sort_by_parameter_order=True)
     ids = list(await db.scalars(written, rows))
-    here = {"workspace_id": workspace_id, "queue_id": workspace_id, "due_at": now}
+    here = {"workspace_id": workspace_id, "queue_id": queue_id, "due_at": now}
     await db.execute(insert(Queued), [{**here, "message_id": id_} for id_ in ids])
-    pokes.poke(db, workspace_id, Work.SEND)
+    pokes.poke(db, queue_id, Work.SEND)
     return ids

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import SourceKind, Work
+from domain.outboxes import EXPRESS_OF
 from models import base
 from models.base import Db, changed
 
@@ -90,7 +91,7 @@ async def take_heard(db: Db, pokes: Sequence[Heard]) -> None:
 
 
 _WAITING = text(
-    """
+    f"""
     select p.queue_id, p.workspace_id, p.work, p.seq,
         case when f.id is not null then 'flow' when c.id is not null then 'campaign' else 'outbox' end
             as kind,
@@ -100,13 +101,13 @@ _WAITING = text(
     left join flows f on f.workspace_id = p.workspace_id and f.id = p.queue_id
     left join campaigns c on c.workspace_id = p.workspace_id and c.id = p.queue_id
     where p.poked_at < clock_timestamp() - make_interval(secs => :grace)
-    order by p.poked_at limit :most
+    order by p.queue_id <> {EXPRESS_OF.format("p.workspace_id")}, p.poked_at limit :most
     """
 )
 
 
 async def waiting(db: AsyncSession, grace: float, most: int) -> list[Poked]:
-    """Pokes that no slice under way has taken within `grace` seconds, the oldest first.
+    """Pokes that no slice under way has taken within `grace` seconds: of the express, then the oldest.
 
     Renewing one does not make it younger: whoever is poked every second would wait for ever behind others.
     """
@@ -144,7 +145,7 @@ async def answered(db: Db, pokes: Sequence[Poked]) -> None:
 
 # One probe of the agenda for each version and step, whoever waits there.
 _OVERDUE = text(
-    """
+    f"""
     insert into pokes (queue_id, workspace_id, work)
     select f.id, f.workspace_id, 'advance' from flows f
     where f.state = 'live' and exists (
@@ -165,6 +166,7 @@ _OVERDUE = text(
     from (
         select f.id, f.workspace_id from flows f where f.state = 'live'
         union all select w.id, w.id from workspaces w
+        union all select {EXPRESS_OF.format("w.id")}, w.id from workspaces w
     ) q
     where exists (
         select from queue t where t.workspace_id = q.workspace_id and t.queue_id = q.id and t.due_at < :late

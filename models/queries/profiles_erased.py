@@ -125,6 +125,15 @@ _FORGET_MESSAGES = text(
     select workspace_id, queue_id, due_at, id from forgotten where let_go
     """
 )
+_THEIR_MESSAGES = f"""(
+    select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+    union all
+    select id from messages where workspace_id = {HERE} and profile_id is null and bare = any(:addresses)
+)"""
+_FORGET_FILES = [
+    text(f"delete from {table} where workspace_id = {HERE} and message_id in {_THEIR_MESSAGES}")
+    for table in ("attachments", "message_notes")
+]
 _FORGET_PROGRAMS = text(
     f"""
     update message_events e set user_agent = null
@@ -166,5 +175,5 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
     ):
         await db.execute(forget, values)
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
-    for forget in (_END_JOURNEYS, _FORGET_MESSAGES, _FORGET_PROGRAMS):
+    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

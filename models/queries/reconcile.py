@@ -5,10 +5,11 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.outboxes import EXPRESS_OF
 from models.queries import pokes
 
 _DECIDE = text(
-    """
+    f"""
     with due as (
         select m.workspace_id, m.id, w.unknown_policy
         from messages m join workspaces w on w.id = m.workspace_id
@@ -24,12 +25,25 @@ _DECIDE = text(
     resent as (
         insert into messages (workspace_id, queue_id, source_id, source_kind, step, profile_id, occasion,
             visit, resend, channel, class, template_version_id, bare, holes, state, due_at, expires_at)
-        select workspace_id, workspace_id, source_id, source_kind, step, profile_id, occasion, visit,
-            resend + 1, channel, class, template_version_id, bare,
-            case when profile_id is null then holes end, 'queued', :now, expires_at
+        select workspace_id,
+            case when class = 'transactional' then {EXPRESS_OF.format("workspace_id")} else workspace_id end,
+            source_id, source_kind, step, profile_id, occasion, visit, resend + 1, channel, class,
+            template_version_id, bare,
+            -- What was asked for with words of its own says the same again.
+            case when profile_id is null or source_kind = 'outbox' then holes end, 'queued', :now, expires_at
         from decided where unknown_policy = 'resend' and state = 'unknown' and resend = 0
         on conflict do nothing
-        returning workspace_id, queue_id, due_at, id
+        returning workspace_id, queue_id, due_at, id, source_id, occasion, profile_id, bare
+    ),
+    files as (
+        insert into attachments (workspace_id, message_id, name, content_type, content)
+        select a.workspace_id, r.id, a.name, a.content_type, a.content
+        from resent r
+        join decided d on d.workspace_id = r.workspace_id and d.source_id = r.source_id
+            and d.occasion = r.occasion and d.profile_id is not distinct from r.profile_id
+            and d.bare is not distinct from r.bare
+        join attachments a on a.workspace_id = d.workspace_id and a.message_id = d.id
+        order by a.id
     ),
     queued as (
         insert into queue (workspace_id, queue_id, due_at, message_id)
@@ -37,7 +51,7 @@ _DECIDE = text(
     ),
     poked as (
         insert into pokes (queue_id, work, workspace_id)
-        select distinct workspace_id, 'send', workspace_id from resent
+        select distinct queue_id, 'send', workspace_id from resent
         on conflict (queue_id, work) do update set seq = nextval('poke_seq')
     )
     select (select count(*) from resent) as resent,

@@ -39,10 +39,10 @@ async def page(db: AsyncSession, kind: type[Row], after: UUID | None, limit: int
     return list(await db.scalars(asked))
 
 
-async def exists(db: AsyncSession, kind: type[Base], row_id: UUID) -> bool:
+async def exists(db: AsyncSession, kind: type[Base], row_id: UUID, *which: ColumnElement[bool]) -> bool:
     """Whether there is a row of this kind with this id. It is not deleted before the transaction ends."""
     column = kind.__table__.c.id
-    found = select(column).where(column == row_id).with_for_update(read=True, key_share=True)
+    found = select(column).where(column == row_id, *which).with_for_update(read=True, key_share=True)
     return await db.scalar(found) is not None
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import templates
 from domain.channels import Channel
-from domain.errors import Conflict
+from domain.errors import Conflict, NotFound
 from domain.short_templates import ShortTemplate
 from models.campaigns import Campaign
 from models.flows import Flow
@@ -33,7 +33,15 @@ async def create(
 
 async def get(db: AsyncSession, template_id: UUID, *, lock: bool = False) -> tuple[Template, TemplateVersion]:
     """A template, locked when it is about to change, and its newest version. Raises `NotFound`."""
-    return await rows.get(db, Template, template_id, lock=lock), await newest(db, template_id)
+    return await _seen(db, template_id, lock=lock), await newest(db, template_id)
+
+
+async def _seen(db: AsyncSession, template_id: UUID, *, lock: bool) -> Template:
+    """Those of single messages with words of their own are nobody's to see or change."""
+    template = await rows.get(db, Template, template_id, lock=lock)
+    if template.hidden:
+        raise NotFound(f"There is no template {template_id}.")
+    return template
 
 
 async def newest(db: AsyncSession, template_id: UUID) -> TemplateVersion:
@@ -45,7 +53,7 @@ async def page(
     db: AsyncSession, after: UUID | None, limit: int
 ) -> Sequence[tuple[Template, TemplateVersion]]:
     """Templates with their newest versions, the newest template first."""
-    found = await rows.page(db, Template, after, limit)
+    found = await rows.page(db, Template, after, limit, Template.hidden.is_(False))
     versions = await db.scalars(
         select(TemplateVersion)
         .where(TemplateVersion.template_id.in_([template.id for template in found]))
@@ -60,7 +68,7 @@ async def change(
     db: AsyncSession, template_id: UUID, name: str, content: Said
 ) -> tuple[Template, TemplateVersion]:
     """Give a template this name and content, of its channel; other content than before is a new version."""
-    template = await rows.get(db, Template, template_id, lock=True)
+    template = await _seen(db, template_id, lock=True)
     template.name, template.updated_at = name, func.now()
     version = await newest(db, template_id)
     if said_in(version, template.channel) != content:
@@ -72,7 +80,7 @@ async def change(
 
 async def delete(db: AsyncSession, template_id: UUID) -> None:
     """Remove a template that nothing needs. Raises `Conflict` naming what does."""
-    template = await rows.get(db, Template, template_id, lock=True)
+    template = await _seen(db, template_id, lock=True)
     sends = Campaign.template_id == template_id
     if used := await rows.use(db, "template", "campaign", Campaign.name, Campaign.state, sends):
         raise Conflict(used)
@@ -153,4 +161,4 @@ async def channels(db: AsyncSession, template_ids: Collection[UUID]) -> set[Chan
 
 async def channel_of(db: AsyncSession, template_id: UUID) -> Channel:
     """The channel of a template. Raises `NotFound`."""
-    return Channel((await rows.get(db, Template, template_id)).channel)
+    return Channel((await _seen(db, template_id, lock=False)).channel)

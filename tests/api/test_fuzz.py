@@ -300,7 +300,7 @@ async def test_every_operation_succeeds_as_its_example_shows_and_nothing_breaks_
         AsyncClient(transport=transport, base_url="http://campanile", headers=key, timeout=60) as api,
         at_work(temporal, sessions, database, channel=channel) as site,
     ):
-        site.started.append(f"outbox/{SYSTEM_WORKSPACE}")
+        site.started.append(f"outbox/{SYSTEM_WORKSPACE}/express")
         story = await begun(api, sessions, issuer)
         reached, wrong = await told(story, document)
         assert not wrong, "\n".join(wrong)

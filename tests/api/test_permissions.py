@@ -183,6 +183,10 @@ DELETE /topics/{topic_id}                       o a m - k - -
 GET /attributes                                 o a m v k - -
 GET /attributes/{attribute}                     o a m v k - -
 PATCH /attributes/{attribute}                   o a m - k - -
+POST /messages                                  o a m - k - -
+POST /messages/batch                            o a m - k - -
+GET /messages/{message_id}                      o a m v k - -
+GET /messages/{message_id}/content              o a m - k - -
 POST /orders                                    o a m - k - -
 POST /orders/batch                              o a m - k - -
 GET /orders                                     o a m v k - -

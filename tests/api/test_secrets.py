@@ -93,7 +93,7 @@ async def test_secrets_show_in_no_log_no_history_and_in_no_answer_but_their_own(
             served(sessions, TemporalLink(temporal_address, temporal.namespace)) as api,
             at_work(temporal, sessions, database) as site,
         ):
-            site.started.append(f"outbox/{SYSTEM_WORKSPACE}")
+            site.started.append(f"outbox/{SYSTEM_WORKSPACE}/express")
             site.clock.move(timedelta(hours=1))  # Whatever is queued from here on is due.
             del api.headers["Authorization"]
             api.event_hooks = {"response": [told.note]}
@@ -114,7 +114,9 @@ async def test_secrets_show_in_no_log_no_history_and_in_no_answer_but_their_own(
             await breakdowns(api, database)
             await eventually(lambda: all_is_sent(sessions), what="every mail")
             told.keep(*await all_that_was_mailed(sessions))
-            histories = [await history(temporal, id_) for id_ in (*workflows, f"outbox/{SYSTEM_WORKSPACE}")]
+            histories = [
+                await history(temporal, id_) for id_ in (*workflows, f"outbox/{SYSTEM_WORKSPACE}/express")
+            ]
 
     assert "A request failed" in log.getvalue()
     assert told.spilt(log.getvalue()) == []

@@ -25,6 +25,14 @@ NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the o
 AN_ISSUER = "https://login.records.example"
 
 
+A_MESSAGE = {
+    "channel": "email",
+    "body": {"subject": "Hello", "html": "<p>Your code is {{ code }}.</p>"},
+    "to": {"profile": "thea@example.com"},
+    "data": {"code": "4711"},
+}
+
+
 class Operation(NamedTuple):
     """One operation of the OpenAPI document."""
 
@@ -128,6 +136,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "event_name": "Product Viewed",
         **await of_people(api),
         "quarantined_id": str(aside),
+        "message_id": await _made(api, "/messages", A_MESSAGE),
     }
 
 

@@ -9,12 +9,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.channels import Channel
 from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
 from domain.keys import new_key
 from domain.lists import MemberState
-from domain.messages import SourceKind
+from domain.messages import MessageClass, SourceKind
 from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
+from domain.templates import Template
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import Attribute
 from models.base import Base, Sessions
@@ -28,6 +30,7 @@ from models.profiles import Identity, ProfileNote, ProfileTag
 from models.providers import Breaker, BreakerChange, Bucket, Provider, ProviderDay, Route
 from models.queries import (
     attributes,
+    bodies,
     enrollments,
     flows,
     idempotency,
@@ -38,10 +41,13 @@ from models.queries import (
     keys,
     profiles,
     queued,
+    singles,
     ways,
 )
+from models.queries.attachments import File
 from models.queries.idempotency import Asked
 from models.queries.ledger import Queue
+from models.queries.singles import Single
 from models.queries.ways import Move
 from models.reports import Delivery, EarlyReport, Hold, HookDay, LastWord, Reported, SoftBounce
 from models.segments import SegmentDay, SegmentMember, SegmentVersion
@@ -110,6 +116,7 @@ class Filled:
     provider: UUID
     route: UUID  # To that provider, for marketing by email.
     unrouted: UUID  # A provider to which no route leads.
+    single: UUID  # A message to Bob with a file, in words of its own.
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -234,6 +241,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         **await _journeys(db, template, ada),
         **await _files(db),
         **await _people(db),
+        single=await _single(db, bob),
     )
 
 
@@ -249,6 +257,29 @@ def _reports(who: UUID, message: UUID) -> list[Base]:
         Hold(**HERE, channel="sms", at=NOW, reason="It was too much."),
         HookDay(**HERE, provider_id=who, day=NOW.date(), reports=7),
     ]
+
+
+async def _single(db: AsyncSession, bob: UUID) -> UUID:
+    provider = Provider(**HERE, name="Texts", kind="simulated", channel="sms")
+    db.add(provider)
+    await db.flush()
+    to = {"channel": "sms", "message_class": "transactional", "provider_id": provider.id}
+    db.add(Route(**HERE, **to))
+    said = Template("Hi", "<p>Hi</p>")
+    one = Single(
+        channel=Channel.EMAIL,
+        message_class=MessageClass.TRANSACTIONAL,
+        template_version_id=await bodies.version(db, DEFAULT_WORKSPACE, said),
+        profile_id=bob,
+        bare=None,
+        holes=[],
+        due_at=NOW,
+        expires_at=None,
+        note="Ada asked for it.",
+        files=[File("a.txt", "text/plain", b"x")],
+    )
+    [made] = await singles.write(db, DEFAULT_WORKSPACE, [one], NOW)
+    return made
 
 
 async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, Any]:

@@ -38,8 +38,10 @@ from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
 from models.queries import (
+    attachments,
     attributes,
     audit,
+    bodies,
     breakers,
     buckets,
     campaigns,
@@ -66,6 +68,7 @@ from models.queries import (
     lists,
     members,
     messages,
+    notes,
     orders,
     people_reporting,
     persons,
@@ -83,6 +86,7 @@ from models.queries import (
     providers,
     quarantine,
     queued,
+    reach,
     recalculations,
     routes,
     rows,
@@ -91,6 +95,7 @@ from models.queries import (
     segment_reports,
     segments_written,
     sign_ups,
+    singles,
     suppressions,
     templates,
     text_costs,
@@ -100,11 +105,13 @@ from models.queries import (
     ways,
     workspaces,
 )
+from models.queries.attachments import File
 from models.queries.buckets import Ask, Counts
 from models.queries.people_reporting import Word
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
+from models.queries.singles import Single
 from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -122,6 +129,7 @@ LEFT_OUT = {
     "accounts": ACCOUNTS,
     "arrivals": ENGINE,
     "callers": ENGINE,
+    "attachments.drop_old": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
     "hooks": ENGINE,
@@ -206,6 +214,33 @@ async def estimated(db: AsyncSession) -> int:
 
 def a_campaign(w: Filled) -> dict[str, Any]:
     return {"name": "x", "slug": "x", "segment_id": w.segment, "template_id": w.template}
+
+
+def a_single(w: Filled) -> Single:
+    return Single(
+        channel=Channel.EMAIL,
+        message_class=MessageClass.TRANSACTIONAL,
+        template_version_id=w.version,
+        profile_id=w.bob,
+        bare=None,
+        holes=[],
+        due_at=NOW,
+        expires_at=None,
+        note="x",
+    )
+
+
+async def the_ways(db: AsyncSession, w: Filled) -> Any:
+    bob = await reach.find(db, str(w.bob))
+    return await reach.ways(db, w.id, bob, [Channel.EMAIL], MessageClass.MARKETING)
+
+
+async def routed(db: AsyncSession, w: Filled) -> bool:
+    return Channel.SMS in await reach.routed(db, MessageClass.TRANSACTIONAL)
+
+
+async def told(db: AsyncSession, w: Filled) -> Any:
+    return await singles.told(db, await singles.get(db, w.single))
 
 
 EVERYTHING = frozenset({"identities", "orders", "messages", "consents", "topics", "suppressions", "tags"})
@@ -394,6 +429,15 @@ READS: dict[str, Call] = {
     "holds.hook_days": lambda db, w: holds.hook_days(db, w.id, NOW.date()),
     "holds.open_for": lambda db, w: holds.open_for(db, w.id),
     "holds.page": lambda db, w: holds.page(db, w.id, 9),
+    "attachments.carrying": lambda db, w: attachments.carrying(db, w.id, [w.single]),
+    "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
+    "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
+    "notes.of": lambda db, w: notes.of(db, w.id, w.single),
+    "reach.find": lambda db, w: reach.find(db, "c1"),
+    "reach.routed": routed,
+    "reach.ways": the_ways,
+    "singles.get": lambda db, w: singles.get(db, w.single),
+    "singles.told": told,
     "consents.history": lambda db, w: consents.history(db, w.ada, None, 9),
     "consents.holding": lambda db, w: consents.holding(db, w.ada, "email", None),
     "consents.topics_of": lambda db, w: consents.topics_of(db, w.ada),
@@ -539,6 +583,10 @@ WRITES: dict[str, Call] = {
     "people_reporting.take_at_their_word": lambda db, w: people_reporting.take_at_their_word(
         db, Word("email", "ada@shop.example", w.ada, w.accepted, None, False, SOON), SOON
     ),
+    "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
+    "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
+    "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
+    "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
     "lists.add": lambda db, w: lists.add(db, w.news, [w.ada], "test", NOW),
     "lists.change": lambda db, w: lists.change(db, w.news, NAMED),

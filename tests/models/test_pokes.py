@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from domain.flows import START
 from domain.messages import SourceKind, Work
-from domain.workspaces import DEFAULT_WORKSPACE
+from domain.outboxes import express
+from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
 from models.base import Sessions
 from models.queries import flows, pokes
 from tests.people import a_journey, write_the_agenda
@@ -239,3 +240,30 @@ async def test_campaigns_under_way_are_swept_up_and_others_are_not(sessions: Ses
     assert [(p.queue_id, p.kind) for p in await waiting(sessions)] == [(running.id, SourceKind.CAMPAIGN)]
     async with sessions.engine() as db:
         assert await some(db, "select count(*) from pokes") == [1]
+
+
+async def test_the_express_is_told_first_however_long_others_wait(sessions: Sessions, flow: UUID) -> None:
+    its_queue = express(DEFAULT_WORKSPACE)
+    await poke(sessions, flow)
+    await poke(sessions, DEFAULT_WORKSPACE, Work.SEND)
+    await poke(sessions, its_queue, Work.SEND)
+
+    told = await waiting(sessions)
+
+    assert [each.queue_id for each in told] == [its_queue, flow, DEFAULT_WORKSPACE]
+    assert (told[0].kind, told[0].workspace_id) == (SourceKind.OUTBOX, DEFAULT_WORKSPACE)
+
+
+async def test_nobody_pokes_another_workspaces_express(sessions: Sessions) -> None:
+    await poke(sessions, express(SYSTEM_WORKSPACE), Work.SEND)
+
+    assert await waiting(sessions) == []
+
+
+async def test_an_express_that_is_overdue_is_found(sessions: Sessions) -> None:
+    its_queue = express(DEFAULT_WORKSPACE)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_bare_message(db, "ada@shop.example", queue_id=its_queue, message_class="transactional")
+
+    assert await swept(sessions) == 1
+    assert [each.queue_id for each in await waiting(sessions)] == [its_queue]

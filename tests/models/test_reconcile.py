@@ -8,13 +8,16 @@ from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from domain.messages import SourceKind
+from domain.outboxes import express
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import claims, profiles_erased, reconcile
+from models.queries import attachments, claims, profiles_erased, reconcile
+from models.queries.attachments import File
 from models.queries.ledger import Queue
 from tests.people import a_message
 from tests.sending import NOW, a_bare_message, a_sender, at, people, some
 
+EXPRESS = Queue(DEFAULT_WORKSPACE, express(DEFAULT_WORKSPACE), SourceKind.OUTBOX)
 OUTBOX = Queue(DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, SourceKind.OUTBOX)
 
 
@@ -97,6 +100,25 @@ async def test_a_mail_to_a_bare_address_is_sent_again_as_it_was_written(sessions
     async with sessions(DEFAULT_WORKSPACE) as db:
         claim = await claims.claim(db, OUTBOX, uuid7(), NOW, 60, 10)
     assert [(m.address, m.holes) for m in claim.claimed] == [("eve@elsewhere.example", ["Eve"])]
+
+
+async def test_a_single_message_is_sent_again_with_its_words_and_its_files(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db, unknown_policy="resend")
+        [person] = await people(db, 1)
+        known: dict[str, Any] = {"state": "unknown", "reconcile_at": NOW, "message_class": "transactional"}
+        first = await a_message(db, person, holes=["4711"], **known)
+        files = [(first, File(name, "a/b", name.encode())) for name in ("b.txt", "a.txt")]
+        await attachments.add(db, DEFAULT_WORKSPACE, files)
+
+    assert await decided(sessions) == (1, 0)
+    async with sessions.engine() as db:
+        assert await some(db, "select queue_id from pokes where work = 'send'") == [EXPRESS.id]
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        [again] = (await claims.claim(db, EXPRESS, uuid7(), NOW, 60, 10)).claimed
+        assert again.holes == ["4711"]
+        sent = await attachments.of(db, DEFAULT_WORKSPACE, again.id)
+        assert sent == [file for _, file in files] == await attachments.of(db, DEFAULT_WORKSPACE, first)
 
 
 async def test_a_message_sent_again_expires_when_the_first_would_have(sessions: Sessions) -> None:

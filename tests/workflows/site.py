@@ -108,7 +108,8 @@ class Site:
 
     async def close(self) -> None:
         """Nothing of this test goes on in the next one."""
-        for id_ in {*self.started, f"outbox/{DEFAULT_WORKSPACE}"}:
+        outbox = f"outbox/{DEFAULT_WORKSPACE}"
+        for id_ in {*self.started, outbox, f"{outbox}/express"}:
             with suppress(RPCError):
                 await self.client.get_workflow_handle(id_).terminate()
 

@@ -1,0 +1,166 @@
+"""A message's story, in words: who decided it, what it waited for, how it went, and what came of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.messages import Fate, Interaction, MessageState, Skip, SourceKind
+
+_SKIPPED = {
+    Skip.SUPPRESSED: "nothing may be sent to this address: it is on the list of suppressions",
+    Skip.NO_CONSENT: "the person does not allow marketing on this channel",
+    Skip.CAPPED: "the person had as many messages as the workspace allows in the period",
+    Skip.NO_ADDRESS: "the person has no address on this channel",
+    Skip.TEMPLATE_ERROR: "the words could not be filled for this person",
+    Skip.TOO_LATE: "its time was over before it could go",
+    Skip.CANCELLED: "what it belonged to was cancelled",
+    Skip.ERASED: "the person was erased",
+    Skip.HELD_BACK: "this installation writes to the addresses of CAMPANILE_DELIVER_ONLY_TO alone",
+    Skip.MERGED: "the same person has one already, under another profile",
+}
+_FATES = {
+    Fate.DEFERRED: "The provider is still trying to deliver it",
+    Fate.SOFT_BOUNCE: "It came back for now: the mailbox or the phone took nothing",
+    Fate.DELIVERED: "It was delivered",
+    Fate.READ: "It was read",
+    Fate.FAILED: "It was not delivered, which is not the address's fault",
+    Fate.HARD_BOUNCE: "It came back: there is no such address",
+    Fate.COMPLAINED: "The person called it spam",
+}
+_DID = {
+    Interaction.OPENED: "It was opened.",
+    Interaction.UNSUBSCRIBED: "The person unsubscribed by it.",
+}
+# The provider that comes with the installation.
+BUILT_IN_TITLE = "the mail server of this installation"
+# What comes first of what happened at one moment.
+_NOTED, _LINE, _LATER = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One entry of the story."""
+
+    at: datetime
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What the ledger keeps of a message, with the names of what it points to."""
+
+    state: MessageState
+    source_kind: SourceKind
+    source: str | None  # The campaign's or flow's name.
+    step: str
+    channel: str
+    resend: int
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    claimed_at: datetime | None
+    marked_at: datetime | None
+    closed_at: datetime | None
+    address: str | None
+    reason: str | None
+    detail: str | None
+    provider: str | None  # By which it went, in words: `SendGrid "Main"`.
+    provider_id: str | None
+    fate: Fate | None
+    reported_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What a reader did with it."""
+
+    kind: Interaction
+    at: datetime
+    link: int | None
+
+
+def story(line: Line, notes: Iterable[Told], deeds: Iterable[Deed]) -> list[Told]:
+    """What happened to a message, in order. What it waits for comes last, at the time it is due."""
+    notes = list(notes)
+    told = [(each.at, _NOTED, each.what) for each in notes]
+    if line.resend or line.source_kind is not SourceKind.OUTBOX or not notes:
+        told.append((line.created_at, _NOTED, _decided(line)))
+    if line.claimed_at:
+        to = f", for {line.address}" if line.address else ""
+        told.append((line.claimed_at, _LINE, f"Its turn came{to}."))
+    if line.marked_at:
+        by = f" by {line.provider}" if line.provider else ""
+        again = f", try {line.attempts}" if line.attempts > 1 else ""
+        told.append((line.marked_at, _LINE, f"It went out{by}{again}."))
+    if line.closed_at:
+        told.append((line.closed_at, _LATER, _closed(line)))
+    if line.fate:
+        because = f": {line.reason}" if line.reason else ""
+        at = line.reported_at or line.closed_at or line.created_at
+        told.append((at, _LATER, _sentence(_FATES[line.fate] + because)))
+    told += [(each.at, _LATER, _did(each)) for each in deeds]
+    told.sort(key=lambda each: each[:2])
+    if line.state is MessageState.QUEUED:
+        told.append((line.due_at, _LATER, _waits(line)))
+    return [Told(at, what) for at, _, what in told]
+
+
+def _decided(line: Line) -> str:
+    if line.resend:
+        return "It is sent again: of the first one nobody could say whether it went."
+    if line.step == "test":
+        return "Somebody asked for a test."
+    match line.source_kind:
+        case SourceKind.CAMPAIGN:
+            return f'The campaign "{line.source}" decided to send it.'
+        case SourceKind.FLOW:
+            return f'The flow "{line.source}" decided to send it, at its step "{line.step}".'
+        case SourceKind.OUTBOX:
+            return "It was asked for."
+
+
+def _closed(line: Line) -> str:
+    match line.state:
+        case MessageState.ACCEPTED:
+            return f"It was accepted, as {line.provider_id}." if line.provider_id else "It was accepted."
+        case MessageState.FAILED:
+            return _sentence(f"It was refused for good: {line.reason}" if line.reason else "It failed")
+        case MessageState.UNKNOWN:
+            because = f": {line.reason}" if line.reason else ""
+            return _sentence(f"Nobody can say whether it was accepted{because}")
+        case _:
+            why = _SKIPPED[Skip(line.reason)] if line.reason else "nothing says why"
+            more = f" ({line.detail})" if line.detail else ""
+            return _sentence(f"It was not sent: {why}{more}")
+
+
+def _waits(line: Line) -> str:
+    if line.detail:
+        return _sentence(f"It waits: {line.detail}")
+    if line.reason:
+        return _sentence(f"It waits to be tried again: {line.reason}")
+    return "It waits for its turn."
+
+
+def _did(deed: Deed) -> str:
+    if deed.kind is Interaction.CLICKED:
+        return (
+            "A link in it was followed." if deed.link is None else f"Its link {deed.link + 1} was followed."
+        )
+    return _DID[deed.kind]
+
+
+def refused(provider: str, reason: str | None) -> str:
+    """The note of a no before acceptance, for `models.queries.notes`: who said it, and why."""
+    said = f"{provider[:1].upper()}{provider[1:]} did not take it"
+    return _sentence(f"{said}: {reason}" if reason else said)
+
+
+def asked(kind: str, name: str, why: str | None = None) -> str:
+    """The note of who asked for a single message: a "user" or a "key" of that name."""
+    who = f'The key "{name}"' if kind == "key" else name
+    return f"{who} asked for it." + (f" {why}" if why else "")
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."

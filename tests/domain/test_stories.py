@@ -1,0 +1,109 @@
+from dataclasses import replace
+from datetime import timedelta
+
+from domain.messages import Fate, Interaction, MessageState, Skip, SourceKind
+from domain.stories import Deed, Line, Told, asked, refused, story
+from tests.people import NOON
+
+LINE = Line(
+    state=MessageState.QUEUED,
+    source_kind=SourceKind.OUTBOX,
+    source=None,
+    step="single",
+    channel="email",
+    resend=0,
+    attempts=0,
+    created_at=NOON,
+    due_at=NOON,
+    claimed_at=None,
+    marked_at=None,
+    closed_at=None,
+    address=None,
+    reason=None,
+    detail=None,
+    provider=None,
+    provider_id=None,
+    fate=None,
+    reported_at=None,
+)
+SENT = replace(
+    LINE,
+    state=MessageState.ACCEPTED,
+    attempts=2,
+    claimed_at=NOON + timedelta(seconds=10),
+    marked_at=NOON + timedelta(seconds=10),
+    closed_at=NOON + timedelta(seconds=11),
+    address="ada@example.com",
+    provider='"Main"',
+    provider_id="0100",
+)
+
+
+def words(line: Line, notes: list[Told] | None = None, deeds: list[Deed] | None = None) -> list[str]:
+    return [each.what for each in story(line, notes or [], deeds or [])]
+
+
+def test_a_single_message_is_told_from_the_request_to_the_click() -> None:
+    notes = [
+        Told(NOON, asked("key", "shop", "By email, the first that is open.")),
+        Told(NOON + timedelta(seconds=2), refused('"Other"', "429 too many requests")),
+    ]
+    deeds = [
+        Deed(Interaction.CLICKED, NOON + timedelta(minutes=6), 1),
+        Deed(Interaction.OPENED, NOON + timedelta(minutes=5), None),
+    ]
+    line = replace(SENT, fate=Fate.DELIVERED, reported_at=NOON + timedelta(seconds=20))
+
+    assert words(line, notes, deeds) == [
+        'The key "shop" asked for it. By email, the first that is open.',
+        '"Other" did not take it: 429 too many requests.',
+        "Its turn came, for ada@example.com.",
+        'It went out by "Main", try 2.',
+        "It was accepted, as 0100.",
+        "It was delivered.",
+        "It was opened.",
+        "Its link 2 was followed.",
+    ]
+
+
+def test_who_decided_it_is_named() -> None:
+    campaign = replace(SENT, source_kind=SourceKind.CAMPAIGN, source="Winter letter", step="send")
+    flow = replace(SENT, source_kind=SourceKind.FLOW, source="Welcome", step="hello")
+
+    assert words(campaign)[0] == 'The campaign "Winter letter" decided to send it.'
+    assert words(flow)[0] == 'The flow "Welcome" decided to send it, at its step "hello".'
+    assert words(replace(campaign, step="test"))[0] == "Somebody asked for a test."
+    assert words(SENT)[0] == "It was asked for."
+    assert words(replace(SENT, resend=1))[0].startswith("It is sent again")
+
+
+def test_what_a_message_waits_for_comes_last_when_it_is_due() -> None:
+    later = NOON + timedelta(hours=9)
+    quiet = replace(LINE, due_at=later, detail="quiet hours")
+    refused_ = replace(LINE, attempts=1, marked_at=NOON, due_at=later, reason="421 try again later")
+
+    assert story(quiet, [], [])[-1] == Told(later, "It waits: quiet hours.")
+    assert words(refused_)[-1] == "It waits to be tried again: 421 try again later."
+    assert words(LINE)[-1] == "It waits for its turn."
+
+
+def test_every_reason_and_every_fate_has_its_words() -> None:
+    closed = replace(LINE, closed_at=NOON, state=MessageState.SKIPPED)
+    skipped = {words(replace(closed, reason=skip))[-1] for skip in Skip}
+    fates = {words(replace(SENT, fate=fate))[-1] for fate in Fate}
+
+    assert len(skipped) == len(Skip)
+    assert all(each.startswith("It was not sent: ") and each.endswith(".") for each in skipped)
+    assert len(fates) == len(Fate)
+
+
+def test_what_failed_and_what_nobody_knows_say_why() -> None:
+    failed = replace(SENT, state=MessageState.FAILED, reason="550 no such user")
+    unknown = replace(
+        SENT, state=MessageState.UNKNOWN, reason="the worker stopped before the answer was known"
+    )
+
+    assert words(failed)[-1] == "It was refused for good: 550 no such user."
+    assert words(unknown)[-1] == (
+        "Nobody can say whether it was accepted: the worker stopped before the answer was known."
+    )
