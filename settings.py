@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from domain.networks import networks_of
 from domain.secrets import Sealer
+from domain.staging import Staging
 
 ROOT = Path(__file__).resolve().parent
 DEVELOPMENT_SECRET = "for-development-only"  # `Settings` refuses it elsewhere.
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
     )
     campanile_deliver_only_to: str = Field(
         default="",
-        description="If not empty, nobody else is written to: addresses, numbers, @domains, with commas",
+        description="If not empty, nobody else is written to: addresses, @domains, numbers, hosts",
     )
     mailbox_url: str = Field(
         default="http://127.0.0.1:8025", description="The development mailbox that `/mailbox` leads to"
@@ -185,6 +186,14 @@ class Settings(BaseSettings):
             Sealer.of(self.encryption_keys)
         except ValueError as error:
             raise ValueError(f"ENCRYPTION_KEYS can't be used: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def who_is_written_to_can_be_read(self) -> Self:
+        try:
+            Staging.of(self.campanile_deliver_only_to)
+        except ValueError as error:
+            raise ValueError(f"CAMPANILE_DELIVER_ONLY_TO can't be used: {error}") from None
         return self
 
     @model_validator(mode="after")
