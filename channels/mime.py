@@ -10,12 +10,13 @@ import binascii
 import copy
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from uuid import UUID
 
 from channels.contract import Envelope
-from channels.letters import Bulk, Parts
+from channels.letters import Bulk, Parts, Signs
 from channels.mime_bulk import Around, bulk_of, parts_of
 from domain.holes import Skeleton, Slot, as_is, escaped, filled
 from domain.templates import Compiled, subject_line, written
@@ -121,14 +122,20 @@ class EmailLetter:
         feedback_id: str | None = None,
         reply_to: str | None = None,
         way_out: bool = True,
+        signer: Signs | None = None,
+        bounces: Callable[[UUID], str] | None = None,
     ) -> None:
         """`date` is when the first batch goes; `at` gives the letter for later ones.
 
         `list_id` is the identifier of RFC 2919 without its brackets, such as
         news.shop.example; the workspace's by default. `feedback_id` is Gmail's Feedback-ID, up to four
         fields with colons between them. Without a `way_out` there is no List-Unsubscribe (RFC 8058).
+        `bounces` gives each message a return path of its own.
         """
         self.sender = sender_email
+        self.signer = signer
+        self.feedback_id = feedback_id
+        self._bounces = bounces
         self.compiled = compiled
         self._tokens = tokens
         self._workspace_id = workspace_id
@@ -137,8 +144,6 @@ class EmailLetter:
         self._way_out = way_out
         list_id = list_id or f"{workspace_id}.{domain.decode()}"
         headers = [("List-Id", f"<{_address(list_id).decode()}>")]
-        if feedback_id:
-            headers.append(("Feedback-ID", _address(feedback_id).decode()))
         if way_out:
             headers.append(("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"))
         self._around = Around(
@@ -155,8 +160,6 @@ class EmailLetter:
             b"MIME-Version: 1.0",
             b'Content-Type: multipart/alternative;\r\n boundary="' + _BOUNDARY + b'"',
         ]
-        if feedback_id:
-            fixed.insert(0, b"Feedback-ID: " + _address(feedback_id))
         if reply_to:
             fixed.insert(0, b"Reply-To: " + _address(reply_to))
         self._fixed = b"\r\n".join(fixed) + b"\r\n\r\n"
@@ -165,14 +168,26 @@ class EmailLetter:
         self._bodies = {True: _Body(compiled, tracked=True), False: _Body(compiled, tracked=False)}
         self._dated(date)
 
-    def at(self, now: datetime) -> "EmailLetter":
-        """This letter with another Date: the same skeletons, so it costs next to nothing."""
+    def at(self, now: datetime, feedback_id: str | None = None) -> "EmailLetter":
+        """This letter with another Date, and another Feedback-ID if one is given: the same skeletons, so it
+        costs next to nothing."""
         letter = copy.copy(self)
+        letter.feedback_id = feedback_id or self.feedback_id
         letter._dated(now)
         return letter
 
+    def return_path(self, envelope: Envelope) -> str:
+        return self._bounces(envelope.id) if self._bounces else self.sender
+
     def _dated(self, now: datetime) -> None:
-        self._date = b"\r\nDate: " + format_datetime(now.astimezone(UTC)).encode() + b"\r\nMessage-ID: <"
+        date = b"\r\nDate: " + format_datetime(now.astimezone(UTC)).encode()
+        self._told = self._around
+        if self.feedback_id:
+            feedback = _address(self.feedback_id)
+            date += b"\r\nFeedback-ID: " + feedback
+            headers = (*self._around.headers, ("Feedback-ID", feedback.decode()))
+            self._told = replace(self._around, headers=headers)
+        self._date = date + b"\r\nMessage-ID: <"
 
     def fill(self, envelope: Envelope) -> bytes:
         """The complete message, all lines ending in CRLF, no line longer than 998 or beginning with a dot."""
@@ -200,11 +215,11 @@ class EmailLetter:
 
     def parts(self, envelope: Envelope) -> Parts:
         """The same in parts, for providers that put a mail together themselves."""
-        return parts_of(self._around, self.compiled, self._token(envelope.id), envelope)
+        return parts_of(self._told, self.compiled, self._token(envelope.id), envelope)
 
     def bulk(self, tracked: bool, tag: Callable[[int], str]) -> Bulk:
         """The same for many, with tags where they differ: see `mime_bulk`."""
-        return bulk_of(self._around, self.compiled, self._token, tracked, tag)
+        return bulk_of(self._told, self.compiled, self._token, tracked, tag)
 
     def _token(self, message: UUID) -> str:
         return self._tokens.sign(self._workspace_id, message)
