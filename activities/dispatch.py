@@ -142,7 +142,8 @@ class Dispatch:
         for message in claimed:
             key = _Alike(message.template_version_id, message.channel, message.message_class, message.only)
             alike.setdefault(key, deque()).append(message)
-        writers = await self.letters.of(attempt.source.workspace, {key.version_id for key in alike})
+        versions = {key.version_id for key in alike}
+        writers = await self.letters.of(attempt.source.workspace, versions, attempt.queue)
         return deque(
             Group(
                 writers[key.version_id],

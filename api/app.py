@@ -19,6 +19,7 @@ from api.routes import (
     auth,
     campaigns,
     consents,
+    domains,
     events,
     exports,
     flows,
@@ -41,9 +42,12 @@ from api.routes import (
     segment_answers,
     segment_builder,
     segments,
+    sender_pages,
+    senders,
     templates,
     timelines,
     topics,
+    tracking_host,
     users,
     whoami,
     workspace,
@@ -79,6 +83,9 @@ FEATURES = (
     second_factor,
     workspaces,
     workspace,
+    tracking_host,
+    domains,
+    senders,
     members,
     keys,
     issuers,
@@ -124,6 +131,7 @@ def build(settings: Settings) -> FastAPI:
     handle(app)
     app.include_router(health.router)
     app.include_router(account_pages.router)
+    app.include_router(sender_pages.router)
     ours = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)])
     for feature in FEATURES:
         ours.include_router(feature.router)

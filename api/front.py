@@ -29,7 +29,7 @@ LARGEST_BODY = 2_000_000  # Bytes.
 LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
 API = "/api/v1/"
-TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
+TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/", "/t/")
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 
 _CAREFUL = {

@@ -14,6 +14,7 @@ from api.errors import Unavailable
 from api.hashing import Hashing
 from api.leases import Leases
 from api.memory import Memory
+from channels.dns import Dns, Published
 from channels.egress import EgressTransport
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
@@ -72,6 +73,7 @@ class Stack:
         minute = timedelta(minutes=1)
         self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
+        self.published: Published = Dns(self.settings.dns_servers)
         self.egress = EgressTransport(
             networks_of(self.settings.egress_networks), plain=self.settings.environment == "development"
         )

@@ -66,6 +66,13 @@ MAILS = {
         None,
         "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
     ),
+    "verify sender": _mail(
+        "May {{ workspace_name }} send from this address?",
+        "{{ workspace_name }} wants to send mail from {{ email }}. Please confirm that they may. The link "
+        "works for seven days, once.",
+        "They may",
+        "If you do not know what this is about, there is nothing to do: without your word nobody sends so.",
+    ),
     "invitation": _mail(
         "You are invited to {{ workspace_name }}",
         "{{ inviter }} invites you to work in {{ workspace_name }} as {{ role }}. The link works for seven "

@@ -1,6 +1,7 @@
 """Addresses of the network: which of them are the public Internet's."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -13,6 +14,16 @@ _NOT_PUBLIC = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
 def networks_of(setting: str) -> tuple[Network, ...]:
     """From a comma list of CIDRs. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in setting.split(",") if part.strip())
+
+
+def name_servers_of(setting: str) -> list[tuple[str, int]]:
+    """Addresses and ports, from a comma list of addresses, with :port if it is not 53. Raises ValueError."""
+    servers = []
+    for part in filter(None, map(str.strip, setting.split(","))):
+        named = part if "[" in part or part.count(":") < 2 else f"[{part}]"
+        parts = urlsplit(f"//{named}")
+        servers.append((str(ip_address(parts.hostname or "")), parts.port or 53))
+    return servers
 
 
 def is_public(address: Address) -> bool:

@@ -19,6 +19,7 @@ MODULES = (
     "flows",
     "messages",
     "providers",
+    "domains",
     "imports",
     "pokes",
 )

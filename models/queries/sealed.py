@@ -17,7 +17,11 @@ class Kind(NamedTuple):
     word: str
 
 
-SEALED = (Kind("users", "totp_secret", "totp"), Kind("issuers", "client_secret", "issuer"))
+SEALED = (
+    Kind("users", "totp_secret", "totp"),
+    Kind("issuers", "client_secret", "issuer"),
+    Kind("domains", "dkim_key", "domain"),
+)
 _PAGE = 500
 
 

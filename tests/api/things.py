@@ -115,6 +115,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "key_id": await _made(api, "/keys", key),
         "invitation_id": await _made(api, "/invitations", invitation),
         "issuer_id": str(issuer),
+        "domain_id": await _made(api, "/domains", {"name": "tests.example"}),
+        "sender_id": await _made(api, "/senders", {"email": "tests@records.example"}),
         "segment_id": segment,
         "template_id": template,
         "campaign_id": await a_campaign(api, segment_id=segment, template_id=template),

@@ -28,6 +28,7 @@ from models.profiles import Identity, ProfileNote, ProfileTag
 from models.providers import Breaker, Bucket, Provider, Route
 from models.queries import (
     attributes,
+    domains,
     enrollments,
     flows,
     idempotency,
@@ -38,6 +39,7 @@ from models.queries import (
     keys,
     profiles,
     queued,
+    verified_senders,
     ways,
 )
 from models.queries.idempotency import Asked
@@ -62,6 +64,7 @@ SOON = NOW + timedelta(days=1)
 CUSTOMER = CustomerLine(2, "c9", "new@shop.example", "granted", None, None, '{"name": "Nora"}')
 ORDER = OrderLine(2, "c1", "2026-03-01T10:00:00Z", 1, "12.00", "USD", "o9", 0)
 
+DOMAIN = {"name": "shop.example", "dkim_selector": "bell", "dkim_record": "p=", "dkim_key": "v1.x.x"}
 ISSUER = {"name": "Staff", "issuer": "https://a.example", "client_id": "x", "client_secret": "v1.x.x"}
 
 
@@ -107,6 +110,8 @@ class Filled:
     key: UUID
     issuer: UUID
     provider: UUID
+    domain: UUID  # Verified: it vouches for "shop@shop.example".
+    sender: UUID  # Which mail comes from.
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -285,9 +290,13 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     db.add(Breaker(**by, since=NOW, window_began=NOW, state="open", until=NOW))
     db.add(Bucket(workspace_id=here, name="workspace", tokens=5, refilled_at=NOW))
     await db.flush()
+    domain = await domains.create(db, here, uuid4(), DOMAIN)
+    domain.verified_at = NOW
+    sender, _ = await verified_senders.put(db, here, "shop@shop.example", NOW)
     once = Asked(here, uuid4(), "twice")
     await idempotency.begin(db, once, b"x", NOW)
-    return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "provider": provider.id, "once": once}
+    made = {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "provider": provider.id, "once": once}
+    return made | {"domain": domain.id, "sender": sender.id}
 
 
 async def take_in(db: AsyncSession, kind: ImportKind) -> imported.Ready:
