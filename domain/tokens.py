@@ -27,6 +27,7 @@ class About(StrEnum):
     SIGN_UP = "sign-up"  # The mail that asks whether that was them: workspace, list and profile.
     SENDER = "sender"  # The mail that asks whether an address may send: workspace, sender and chance.
     PREFERENCES = "preferences"  # The page where a profile chooses.
+    BOUNCE = "bounce"  # The return path of a mail, which names the message alone: `domain.verp`.
 
 
 class Tokens:
