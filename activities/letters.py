@@ -1,7 +1,7 @@
 """Compiled templates, kept from slice to slice: a template version is compiled once for a workspace."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,10 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from channels.dkim import Signer
 from channels.mime import EmailLetter
 from channels.texts import ShortLetter
-from domain import short_templates, templates
+from domain import short_templates, templates, verp
 from domain.clock import Clock
 from domain.errors import Invalid
 from domain.secrets import Sealer
+from domain.sending_domains import return_host
 from domain.tokens import Tokens
 from domain.workspaces import SYSTEM_WORKSPACE, reached_at
 from models.base import Sessions
@@ -72,6 +73,7 @@ class Dress:
     name: str
     reply_to: str | None
     signer: Signer | None = None
+    bounces: Callable[[UUID], str] | None = None  # A return path for each message.
 
 
 def feedback_id(queue: Queue) -> str:
@@ -128,7 +130,11 @@ class Letters:
         if self._sealer is None or domain is None:
             return dress
         key = self._sealer.open(domain.dkim_key, f"domain:{domain.id}")
-        return replace(dress, signer=Signer.of(domain.name, domain.dkim_selector, key))
+        bounces = self._bounces(return_host(domain.name)) if domain.return_path_at else None
+        return replace(dress, signer=Signer.of(domain.name, domain.dkim_selector, key), bounces=bounces)
+
+    def _bounces(self, host: str) -> Callable[[UUID], str]:
+        return lambda message_id: verp.address(host, message_id, self._tokens)
 
     def _write(self, workspace: Workspace, content: Said, dress: Dress | None) -> Writer | NoWriter:
         try:
@@ -162,6 +168,7 @@ class Letters:
             sender_email=dress.email,
             reply_to=dress.reply_to,
             signer=dress.signer,
+            bounces=dress.bounces,
             tokens=self._tokens,
             workspace_id=workspace.id,
             date=self._clock.now(),
