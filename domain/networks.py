@@ -7,8 +7,14 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address.
-# Python takes them for public: protocol assignments (RFC 6890; Oracle's metadata), Azure's wire server.
-_NOT_PUBLIC = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
+# Python takes them for public: protocol assignments (RFC 6890; Oracle's metadata), Azure's wire server,
+# relays for 6to4 (RFC 7526), and documentation (RFC 9637).
+_NOT_PUBLIC = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("168.63.129.16/32"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
+)
 
 
 def networks_of(setting: str) -> tuple[Network, ...]:
