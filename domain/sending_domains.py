@@ -204,12 +204,12 @@ def about_dmarc(record: Record, found: Sequence[str] | None, at: str) -> Finding
     if policy not in ("none", "quarantine", "reject"):
         return _finding(record, Standing.WRONG, policies, "It says nothing with p=: write p=none, to begin.")
     above = "" if at == record.name else f" It is that of {at.removeprefix('_dmarc.')}."
-    says = {
+    meaning = {
         "none": "Receivers report what only claims to be yours, and let it through.",
         "quarantine": "What only claims to be yours is put aside as spam.",
         "reject": "What only claims to be yours is refused.",
     }
-    return _finding(record, Standing.OK, policies, says[policy] + above)
+    return _finding(record, Standing.OK, policies, meaning[policy] + above)
 
 
 def about_host(record: Record, found: Sequence[str] | None) -> Finding:
