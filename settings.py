@@ -5,6 +5,7 @@ wrote about itself: ports it really got, generated passwords), the default. `.en
 """
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -12,8 +13,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from domain.networks import networks_of
+from domain.networks import name_servers_of, networks_of
 from domain.secrets import Sealer
+from domain.sending_domains import Ground
+from domain.staging import Staging
 
 ROOT = Path(__file__).resolve().parent
 DEVELOPMENT_SECRET = "for-development-only"  # `Settings` refuses it elsewhere.
@@ -118,9 +121,19 @@ class Settings(BaseSettings):
         default="",
         description="Where providers are, if not at their own addresses: ses=http://host:port/path,sendgrid=…",
     )
+    spf_mechanism: str = Field(
+        default="",
+        description="What SPF policies say for SMTP_URL, as include:spf.mail.example; empty: a:<its host>",
+    )
+    bounce_host: str = Field(
+        default="", description="The mail server that takes bounces in; empty: they go to the sender"
+    )
+    dns_servers: str = Field(
+        default="", description="Whom to ask what domains publish, as 9.9.9.9:53; empty: the system's servers"
+    )
     campanile_deliver_only_to: str = Field(
         default="",
-        description="If not empty, nobody else is written to: addresses, numbers, @domains, with commas",
+        description="If not empty, nobody else is written to: addresses, @domains, numbers, hosts",
     )
     bounce_maildir: str = Field(
         default="",
@@ -174,6 +187,17 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def ground(self) -> Ground:
+        """What is the same for all domains that send by this installation."""
+        host = urlsplit(self.smtp_url).hostname or ""
+        try:
+            own = f"ip{ip_address(host).version}:{host}"
+        except ValueError:
+            own = f"a:{host}"
+        tracking = urlsplit(self.public_url).hostname or ""
+        return Ground(self.spf_mechanism or own, self.bounce_host.rstrip("."), tracking)
+
+    @property
     def endpoints(self) -> dict[str, str]:
         """Where the operator says that a kind of provider is, by its name."""
         pairs = (part.partition("=") for part in self.provider_endpoints.split(",") if part.strip())
@@ -193,6 +217,24 @@ class Settings(BaseSettings):
             Sealer.of(self.encryption_keys)
         except ValueError as error:
             raise ValueError(f"ENCRYPTION_KEYS can't be used: {error}") from None
+        return self
+
+    @model_validator(mode="after")
+    def name_servers_can_be_read(self) -> Self:
+        try:
+            name_servers_of(self.dns_servers)
+        except ValueError as error:
+            raise ValueError(
+                f"DNS_SERVERS can't be used: {error}; write it like 9.9.9.9, [2620:fe::fe]:53"
+            ) from None
+        return self
+
+    @model_validator(mode="after")
+    def who_is_written_to_can_be_read(self) -> Self:
+        try:
+            Staging.of(self.campanile_deliver_only_to)
+        except ValueError as error:
+            raise ValueError(f"CAMPANILE_DELIVER_ONLY_TO can't be used: {error}") from None
         return self
 
     @model_validator(mode="after")

@@ -109,8 +109,9 @@ def build(
 ) -> Worker:
     """A worker for every workflow and activity. Whoever gives `accounts` closes them."""
     tokens = Tokens(settings.signing_key.encode())
-    letters = Letters(sessions, tokens, settings.public_url, parts.clock)
-    accounts = accounts or Accounts(Sealer.of(settings.encryption_keys), world(settings))
+    sealer = Sealer.of(settings.encryption_keys)
+    letters = Letters(sessions, tokens, settings.public_url, parts.clock, sealer)
+    accounts = accounts or Accounts(sealer, world(settings))
     router = Router(sessions, accounts, parts.built_in, parts.clock, settings.messages_a_second)
     messages = MessageActivities(
         sessions, Dispatch(sessions, router, letters, parts.clock, parts.timing), bell

@@ -155,7 +155,8 @@ class Dispatch:
                 message.id if message.id in carrying else None,
             )
             alike.setdefault(key, deque()).append(message)
-        writers = await self.letters.of(attempt.source.workspace, {key.version_id for key in alike})
+        versions = {key.version_id for key in alike}
+        writers = await self.letters.of(attempt.source.workspace, versions, attempt.queue)
         return deque(
             Group(
                 writers[key.version_id],

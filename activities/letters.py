@@ -1,21 +1,28 @@
 """Compiled templates, kept from slice to slice: a template version is compiled once for a workspace."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from channels.dkim import Signer
 from channels.mime import EmailLetter
 from channels.texts import ShortLetter
-from domain import short_templates, templates
+from domain import short_templates, templates, verp
 from domain.clock import Clock
 from domain.errors import Invalid
+from domain.secrets import Sealer
+from domain.sending_domains import return_host
 from domain.tokens import Tokens
-from domain.workspaces import SYSTEM_WORKSPACE
+from domain.workspaces import SYSTEM_WORKSPACE, reached_at
 from models.base import Sessions
+from models.queries import domains, verified_senders
 from models.queries.claims import Claimed
+from models.queries.ledger import Queue
 from models.queries.templates import Said, said
 from models.workspaces import Workspace
 
@@ -30,10 +37,10 @@ class Writer:
     letter: Any  # Of the channel: see `channels.letters`.
     address: str | None = "email"  # Under which name the template prints the address, if it may.
 
-    def at(self, now: datetime) -> "Writer":
+    def at(self, now: datetime, feedback_id: str | None = None) -> "Writer":
         """The same for mails that are dated now."""
         if isinstance(self.letter, EmailLetter):
-            return replace(self, letter=self.letter.at(now))
+            return replace(self, letter=self.letter.at(now, feedback_id))
         return self
 
     def holes(self, message: Claimed) -> tuple[str, ...]:
@@ -55,59 +62,113 @@ class NoWriter:
         raise templates.TemplateError(self.reason)
 
 
+NO_SENDER = "The workspace has no verified sender: set sender_email by PATCH /api/v1/workspace."
+
+
+@dataclass(frozen=True)
+class Dress:
+    """What all mails of a workspace look like from outside."""
+
+    email: str
+    name: str
+    reply_to: str | None
+    signer: Signer | None = None
+    bounces: Callable[[UUID], str] | None = None  # A return path for each message.
+
+
+def feedback_id(queue: Queue) -> str:
+    """Gmail's Feedback-ID: the campaign or flow, of which kind it is, the workspace, and who we are.
+
+    Nothing in it is a person's. See https://support.google.com/a/answer/6254652.
+    """
+    return f"{queue.id.hex[-12:]}:{queue.kind}:{queue.workspace_id.hex[-12:]}:campanile"
+
+
 class Letters:
-    def __init__(self, sessions: Sessions, tokens: Tokens, public_url: str, clock: Clock) -> None:
+    def __init__(
+        self, sessions: Sessions, tokens: Tokens, public_url: str, clock: Clock, sealer: Sealer | None = None
+    ) -> None:
+        """Without a `sealer`, which opens the domains' keys, no mail is signed."""
         self._sessions = sessions
         self._tokens = tokens
         self._public_url = public_url
         self._clock = clock
+        self._sealer = sealer
         self._kept: OrderedDict[tuple[UUID, datetime], Writer | NoWriter] = OrderedDict()
 
-    async def of(self, workspace: Workspace, version_ids: Iterable[UUID]) -> dict[UUID, Writer | NoWriter]:
-        """A writer for each template version, dated now and with the workspace's present sender."""
+    async def of(
+        self, workspace: Workspace, version_ids: Iterable[UUID], queue: Queue | None = None
+    ) -> dict[UUID, Writer | NoWriter]:
+        """A writer for each template version, dated now and with the workspace's present sender.
+
+        `queue` is for what they are sent: mailbox providers count complaints by it.
+        """
         wanted = {version_id: (version_id, workspace.updated_at) for version_id in version_ids}
         if missing := [version_id for version_id, key in wanted.items() if key not in self._kept]:
             async with self._sessions(workspace.id) as db:
+                dress = await self._dress(db, workspace)
                 for version_id, content in (await said(db, missing)).items():
-                    self._kept[wanted[version_id]] = self._write(workspace, content)
-        now = self._clock.now()
+                    self._kept[wanted[version_id]] = self._write(workspace, content, dress)
+        now, feedback = self._clock.now(), queue and feedback_id(queue)
         writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
             self._kept.move_to_end(key)
             kept = self._kept[key]
-            writers[version_id] = kept.at(now) if isinstance(kept, Writer) else kept
+            writers[version_id] = kept.at(now, feedback) if isinstance(kept, Writer) else kept
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return writers
 
-    def _write(self, workspace: Workspace, content: Said) -> Writer | NoWriter:
+    async def _dress(self, db: AsyncSession, workspace: Workspace) -> Dress | None:
+        """None where the workspace has no verified sender."""
+        if not (email := workspace.sending_email):
+            return None
+        sender = await verified_senders.of_email(db, email)
+        name = (sender and sender.name) or workspace.sender_name or workspace.name
+        dress = Dress(email, name, sender and sender.reply_to)
+        domain = await domains.of_address(db, email) if self._sealer else None
+        if self._sealer is None or domain is None:
+            return dress
+        key = self._sealer.open(domain.dkim_key, f"domain:{domain.id}")
+        bounces = self._bounces(return_host(domain.name)) if domain.return_path_at else None
+        return replace(dress, signer=Signer.of(domain.name, domain.dkim_selector, key), bounces=bounces)
+
+    def _bounces(self, host: str) -> Callable[[UUID], str]:
+        return lambda message_id: verp.address(host, message_id, self._tokens)
+
+    def _write(self, workspace: Workspace, content: Said, dress: Dress | None) -> Writer | NoWriter:
         try:
             if isinstance(content, short_templates.ShortTemplate):
                 return self._short(workspace, content)
-            return self._mail(workspace, content)
+            return self._mail(workspace, content, dress) if dress else NoWriter(NO_SENDER)
         except Invalid as error:
             return NoWriter(error.message)
 
     def _short(self, workspace: Workspace, content: short_templates.ShortTemplate) -> Writer:
         compiled = short_templates.compile(
-            content, workspace_name=workspace.name, public_url=self._public_url
+            content,
+            workspace_name=workspace.name,
+            public_url=reached_at(workspace.tracking_host, self._public_url),
         )
         letter = ShortLetter(compiled, self._tokens, workspace.id)
         return Writer(compiled, letter, short_templates.address_variable(content.channel))
 
-    def _mail(self, workspace: Workspace, content: templates.Template) -> Writer:
+    def _mail(self, workspace: Workspace, content: templates.Template, dress: Dress) -> Writer:
         way_out = workspace.id != SYSTEM_WORKSPACE
         compiled = templates.compile(
             content,
             workspace_name=workspace.name,
             postal_address=workspace.postal_address or "",
-            public_url=self._public_url,
+            public_url=reached_at(workspace.tracking_host, self._public_url),
             way_out=way_out,
         )
         letter = EmailLetter(
             compiled,
-            sender_name=workspace.sender_name or workspace.name,
-            sender_email=workspace.sender_email or "",
+            sender_name=dress.name,
+            sender_email=dress.email,
+            reply_to=dress.reply_to,
+            signer=dress.signer,
+            bounces=dress.bounces,
             tokens=self._tokens,
             workspace_id=workspace.id,
             date=self._clock.now(),

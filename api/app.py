@@ -21,6 +21,7 @@ from api.routes import (
     consents,
     costs,
     deliverability,
+    domains,
     events,
     exports,
     flows,
@@ -47,10 +48,13 @@ from api.routes import (
     segment_answers,
     segment_builder,
     segments,
+    sender_pages,
+    senders,
     singles,
     templates,
     timelines,
     topics,
+    tracking_host,
     users,
     whoami,
     workspace,
@@ -87,6 +91,9 @@ FEATURES = (
     second_factor,
     workspaces,
     workspace,
+    tracking_host,
+    domains,
+    senders,
     members,
     keys,
     issuers,
@@ -138,6 +145,7 @@ def build(settings: Settings) -> FastAPI:
     handle(app)
     app.include_router(health.router)
     app.include_router(account_pages.router)
+    app.include_router(sender_pages.router)
     ours = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)])
     for feature in FEATURES:
         ours.include_router(feature.router)

@@ -31,7 +31,7 @@ LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
 MESSAGES = ("/api/v1/messages", "/api/v1/messages/batch")
 API = "/api/v1/"
-TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/")
+TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/", "/t/")
 HOOKS = "/hooks/"
 QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
 

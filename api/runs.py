@@ -79,6 +79,11 @@ def lacking(workspace: Workspace, channels: Collection[Channel] = (Channel.EMAIL
         return reasons
     if not workspace.sender_email:
         reasons.append("There is no sender: set sender_email by PATCH /api/v1/workspace.")
+    elif workspace.sender_email != workspace.sending_email:
+        reasons.append(
+            f"Verify {workspace.sender_email} first: we mailed a link there. Another one is mailed by POST "
+            "/api/v1/senders/{id}/verify."
+        )
     if not workspace.postal_address:
         reasons.append(
             "There is no postal address, which must stand in every mail: set postal_address by "

@@ -15,6 +15,7 @@ from api.hashing import Hashing
 from api.leases import Leases
 from api.memory import Memory
 from channels.contract import World
+from channels.dns import Dns, Published
 from channels.egress import EgressTransport
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
@@ -73,6 +74,7 @@ class Stack:
         minute = timedelta(minutes=1)
         self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
+        self.published: Published = Dns(self.settings.dns_servers)
         self.egress = self._guard()
         self.world = World(self._guard, self.settings.endpoints, self.settings.public_url.rstrip("/"))
 

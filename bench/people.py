@@ -19,6 +19,7 @@ ONE_SUPPRESSED_IN = 20
 _SETTLE = (
     """
     update workspaces set sender_name = 'The Shop', sender_email = 'news@shop.example',
+        sending_email = 'news@shop.example',
         postal_address = '1 High Street, Springfield',
         caps = '[{"channel": "email", "limit": 10, "period": "day"}]'
     """,

@@ -128,7 +128,8 @@ def people(size: Size) -> list[str]:
     return [
         (
             f"update workspaces set time_zone = '{ZONE}', currency = '{CURRENCY}', sender_name = 'The Shop', "
-            f"sender_email = 'news@shop.example', postal_address = '1 High Street' where id = {HERE}"
+            "sender_email = 'news@shop.example', sending_email = 'news@shop.example', "
+            f"postal_address = '1 High Street' where id = {HERE}"
         ),
         f"""
         insert into profiles (workspace_id, id, attributes, attributes_at, time_zone, locale, country,

@@ -87,6 +87,10 @@ class EgressTransport(AsyncBaseTransport):
     async def handle_async_request(self, request: Request) -> Response:
         if not self.speaks(request.url.scheme):
             raise EgressRefused("Only addresses that begin with https:// are called.")
+        if request.url.userinfo:
+            raise EgressRefused(
+                "An address names no user and no password: take out what stands before the @."
+            )
         try:
             async with asyncio.timeout(self._seconds):
                 return await self._ask(request)

@@ -31,8 +31,23 @@ class Bulk:
     values: Callable[[Envelope], dict[str, str]]  # What stands for each tag: escaped where HTML wants it.
 
 
+class Signs(Protocol):
+    """Signs mails for a domain, as `channels.dkim.Signer` does. Slow, and safe in threads."""
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
 class Raw(Protocol):
     """An email as it goes over the wire, for those who take it whole."""
+
+    @property
+    def signer(self) -> Signs | None:
+        """Who signs what `fill` gives, where nobody does so later: only SMTP asks."""
+        ...
+
+    def return_path(self, envelope: Envelope) -> str:
+        """Where bounces of this one message go: `sender`, or an address of its own (VERP)."""
+        ...
 
     @property
     def sender(self) -> str:

@@ -15,7 +15,7 @@ from email.utils import format_datetime
 from uuid import UUID
 
 from channels.contract import Envelope
-from channels.letters import Bulk, Parts
+from channels.letters import Bulk, Parts, Signs
 from channels.mime_attached import attached
 from channels.mime_bulk import Around, bulk_of, parts_of
 from domain.holes import Skeleton, Slot, as_is, escaped, filled
@@ -122,15 +122,20 @@ class EmailLetter:
         feedback_id: str | None = None,
         reply_to: str | None = None,
         way_out: bool = True,
+        signer: Signs | None = None,
+        bounces: Callable[[UUID], str] | None = None,
     ) -> None:
         """`date` is when the first batch goes; `at` gives the letter for later ones.
 
         `list_id` is the identifier of RFC 2919 without its brackets, such as
         news.shop.example; the workspace's by default. `feedback_id` is Gmail's Feedback-ID, up to four
         fields with colons between them. Without a `way_out` there is no List-Unsubscribe (RFC 8058).
+        `bounces` gives each message a return path of its own.
         """
         self.sender = sender_email
+        self.signer = signer
         self.feedback_id = feedback_id
+        self._bounces = bounces
         self.compiled = compiled
         self._tokens = tokens
         self._workspace_id = workspace_id
@@ -155,8 +160,6 @@ class EmailLetter:
             b"MIME-Version: 1.0",
             b'Content-Type: multipart/alternative;\r\n boundary="' + _BOUNDARY + b'"',
         ]
-        if feedback_id:
-            fixed.insert(0, b"Feedback-ID: " + _address(feedback_id))
         if reply_to:
             fixed.insert(0, b"Reply-To: " + _address(reply_to))
         self._fixed = b"\r\n".join(fixed) + b"\r\n\r\n"
@@ -165,14 +168,22 @@ class EmailLetter:
         self._bodies = {True: _Body(compiled, tracked=True), False: _Body(compiled, tracked=False)}
         self._dated(date)
 
-    def at(self, now: datetime) -> "EmailLetter":
-        """This letter with another Date: the same skeletons, so it costs next to nothing."""
+    def at(self, now: datetime, feedback_id: str | None = None) -> "EmailLetter":
+        """This letter with another Date, and another Feedback-ID if one is given: the same skeletons, so it
+        costs next to nothing."""
         letter = copy.copy(self)
+        letter.feedback_id = feedback_id or self.feedback_id
         letter._dated(now)
         return letter
 
+    def return_path(self, envelope: Envelope) -> str:
+        return self._bounces(envelope.id) if self._bounces else self.sender
+
     def _dated(self, now: datetime) -> None:
-        self._date = b"\r\nDate: " + format_datetime(now.astimezone(UTC)).encode() + b"\r\nMessage-ID: <"
+        date = b"\r\nDate: " + format_datetime(now.astimezone(UTC)).encode()
+        if self._feedback:
+            date += b"\r\nFeedback-ID: " + self._feedback.encode()
+        self._date = date + b"\r\nMessage-ID: <"
 
     def fill(self, envelope: Envelope) -> bytes:
         """The complete message, all lines ending in CRLF, no line longer than 998 or beginning with a dot."""

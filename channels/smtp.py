@@ -5,22 +5,25 @@ messages. This module keeps the connections and deals a batch out to them.
 """
 
 import asyncio
+import os
 import re
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 
 import idna
 
 from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
-from channels.letters import Raw
+from channels.letters import Raw, Signs
 from channels.smtp_connection import Connection
 from channels.smtp_replies import not_sent, senders_fault
 from channels.smtp_wire import Server, Timeouts, Unreachable
 
 A_CONNECTIONS_SHARE = 16  # Messages that must wait for each connection before one more is opened.
 TOO_LATE = not_sent("There was no time left for it.")
+A_SIGNERS_SHARE = 8  # Messages that a thread signs at a time.
 CONTENT = 5.0  # Seconds without asking for more connections than we have, once the server refused one.
 
 # What may stand between < and > without quoting. No spaces, controls or brackets of any kind: nothing that
@@ -28,6 +31,9 @@ CONTENT = 5.0  # Seconds without asking for more connections than we have, once 
 BARE = r"""[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff<>()\[\]\\,;:"@]+"""
 ADDRESS = re.compile(rf"({BARE})@({BARE})")
 LONGEST_ADDRESS = 254  # Octets, RFC 5321 §4.5.3.1.3 without the brackets.
+
+
+_SIGNERS = ThreadPoolExecutor(os.cpu_count() or 2, thread_name_prefix="dkim")
 
 
 class Unsendable(Exception):
@@ -71,10 +77,12 @@ class SmtpProvider:
         if not batch:
             return []
         try:
-            sender = in_ascii(letter.sender) if letter.sender else b""
+            if letter.sender:
+                in_ascii(letter.sender)
         except Unsendable as error:
             return [senders_fault(str(error))] * len(batch)
-        work = Batch(self, letter, sender, batch)
+        signed = await self._signed(letter, letter.signer, batch) if letter.signer else None
+        work = Batch(self, letter, batch, signed)
         self.waiting.append(work)
         self.hire()
         try:
@@ -96,6 +104,15 @@ class SmtpProvider:
         work.turn_away(TOO_LATE)
         # What is left is only announced, behind another batch's message, and its content is never written.
         work.outcomes = [outcome or TOO_LATE for outcome in work.outcomes]
+
+    async def _signed(
+        self, letter: Raw, signer: Signs, batch: Sequence[Envelope]
+    ) -> list[bytes | Unsendable]:
+        """The letter for each envelope, signed: by all processors at once, while the loop does other work."""
+        loop = asyncio.get_running_loop()
+        shares = [batch[at : at + A_SIGNERS_SHARE] for at in range(0, len(batch), A_SIGNERS_SHARE)]
+        done = [loop.run_in_executor(_SIGNERS, signed, letter, signer, share) for share in shares]
+        return [each for share in await asyncio.gather(*done) for each in share]
 
     async def check(self) -> str | None:
         """Connects and logs in as a message would."""
@@ -199,10 +216,13 @@ class Batch:
     """What one call of `send` was given, and what became of it so far."""
 
     def __init__(
-        self, channel: SmtpProvider, letter: Raw, sender: bytes, envelopes: Sequence[Envelope]
+        self,
+        channel: SmtpProvider,
+        letter: Raw,
+        envelopes: Sequence[Envelope],
+        signed: Sequence[bytes | Unsendable] | None,
     ) -> None:
-        self.channel, self.letter, self.envelopes = channel, letter, envelopes
-        self.sender = sender
+        self.channel, self.letter, self.envelopes, self.signed = channel, letter, envelopes, signed
         self.outcomes: list[Outcome | None] = [None] * len(envelopes)
         self.open = len(envelopes)
         self.todo = list(range(len(envelopes) - 1, -1, -1))  # Taken from the end.
@@ -228,14 +248,25 @@ class Batch:
                 options = b" SMTPUTF8"
             else:
                 recipient = in_ascii(envelope.address)
-        content = filled(self.letter, envelope)
+        content = self.content(place)
         if not content.isascii() and "8BITMIME" in extensions:
             options += b" BODY=8BITMIME"
         largest = extensions.get("SIZE", "")
         if largest.isdigit() and 0 < int(largest) < len(content):
             raise Unsendable(f"The message has {len(content)} bytes, and the server takes {largest}.")
-        commands = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\nDATA\r\n" % (self.sender, options, recipient)
+        sender = self.letter.return_path(envelope)
+        from_ = in_ascii(sender) if sender else b""
+        commands = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\nDATA\r\n" % (from_, options, recipient)
         return Message(self, place, commands, stuffed(content))
+
+    def content(self, place: int) -> bytes:
+        """Raises Unsendable."""
+        if self.signed is None:
+            return filled(self.letter, self.envelopes[place])
+        content = self.signed[place]
+        if isinstance(content, Unsendable):
+            raise content
+        return content
 
     def settle(self, place: int, outcome: Outcome) -> None:
         self.outcomes[place] = outcome
@@ -258,6 +289,17 @@ def filled(letter: Raw, envelope: Envelope) -> bytes:
         return letter.fill(envelope)
     except Exception as error:  # The contract: what is wrong with one message stops no other
         raise Unsendable(f"The letter could not be filled: {error}") from error
+
+
+def signed(letter: Raw, signer: Signs, share: Sequence[Envelope]) -> list[bytes | Unsendable]:
+    """The letter for each envelope, signed, or why there is none. Runs in a thread."""
+    contents: list[bytes | Unsendable] = []
+    for envelope in share:
+        try:
+            contents.append(signer.sign(filled(letter, envelope)))
+        except Unsendable as error:
+            contents.append(error)
+    return contents
 
 
 class Message:

@@ -4,6 +4,7 @@ All of it by HTTP, as a user's own program would do it; only what the last run l
 API's back (`dev/forget.py`).
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,6 +23,8 @@ PREFIX = "Demo: "
 MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
 VISITOR = "4"  # The customer who comes back to the site.
 PATIENCE = 180.0  # Seconds for any one part of the story.
+
+_CONFIRM = re.compile(r"https?://\S+/accounts/sender\?token=[\w-]+")
 
 Say = Callable[[str], None]
 Json = dict[str, Any]
@@ -115,14 +118,35 @@ class Story:
         self.say(f"customer {VISITOR} came back to the site, and has {done.visit:,} new events")
 
     def introduce(self) -> None:
-        """A workspace that has no sender yet gets one."""
-        if not asked(self.api.get("/api/v1/workspace"))["sender_email"]:
+        """A workspace that has no sender yet gets one, and its reader says that it may send."""
+        workspace = asked(self.api.get("/api/v1/workspace"))
+        if workspace["sender_verified"]:
+            return
+        if workspace["sender_email"] is None:
             sender = {
                 "sender_name": "Campanile Records",
                 "sender_email": "hello@records.example.com",
                 "postal_address": "Campanile Records, 1 Bell Tower Road, 30124 Venice",
             }
-            asked(self.api.patch("/api/v1/workspace", json=sender))
+            workspace = asked(self.api.patch("/api/v1/workspace", json=sender))
+        else:
+            known = self.get("/senders", limit=1000)["items"]
+            [its] = [each["id"] for each in known if each["email"] == workspace["sender_email"]]
+            self.post(f"/senders/{its}/verify")
+        self.say_yes(workspace["sender_email"])
+
+    def say_yes(self, address: str) -> None:
+        """Follow the link that was mailed there, and press the button of its page."""
+        for _ in waiting("the mail that asks the sender"):
+            mails = asked(self.mailbox.get("/messages", params={"to": address}))["messages"]
+            for each in mails:
+                mail = asked(self.mailbox.get(f"/messages/{each['id']}.json"))
+                if link := _CONFIRM.search(mail["text"]):
+                    page, _, token = link[0].partition("?token=")
+                    self.api.post(page, data={"token": token}).raise_for_status()
+                    self.mailbox.delete("/messages").raise_for_status()
+                    self.say(f"{address} was mailed a link, followed it, and may send")
+                    return
 
     async def run_campaign(self, segment: str) -> Json:
         """A campaign to the segment, read by its readers. What became of it, with seconds and reading."""

@@ -75,6 +75,13 @@ MAILS = {
         None,
         "Owners and admins of the workspace get this mail.",
     ),
+    "verify sender": _mail(
+        "May {{ workspace_name }} send from this address?",
+        "{{ workspace_name }} wants to send mail from {{ email }}. Please confirm that they may. The link "
+        "works for seven days, once.",
+        "They may",
+        "If you do not know what this is about, there is nothing to do: without your word nobody sends so.",
+    ),
     "invitation": _mail(
         "You are invited to {{ workspace_name }}",
         "{{ inviter }} invites you to work in {{ workspace_name }} as {{ role }}. The link works for seven "

@@ -1,18 +1,35 @@
 """Addresses of the network: which of them are the public Internet's."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from urllib.parse import urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address.
-# Python takes them for public: protocol assignments (RFC 6890; Oracle's metadata), Azure's wire server.
-_NOT_PUBLIC = (IPv4Network("192.0.0.0/24"), IPv4Network("168.63.129.16/32"))
+# Python takes them for public: protocol assignments (RFC 6890; Oracle's metadata), Azure's wire server,
+# relays for 6to4 (RFC 7526), and documentation (RFC 9637).
+_NOT_PUBLIC = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("168.63.129.16/32"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
+)
 
 
 def networks_of(setting: str) -> tuple[Network, ...]:
     """From a comma list of CIDRs. Raises ValueError."""
     return tuple(ip_network(part.strip()) for part in setting.split(",") if part.strip())
+
+
+def name_servers_of(setting: str) -> list[tuple[str, int]]:
+    """Addresses and ports, from a comma list of addresses, with :port if it is not 53. Raises ValueError."""
+    servers = []
+    for part in filter(None, map(str.strip, setting.split(","))):
+        named = part if "[" in part or part.count(":") < 2 else f"[{part}]"
+        parts = urlsplit(f"//{named}")
+        servers.append((str(ip_address(parts.hostname or "")), parts.port or 53))
+    return servers
 
 
 def is_public(address: Address) -> bool:

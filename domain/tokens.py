@@ -25,6 +25,7 @@ class About(StrEnum):
     MESSAGE = ""  # A mail that was sent: it was signed before there were others.
     LIST = "list"  # The form by which one comes on a list.
     SIGN_UP = "sign-up"  # The mail that asks whether that was them: workspace, list and profile.
+    SENDER = "sender"  # The mail that asks whether an address may send: workspace, sender and chance.
     PREFERENCES = "preferences"  # The page where a profile chooses.
     BOUNCE = "bounce"  # The return path of a mail, which names the message alone: `domain.verp`.
 
@@ -37,6 +38,11 @@ class Tokens:
         if len(key) < 16:
             raise ValueError("The signing key needs at least 16 bytes.")
         self._key = key
+
+    @property
+    def installation(self) -> str:
+        """What all processes under this key say that they are, and nobody else can know beforehand."""
+        return hmac.digest(self._key, b"installation\0", "sha256")[:16].hex()
 
     def sign(self, workspace_id: UUID, id_: UUID, about: About = About.MESSAGE) -> str:
         """The token of one message, or of what else it is about: needs no escaping in a URL or HTML."""

@@ -30,6 +30,11 @@ class Cap(BaseModel):
     period: Period
 
 
+def reached_at(tracking_host: str | None, public_url: str) -> str:
+    """What the links in a workspace's mail begin with."""
+    return f"https://{tracking_host}" if tracking_host else public_url
+
+
 def period_start(period: Period, now: datetime, time_zone: str) -> date:
     """The first day of the period that `now` lies in, by the workspace's calendar (weeks begin on Monday)."""
     today = now.astimezone(ZoneInfo(time_zone)).date()

@@ -20,6 +20,7 @@ MODULES = (
     "messages",
     "providers",
     "reports",
+    "domains",
     "imports",
     "pokes",
 )

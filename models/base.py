@@ -58,6 +58,8 @@ AUDITED = {
     "providers": "provider",
     "routes": "route",
     "holds": "hold",
+    "domains": "domain",
+    "senders": "sender",
     "segments": "segment",
     "lists": "list",
     "topics": "topic",
@@ -68,7 +70,10 @@ AUDITED = {
     "imports": "import",
 }
 # What the audit log never holds.
-UNSAID = ("hash", "client_secret", "credentials", "position", "used_at")
+UNSAID = (
+    *("hash", "client_secret", "credentials", "dkim_key", "verify_token_hash"),
+    *("position", "used_at"),
+)
 
 # Statements that span workspaces (tracking, poker, sweeps, reconcile) run as the engine, whose own
 # policy on these tables lets every row through.
@@ -79,6 +84,7 @@ ENGINE_TABLES = (
     "keys",
     "issuers",
     "providers",
+    "domains",
     "idempotency_keys",
     "audit_log",
     "profiles",

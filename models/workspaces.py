@@ -24,7 +24,11 @@ class Workspace(Base):
     time_zone: Mapped[str] = mapped_column(server_default="UTC")  # IANA name.
     currency: Mapped[str] = mapped_column(server_default="USD")  # ISO 4217.
     sender_name: Mapped[str | None]
-    sender_email: Mapped[str | None]
+    sender_email: Mapped[str | None]  # As it was set; whether it is verified, `senders` knows.
+    # What mail comes from: `sender_email` once it is verified, and until then the verified one before it.
+    sending_email: Mapped[str | None]
+    # Under which name of their own, with https, links and pixels lead to us; it was seen to.
+    tracking_host: Mapped[str | None]
     postal_address: Mapped[str | None]
     quiet_from: Mapped[time | None]  # In the profile's own zone; marketing waits until quiet_until.
     quiet_until: Mapped[time | None]

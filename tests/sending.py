@@ -52,7 +52,8 @@ T = TypeVar("T")
 
 async def a_sender(db: AsyncSession, **values: Any) -> None:
     """The workspace can send; `values` are more columns of its row."""
-    columns = {"sender_email": "shop@shop.example", "postal_address": "1 Road", **values}
+    sender = values.pop("sender_email", "shop@shop.example")
+    columns = {"sender_email": sender, "sending_email": sender, "postal_address": "1 Road", **values}
     casts = {"caps": "cast(:caps as jsonb)"}
     sets = ", ".join(f"{name} = {casts.get(name, ':' + name)}" for name in columns)
     await db.execute(text(f"update workspaces set {sets}, updated_at = clock_timestamp()"), columns)

@@ -229,7 +229,23 @@ async def a_campaign_is_written(shop: Shop, segment: str) -> str:
     assert "sender_email" in refused.json()["detail"]
     sender = {"sender_email": "ada@records.example", "postal_address": "1 Groove Street, Springfield"}
     assert (await shop.api.patch("/workspace", json=sender)).is_success
+    refused = await shop.api.post(f"{at}/start")
+    assert "Verify ada@records.example first" in refused.json()["detail"]
+    await the_sender_says_yes(shop)
     return at
+
+
+async def the_sender_says_yes(shop: Shop) -> None:
+    """As somebody who reads the mail that asks them."""
+
+    async def asked() -> bool:
+        return bool(shop.mailbox.of("send from this address"))
+
+    await eventually(asked, within=30, what="the mail that asks the sender")
+    mail = shop.mailbox.of("send from this address")["ada@records.example"]
+    shop.mailbox.mails.clear()
+    page, _, token = re.findall(r'href="([^"]*/accounts/sender[^"]*)"', html_of(mail))[0].partition("?token=")
+    assert (await shop.api.post(page, data={"token": token})).is_success
 
 
 async def somebody_looks_at_it_first(shop: Shop, at: str, one: str) -> None:

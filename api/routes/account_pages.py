@@ -19,7 +19,8 @@ Secret = Annotated[str, Form(max_length=1000)]
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
-def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
+def page(title: str, body: str, status: int = 200) -> HTMLResponse:
+    """A page in our plain dress; `body` is HTML."""
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     return HTMLResponse(
         f"<!doctype html><html lang=en><head>{head}</head><body><h1>{title}</h1>{body}", status
@@ -34,7 +35,7 @@ def _ask(
     hidden = f'<input type="hidden" name="token" value="{known}">'
     why = f"<p><strong>{escape(refused.message)}</strong></p>" if refused else ""
     form = f'{why}<form method="post">{hidden}{fields}<button>{button}</button></form>'
-    return _page(title, form, 422 if refused else 200)
+    return page(title, form, 422 if refused else 200)
 
 
 _NEW_PASSWORD = (
@@ -59,7 +60,7 @@ async def confirm_address(opened: Opened, token: Token = "") -> HTMLResponse:
         await confirm(opened, token)
     except CampanileError as error:
         return _ask("Not confirmed", token, "Try again", refused=error)
-    return _page("Confirmed", "<p>This address is yours: you can sign in now.</p>")
+    return page("Confirmed", "<p>This address is yours: you can sign in now.</p>")
 
 
 @router.get("/reset")
@@ -73,7 +74,7 @@ async def reset(request: Request, opened: Opened, token: Token = "", password: S
         await set_password(opened, request, token, password)
     except CampanileError as error:
         return _ask("Not set", token, "Set it", _NEW_PASSWORD, error)
-    return _page("Done", "<p>Your new password is set, and all sessions were ended: sign in with it.</p>")
+    return page("Done", "<p>Your new password is set, and all sessions were ended: sign in with it.</p>")
 
 
 @router.get("/join")
@@ -93,6 +94,6 @@ async def join(
         await join_by_mail(opened, request, token, " ".join(name.split()), password)
     except CampanileError as error:
         return _ask("Not joined", token, "Join", _WHO_JOINS, error)
-    return _page(
+    return page(
         "You are in", "<p>Sign in with your address and password: you belong to the workspace now.</p>"
     )

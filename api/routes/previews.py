@@ -27,6 +27,7 @@ from domain.profiles import ConsentState, Purpose
 from domain.roles import Permission
 from domain.short_templates import ShortTemplate
 from domain.tokens import Tokens
+from domain.workspaces import reached_at
 from models.campaigns import Campaign
 from models.queries import messages, profiles_found, rows, templates, workspaces
 from models.queries.profiles_found import Person
@@ -192,7 +193,12 @@ async def draft_of(db: AsyncSession, campaign_id: UUID, public_url: str) -> Draf
     version_id = campaign.template_version_id or (await templates.newest(db, campaign.template_id)).id
     content = (await templates.said(db, [version_id]))[version_id]
     channel = content.channel if isinstance(content, ShortTemplate) else Channel.EMAIL
-    return Draft(content, compiled(content, workspace, public_url), version_id, channel)
+    return Draft(
+        content,
+        compiled(content, workspace, reached_at(workspace.tracking_host, public_url)),
+        version_id,
+        channel,
+    )
 
 
 def variables(channel: Channel, person: Person | None, address: str | None) -> dict[str, Any]:

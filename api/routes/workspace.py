@@ -15,8 +15,9 @@ from api.callers import WorkspaceId, needs
 from api.deps import Db
 from api.etags import Unchanged
 from api.manners import Mannered
+from api.sender_links import choose
 from api.shapes import In, Name, Out, absent, example
-from api.stack import Opened
+from api.stack import Opened, Stack
 from domain.clock import time_zones
 from domain.errors import Invalid
 from domain.money import Code
@@ -117,7 +118,11 @@ class WorkspaceChange(In):
 
     name: Name = Field(default_factory=absent)
     sender_name: Line | None = None
-    sender_email: Address | None = None
+    sender_email: Address | None = Field(
+        None,
+        description="Whom mail is from. One that is not verified is mailed a link; until somebody follows "
+        "it, mail comes from the one before.",
+    )
     postal_address: Lines | None = Field(None, description="It stands in every mail; many laws ask for it.")
     time_zone: Zone = Field(default_factory=absent, description="IANA name: days and weeks begin there.")
     currency: Code = Field(default_factory=absent, description="ISO 4217, of orders that name none.")
@@ -160,6 +165,8 @@ EXAMPLE = {
     "name": "Ada's Records",
     "sender_name": "Ada's Records",
     "sender_email": "hello@records.example",
+    "sender_verified": True,
+    "tracking_host": None,
     "postal_address": "Ada's Records, 1 Groove Street, Springfield",
     "time_zone": "America/New_York",
     "currency": "USD",
@@ -179,6 +186,8 @@ class WorkspaceOut(Out):
     name: str
     sender_name: str | None
     sender_email: str | None
+    sender_verified: bool = Field(description="Whether mail may come from it: see /api/v1/senders.")
+    tracking_host: str | None = Field(description="Where links lead: POST /api/v1/workspace/tracking-host.")
     postal_address: str | None
     time_zone: str
     currency: str
@@ -213,16 +222,20 @@ async def change_workspace(
         raise Invalid("Name at least one field to change.")
     if unchanged.asked:
         unchanged.check(shown(await workspaces.get(db, workspace_id, lock=True)))
-    return await written(db, workspace_id, values, opened.clock.now())
+    return await written(opened, db, workspace_id, values)
 
 
 async def written(
-    db: AsyncSession, workspace_id: UUID, values: dict[str, Any], now: datetime
+    opened: Stack, db: AsyncSession, workspace_id: UUID, values: dict[str, Any]
 ) -> WorkspaceOut:
     """The workspace with these columns."""
     if values.keys() & {"time_zone", "currency"}:
-        await segments_written.ask_all_again(db, now)
-    return shown(await workspaces.change(db, workspace_id, values))
+        await segments_written.ask_all_again(db, opened.clock.now())
+    row = await workspaces.change(db, workspace_id, values)
+    if "sender_email" in values:
+        await choose(opened, db, workspace_id, row.sender_email)
+        await db.refresh(row)
+    return shown(row)
 
 
 def columns(change: WorkspaceChange) -> dict[str, Any]:
@@ -238,4 +251,5 @@ def shown(row: Workspace) -> WorkspaceOut:
     quiet = None
     if row.quiet_from is not None and row.quiet_until is not None:
         quiet = QuietHours.model_validate({"from": row.quiet_from, "until": row.quiet_until})
-    return WorkspaceOut.model_validate({**vars(row), "quiet_hours": quiet})
+    verified = row.sender_email is not None and row.sender_email == row.sending_email
+    return WorkspaceOut.model_validate({**vars(row), "quiet_hours": quiet, "sender_verified": verified})

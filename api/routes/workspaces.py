@@ -14,6 +14,7 @@ from api.callers import Asker, Caller, Person, at, permitted
 from api.etags import Unchanged
 from api.manners import Mannered
 from api.routes.workspace import EXAMPLE, WorkspaceChange, WorkspaceOut, columns, shown, written
+from api.sender_links import choose
 from api.shapes import Name, Page, example
 from api.stack import Opened, Stack
 from domain.errors import Invalid
@@ -51,6 +52,8 @@ async def create_workspace(body: WorkspaceIn, opened: Opened, asker: Person) -> 
     workspace_id = uuid7()
     async with opened.sessions(workspace_id, asker.actor) as db:
         await workspaces.create(db, workspace_id, asker.id, columns(body))
+        if body.sender_email is not None:
+            await choose(opened, db, workspace_id, body.sender_email)
         made = shown(await workspaces.get(db, workspace_id))
     opened.visitors.forget()
     return WorkspaceOfMine(**vars(made), role=Role.OWNER)
@@ -91,7 +94,7 @@ async def change_workspace_by_id(
         if unchanged.asked:
             before = shown(await workspaces.get(db, workspace_id, lock=True))
             unchanged.check(WorkspaceOfMine(**vars(before), role=here.role))
-        changed = await written(db, workspace_id, values, opened.clock.now())
+        changed = await written(opened, db, workspace_id, values)
         return WorkspaceOfMine(**vars(changed), role=here.role)
 
 

@@ -109,6 +109,8 @@ class Tracking:
             return await self._ask(found[1], *message)
         if path.startswith(("/s/", "/p/")):
             return await self._people.respond(scope, receive)
+        if path == "/t/ok":  # Whoever set up a name of their own is told whether it leads here.
+            return answer(200, self._tokens.installation.encode(), (b"content-type", b"text/plain"))
         return UNKNOWN
 
     async def _open(self, scope: Scope) -> Answer:

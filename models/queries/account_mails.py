@@ -17,8 +17,9 @@ from models.templates import Template, TemplateVersion
 
 _SENDER = text(
     """
-    update workspaces set sender_email = :sender, sender_name = 'Campanile', updated_at = now()
-    where id = :workspace and sender_email is distinct from :sender
+    update workspaces set sender_email = :sender, sending_email = :sender, sender_name = 'Campanile',
+        updated_at = now()
+    where id = :workspace and sending_email is distinct from :sender
     """
 )
 

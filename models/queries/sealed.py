@@ -21,6 +21,7 @@ SEALED = (
     Kind("users", "totp_secret", "totp"),
     Kind("issuers", "client_secret", "issuer"),
     Kind("providers", "credentials", "provider"),
+    Kind("domains", "dkim_key", "domain"),
 )
 _PAGE = 500
 

@@ -107,9 +107,9 @@ async def write_to(
     for this can't be used.
     """
     workspace = await workspaces.get(db, workspace_id)
-    if not workspace.sender_email or not workspace.postal_address:
+    if not workspace.sending_email or not workspace.postal_address:
         raise Refused(
-            "The workspace has no sender or no postal address: set them by PATCH /api/v1/workspace."
+            "The workspace has no verified sender or no postal address: set them by PATCH /api/v1/workspace."
         )
     form_of = await rows.get(db, List, list_id)
     version = await _version(db, workspace_id)

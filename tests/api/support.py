@@ -8,6 +8,8 @@ from httpx2 import AsyncClient, Response
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Consent, Identity, Profile
+from models.queries import verified_senders
+from tests.people import NOON
 from tests.support import OWNER_OF_ALL
 
 KEY = OWNER_OF_ALL.key
@@ -32,12 +34,16 @@ async def a_profile(
 
 
 async def a_sender(api: AsyncClient) -> None:
-    await created(
-        await api.patch(
-            f"{V1}/workspace",
-            json={"sender_email": "ada@records.example", "postal_address": "1 Groove Street, Springfield"},
-        )
-    )
+    """The workspace can send, from an address that was verified before."""
+    from tests.api.people import stack_of
+
+    address = "ada@records.example"
+    here = UUID((await created(await api.get(f"{V1}/workspace")))["id"])
+    async with stack_of(api).sessions(here) as db:
+        sender, _ = await verified_senders.put(db, here, address, NOON)
+        sender.verified_at = NOON
+    body = {"sender_email": address, "postal_address": "1 Groove Street, Springfield"}
+    assert (await created(await api.patch(f"{V1}/workspace", json=body)))["sender_verified"]
 
 
 async def a_segment(api: AsyncClient, rule: dict[str, Any] | None = None) -> str:

@@ -137,6 +137,10 @@ class Story:
                 return {"provider_id": await a_provider(self.api)}
             case "DELETE /routes/{route_id}":
                 return {"route_id": await a_route(self.api, await a_provider(self.api), "marketing")}
+            case "DELETE /domains/{domain_id}":
+                return {"domain_id": self.told["POST /domains"]["id"]}
+            case "DELETE /senders/{sender_id}":
+                return {"sender_id": self.told["POST /senders"]["id"]}
             case "DELETE /flows/{flow_id}":
                 return {"flow_id": self.told["POST /flows"]["id"]}
             case "DELETE /workspaces/{workspace_id}":
@@ -258,6 +262,10 @@ async def overlap(story: Story) -> dict[str, Any]:
     return {"segment_ids": ids}
 
 
+async def no_host(_: Story) -> dict[str, Any]:
+    return {"host": None}  # One that leads to us needs a certificate.
+
+
 # Where a secret, or somebody's being there, is needed, no example can be enough.
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
@@ -271,6 +279,7 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /users/me/second-factor/confirm": code,
     "POST /users/me/second-factor/off": off,
     "POST /workspace/hand-over": hand_over,
+    "POST /workspace/tracking-host": no_host,
     "POST /flows/{flow_id}/enroll": enroll,
     "POST /segments/overlap": overlap,
 }

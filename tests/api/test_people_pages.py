@@ -253,7 +253,7 @@ async def test_what_is_no_address_is_said_at_the_form(sessions: Sessions, visito
 async def test_without_a_sender_nobody_is_promised_a_mail(sessions: Sessions, visitor: AsyncClient) -> None:
     form = await a_form(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await db.execute(text("update workspaces set sender_email = null"))
+        await db.execute(text("update workspaces set sender_email = null, sending_email = null"))
 
     assert (await subscribe(visitor, form)).status_code == 503
     assert await members(sessions) == []

@@ -60,6 +60,18 @@ GET /workspace                                  o a m v k - -
 PATCH /workspace                                o a - - k - -
 GET /deliverability                             o a m v k - -
 POST /deliverability/{channel}/release          o a - - k - -
+POST /domains                                   o a - - k - -
+GET /domains                                    o a m v k - -
+GET /domains/{domain_id}                        o a m v k - -
+DELETE /domains/{domain_id}                     o a - - k - -
+POST /domains/{domain_id}/check                 o a - - k - -
+POST /senders                                   o a - - k - -
+GET /senders                                    o a m v k - -
+GET /senders/{sender_id}                        o a m v k - -
+PATCH /senders/{sender_id}                      o a - - k - -
+POST /senders/{sender_id}/verify                o a - - k - -
+DELETE /senders/{sender_id}                     o a - - k - -
+POST /workspace/tracking-host                   o a - - k - -
 POST /workspace/hand-over                       o - - - - - -
 GET /users                                      o a - - k - -
 GET /members                                    o a - - k - -
@@ -213,7 +225,7 @@ GET /imports/{import_id}/errors                 o a m v k - -
 # lead to what it has.
 PAGES = {
     *("/", "/docs", "/docs/assets", "/openapi.json", "/mailbox"),
-    *("/accounts/confirm", "/accounts/reset", "/accounts/join"),
+    *("/accounts/confirm", "/accounts/reset", "/accounts/join", "/accounts/sender"),
     *("/auth/{rest:path}", "/users/me"),
     *("/campaigns", "/campaigns/{rest:path}", "/flows", "/flows/{rest:path}"),
     *("/orders", "/orders/{rest:path}", "/customers", "/customers/{rest:path}"),

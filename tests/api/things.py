@@ -12,7 +12,7 @@ from api.docs import described
 from domain.imports import ImportKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import imports, issuers
+from models.queries import imports, issuers, verified_senders
 from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
@@ -112,6 +112,9 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         issuer = uuid4()
         staff = {"name": "Staff", "issuer": AN_ISSUER, "client_id": "campanile", "client_secret": "v1.x.x"}
         await issuers.create(db, DEFAULT_WORKSPACE, issuer, staff)
+        # The one that the example of a change to the workspace names, so that it can send after it.
+        example, _ = await verified_senders.put(db, DEFAULT_WORKSPACE, "hello@records.example", NOON)
+        example.verified_at = NOON
         buyer = await a_person(db, "buyer@example.com")
         await an_order(db, buyer, 30, NOON)
         order = await db.scalar(text("select id from orders"))
@@ -126,6 +129,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "issuer_id": str(issuer),
         "provider_id": provider,
         "route_id": await a_route(api, provider, "transactional"),
+        "domain_id": await _made(api, "/domains", {"name": "tests.example"}),
+        "sender_id": await _made(api, "/senders", {"email": "tests@records.example"}),
         "segment_id": segment,
         "template_id": template,
         "campaign_id": await a_campaign(api, segment_id=segment, template_id=template),

@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from channels.contract import Envelope, Outcome, OutcomeKind
+from channels.letters import Signs
 from channels.smtp import SmtpProvider
 from channels.smtp_wire import Timeouts
 from lab.smtp import Accepted, SmtpServer
@@ -28,6 +29,10 @@ class ALetter:
 
     sender: str = "bounces@shop.example"
     body: bytes = b"Hello\r\n"
+    signer: Signs | None = None
+
+    def return_path(self, envelope: Envelope) -> str:
+        return self.sender
 
     def fill(self, envelope: Envelope) -> bytes:
         if envelope.holes == ("broken",):

@@ -150,6 +150,14 @@ def test_a_letter_can_be_dated_anew() -> None:
     assert opened(LETTER.fill(an_envelope(*EASY)))["Date"] == "Sun, 01 Mar 2026 12:00:00 +0000"
 
 
+def test_a_letter_can_be_told_apart_for_each_campaign_it_goes_out_for() -> None:
+    """Gmail counts complaints by Feedback-ID: two campaigns of one template have two."""
+    first = LETTER.at(NOON, feedback_id="1:campaign:shop:campanile")
+
+    assert opened(first.fill(an_envelope(*EASY)))["Feedback-ID"] == "1:campaign:shop:campanile"
+    assert opened(LETTER.at(NOON).fill(an_envelope(*EASY)))["Feedback-ID"] == LETTER.feedback_id
+
+
 @given(awkward.filter(bool), awkward, some.booleans())
 def test_what_arrives_is_what_is_shown_whatever_the_values(name: str, thing: str, tracked: bool) -> None:
     holes = holes_of(name, thing)

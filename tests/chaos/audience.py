@@ -26,8 +26,8 @@ LETTER = Template(
 # Everybody agreed to everything; later each twentieth unsubscribed.
 _PEOPLE = (
     """
-    update workspaces set sender_email = 'ada@shop.example', postal_address = '1 Groove Street',
-        caps = '[{"channel": "email", "limit": 5, "period": "month"}]'
+    update workspaces set sender_email = 'ada@shop.example', sending_email = 'ada@shop.example',
+        postal_address = '1 Groove Street', caps = '[{"channel": "email", "limit": 5, "period": "month"}]'
     where id = :workspace
     """,
     """

@@ -31,6 +31,7 @@ from models.providers import Breaker, BreakerChange, Bucket, Provider, ProviderD
 from models.queries import (
     attributes,
     bodies,
+    domains,
     enrollments,
     flows,
     idempotency,
@@ -42,6 +43,7 @@ from models.queries import (
     profiles,
     queued,
     singles,
+    verified_senders,
     ways,
 )
 from models.queries.attachments import File
@@ -69,6 +71,7 @@ SOON = NOW + timedelta(days=1)
 CUSTOMER = CustomerLine(2, "c9", "new@shop.example", "granted", None, None, '{"name": "Nora"}')
 ORDER = OrderLine(2, "c1", "2026-03-01T10:00:00Z", 1, "12.00", "USD", "o9", 0)
 
+DOMAIN = {"name": "shop.example", "dkim_selector": "bell", "dkim_record": "p=", "dkim_key": "v1.x.x"}
 ISSUER = {"name": "Staff", "issuer": "https://a.example", "client_id": "x", "client_secret": "v1.x.x"}
 
 
@@ -117,6 +120,8 @@ class Filled:
     route: UUID  # To that provider, for marketing by email.
     unrouted: UUID  # A provider to which no route leads.
     single: UUID  # A message to Bob with a file, in words of its own.
+    domain: UUID  # Verified: it vouches for "shop@shop.example".
+    sender: UUID  # Which mail comes from.
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -345,9 +350,13 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     db.add(Breaker(**by, since=NOW, window_began=NOW, state="open", until=NOW))
     db.add(Bucket(workspace_id=here, name="workspace", tokens=5, refilled_at=NOW))
     await db.flush()
+    domain = await domains.create(db, here, uuid4(), DOMAIN)
+    domain.verified_at = NOW
+    sender, _ = await verified_senders.put(db, here, "shop@shop.example", NOW)
     once = Asked(here, uuid4(), "twice")
     await idempotency.begin(db, once, b"x", NOW)
     accounts = {"provider": provider.id, "route": route.id, "unrouted": unrouted.id}
+    accounts |= {"domain": domain.id, "sender": sender.id}
     return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}
 
 

@@ -47,6 +47,7 @@ from models.queries import (
     campaigns,
     claims,
     consents,
+    domains,
     enrollments,
     enrollments_moved,
     estimates,
@@ -102,6 +103,7 @@ from models.queries import (
     timelines,
     topics,
     traces,
+    verified_senders,
     ways,
     workspaces,
 )
@@ -112,7 +114,7 @@ from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
 from models.queries.singles import Single
-from tests.models.filled import ISSUER, SOON, Filled, a_piece, filled, take_in
+from tests.models.filled import DOMAIN, ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
 from tests.sending import NOW
@@ -274,6 +276,31 @@ async def shared(db: AsyncSession, w: Filled) -> int:
     known = "update segments set materialized_at = :now"
     await db.execute(text(known), {"now": NOW})
     return (await segment_reports.overlap(db, [w.segment, w.unused_segment])).any
+
+
+async def sender_expected(db: AsyncSession, w: Filled) -> None:
+    await verified_senders.expect(db, await verified_senders.get(db, w.sender), "a link's token", NOW)
+
+
+async def confirmed(db: AsyncSession, w: Filled) -> None:
+    await sender_expected(db, w)
+    await verified_senders.confirm(db, w.sender, "a link's token", SOON)
+
+
+async def settled(db: AsyncSession, w: Filled) -> None:
+    await db.execute(text("update workspaces set sending_email = null"))
+    await verified_senders.settle(db, w.id)
+
+
+async def vouched(db: AsyncSession, w: Filled) -> None:
+    domain = await domains.get(db, w.domain)
+    await verified_senders.let_go(db, w.domain, None)
+    await verified_senders.vouch(db, domain, SOON)
+
+
+async def unused_domain_deleted(db: AsyncSession, w: Filled) -> None:
+    await verified_senders.let_go(db, w.domain, None)
+    await domains.delete(db, w.domain)
 
 
 async def used(db: AsyncSession, w: Filled) -> int:
@@ -471,6 +498,12 @@ READS: dict[str, Call] = {
     "campaigns.had_by_nobody": lambda db, w: those_had(db),
     "enrollments.agenda": lambda db, w: enrollments.agenda(db, w.id, w.flow.id, NOW),
     "enrollments.places": lambda db, w: enrollments.places(db, w.id, w.flow.id),
+    "domains.get": lambda db, w: domains.get(db, w.domain),
+    "domains.of_address": lambda db, w: domains.of_address(db, "ada@news.shop.example"),
+    "domains.page": lambda db, w: domains.page(db, None, 9),
+    "verified_senders.get": lambda db, w: verified_senders.get(db, w.sender),
+    "verified_senders.of_email": lambda db, w: verified_senders.of_email(db, "shop@shop.example"),
+    "verified_senders.page": lambda db, w: verified_senders.page(db, None, 9),
     "events.catalogue": lambda db, w: events.catalogue(db, None, 9),
     "events.named": lambda db, w: events.named(db, "Product Viewed"),
     "events.page": lambda db, w: events.page(db, events.Asked(profile_id=w.bob), None, 9),
@@ -626,6 +659,17 @@ WRITES: dict[str, Call] = {
     "campaigns.delete": lambda db, w: campaigns.delete(db, w.draft.id),
     "campaigns.freeze": lambda db, w: campaigns.freeze(db, w.running.id, select(Profile.id), 9, NOW),
     "campaigns.move": lambda db, w: campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED),
+    "domains.create": lambda db, w: domains.create(db, w.id, uuid4(), DOMAIN | {"name": "new.example"}),
+    "domains.delete": unused_domain_deleted,
+    "domains.note": lambda db, w: domains.note(db, w.domain, [], SOON, verified=None, returns=True),
+    "verified_senders.confirm": confirmed,
+    "verified_senders.delete": lambda db, w: verified_senders.delete(db, w.sender, ()),
+    "verified_senders.expect": sender_expected,
+    "verified_senders.let_go": lambda db, w: verified_senders.let_go(db, w.domain, None),
+    "verified_senders.put": lambda db, w: verified_senders.put(db, w.id, "new@shop.example", NOW),
+    "verified_senders.settle": settled,
+    "verified_senders.touch": lambda db, w: verified_senders.touch(db, w.id),
+    "verified_senders.vouch": vouched,
     "enrollments.end_all": lambda db, w: enrollments.end_all(db, w.id, w.flow.id, enrollments.FIRST, NOW),
     "enrollments.enroll": lambda db, w: enrollments.enroll(db, w.id, w.flow.id, [(w.bob, "once", {})], NOW),
     "enrollments.enter_all": lambda db, w: enrollments.enter_all(db, w.flow, select(Profile.id), NOW),

@@ -19,7 +19,8 @@ async def a_small_sender(sessions: Sessions, workspace_id: UUID) -> Campaign:
     async with sessions.engine() as db:
         await db.execute(
             text(
-                "insert into workspaces (id, name, sender_email) values (:here, 'Small', 'x@small.example')"
+                "insert into workspaces (id, name, sender_email, sending_email) "
+                "values (:here, 'Small', 'x@small.example', 'x@small.example')"
             ),
             {"here": workspace_id},
         )
