@@ -36,6 +36,7 @@ from channels.smtp import SmtpProvider
 from domain.clock import Clock, SystemClock
 from domain.networks import networks_of
 from domain.secrets import Sealer
+from domain.staging import Staging
 from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -113,9 +114,9 @@ def build(
     letters = Letters(sessions, tokens, settings.public_url, parts.clock, sealer)
     accounts = accounts or Accounts(sealer, world(settings))
     router = Router(sessions, accounts, parts.built_in, parts.clock, settings.messages_a_second)
-    messages = MessageActivities(
-        sessions, Dispatch(sessions, router, letters, parts.clock, parts.timing), bell
-    )
+    staging = Staging.of(settings.campanile_deliver_only_to)
+    dispatch = Dispatch(sessions, router, letters, parts.clock, parts.timing, staging)
+    messages = MessageActivities(sessions, dispatch, bell)
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)

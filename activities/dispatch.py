@@ -24,6 +24,7 @@ from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind, Work
+from domain.staging import Staging
 from domain.stories import refused
 from domain.templates import TemplateError
 from models.base import Db, Sessions
@@ -104,11 +105,19 @@ class Dispatch:
     """Sends what was claimed. One for all slices of a process."""
 
     def __init__(
-        self, sessions: Sessions, router: Router, letters: Letters, clock: Clock, timing: Timing
+        self,
+        sessions: Sessions,
+        router: Router,
+        letters: Letters,
+        clock: Clock,
+        timing: Timing,
+        staging: Staging | None = None,
     ) -> None:
+        """`staging` says whom alone this installation writes to; everybody, without it."""
         self.sessions = sessions
         self.router = router
         self.letters = letters
+        self.staging = staging or Staging()
         self.clock = clock
         self.timing = timing
 
@@ -223,6 +232,16 @@ class Dispatch:
             await ledger.drop_lease(db, attempt.queue, attempt.id)
         self._count_unsent(counts, done)
 
+    def _held_back(self, messages: Sequence[Claimed]) -> tuple[Sequence[Claimed], list[Unsendable]]:
+        """Those who may be written to, and those who may not while this is a staging system."""
+        if not self.staging.on:
+            return messages, []
+        may = [each for each in messages if self.staging.may(each.channel, each.address)]
+        kept = {each.id for each in may}
+        why = "CAMPANILE_DELIVER_ONLY_TO does not name the address"
+        others = [each.id for each in messages if each.id not in kept]
+        return may, [Unsendable(id_, Skip.HELD_BACK, why) for id_ in others]
+
     async def _dispatch(
         self,
         attempt: Attempt,
@@ -237,7 +256,9 @@ class Dispatch:
 
         What a provider has certainly not taken, by its own fault, goes on to the next that is open, as soon
         as that is marked, too."""
+        messages, held_back = self._held_back(messages)
         envelopes, unsendable = _written(group.writer, messages)
+        unsendable += held_back
         if group.files:
             envelopes = [await self._with_files(attempt, envelope) for envelope in envelopes]
         tried: list[UUID] = []

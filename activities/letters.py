@@ -109,7 +109,7 @@ class Letters:
                 dress = await self._dress(db, workspace)
                 for version_id, content in (await said(db, missing)).items():
                     self._kept[wanted[version_id]] = self._write(workspace, content, dress)
-        now, feedback = self._clock.now(), queue and feedback_id(queue)
+        now, feedback = self._clock.now(), feedback_id(queue) if queue else None
         writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
             self._kept.move_to_end(key)
@@ -124,8 +124,8 @@ class Letters:
         if not (email := workspace.sending_email):
             return None
         sender = await verified_senders.of_email(db, email)
-        name = (sender and sender.name) or workspace.sender_name or workspace.name
-        dress = Dress(email, name, sender and sender.reply_to)
+        name = (sender.name if sender else None) or workspace.sender_name or workspace.name
+        dress = Dress(email, name, sender.reply_to if sender else None)
         domain = await domains.of_address(db, email) if self._sealer else None
         if self._sealer is None or domain is None:
             return dress

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
+from activities import receipts
 from activities.accounts import Accounts, CannotUse
 from activities.bell import Bell
 from activities.ingest import POISON
@@ -27,7 +28,8 @@ from channels.contract import Hook, Report, Reporting, ReportKind
 from domain import notices
 from domain.channels import Channel
 from domain.clock import Clock
-from domain.reports import MAIL, MAILBOX, Said, said
+from domain.reports import ANSWER, MAIL, MAILBOX, Said, said
+from domain.routing import BUILT_IN
 from domain.tokens import Tokens
 from models.base import Sessions
 from models.queries import account_mails, holds, hooks, reports, workspaces
@@ -173,9 +175,10 @@ class ReportActivities:
     ) -> "_Read":
         """What these webhooks say, each read by its own account; `others` are accounts of earlier ones."""
         wanted = {each.provider_id for each in taken} | {*others}
-        read = _Read({MAILBOX: Origin("the mail server", Channel.EMAIL)}, [], Counter())
+        own = Origin("the mail server", Channel.EMAIL)
+        read = _Read({MAILBOX: own, BUILT_IN: own}, [], Counter())
         parsers: dict[UUID, Reporting] = {}
-        for row in await hooks.accounts(db, workspace_id, wanted - {MAILBOX}):
+        for row in await hooks.accounts(db, workspace_id, wanted - {MAILBOX, BUILT_IN}):
             read.origins[row.id] = Origin(row.name, Channel(row.channel))
             try:
                 parsers[row.id] = cast(Reporting, self.accounts.of(workspace_id, row))
@@ -198,6 +201,8 @@ class ReportActivities:
         if came.method == MAIL:
             notice = notices.read(came.body, self.tokens)
             return [_of_mail(notice, came.received_at)] if notice else []
+        if came.method == ANSWER:
+            return receipts.answers(came.body, came.received_at)
         parser = parsers[came.provider_id]
         return parser.reports(Hook(came.method, came.url, came.headers, came.body))
 

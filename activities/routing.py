@@ -20,7 +20,7 @@ from domain.clock import Clock
 from domain.messages import MessageClass
 from domain.routing import BUILT_IN, Road, WarmUp, in_order
 from models.base import Sessions
-from models.queries import breakers, providers
+from models.queries import breakers, holds, providers
 from models.queries.providers import AccountRow
 from models.workspaces import Workspace
 
@@ -45,6 +45,7 @@ class _Plan:
     read_at: float
     roads: Mapping[tuple[Channel, MessageClass], Sequence[Road]]
     ways: Mapping[UUID, Way]
+    held: Collection[str]  # Channels by which no marketing goes until somebody says so.
 
 
 @dataclass
@@ -78,6 +79,8 @@ class Router:
         `files` go with them.
         """
         plan, now = await self._plan(workspace.id), self.clock.now()
+        if message_class is MessageClass.MARKETING and channel in plan.held:
+            return Closed(now + LOOK_AGAIN, f"marketing by {channel} is held, because it did harm")
         roads = self._roads(plan, channel, message_class) if only is None else [Road(only, 1, 1)]
         soonest, why = now + LOOK_AGAIN, f"no provider for {channel} has a route"
         for road in in_order(roads, self._draw):
@@ -140,6 +143,7 @@ class Router:
             accounts = await providers.accounts(db, workspace_id)
             routes = await providers.routes(db, workspace_id)
             standings = await breakers.standings(db, workspace_id)
+            held = await holds.open_for(db, workspace_id)
         ways = {BUILT_IN: Way(self.built_in, self._gate(workspace_id, BUILT_IN), Limits())}
         for row in accounts:
             try:
@@ -155,7 +159,7 @@ class Router:
         for route in routes:
             key = Channel(route.channel), MessageClass(route.message_class)
             roads.setdefault(key, []).append(Road(route.provider_id, route.priority, route.weight))
-        return _Plan(at, roads, ways)
+        return _Plan(at, roads, ways, held)
 
     def _gate(self, workspace_id: UUID, provider_id: UUID) -> Gate:
         key = workspace_id, provider_id

@@ -11,17 +11,16 @@
 | 408                                          | retry: it did not hear us out                            |
 | 413                                          | rejected: the message (a call of many is split first)    |
 | 429                                          | retry, calm, when it says                                |
-| 500 with an error in SendGrid's own form     | retry                                                    |
-| 503 with such an error, or with Retry-After  | retry                                                    |
+| 503 with an error in SendGrid's own form     | retry: its front has no room                             |
+| 503 with Retry-After                         | retry                                                    |
 | 5xx else, any other status                   | unknown                                                  |
 | no connection                                | retry                                                    |
 | cut or silent once we wrote                  | unknown                                                  |
 
-A call is taken as a whole or not at all. Its manual (Mail Send, "Errors") knows two ends of a call: 2xx,
-"the request that you made is valid and successful", of which 202 is "queued to be delivered"; and a failed
-one, which "will always return an error response" with a message. So a complete error in that form is SendGrid
-saying that the call failed: a certain no, whatever its status. An empty 500, a page of HTML, a 502 or a 504
-come from what stands in between, which can't know what became of the call.
+A call is taken as a whole or not at all. Its manual says of 500 that an error occurred on a server of
+SendGrid's, and not when: it may have queued the call before. So only a refusal at the door, 503, is a certain
+no among what is its own fault. A 502, a 504 or a page of HTML come from what stands in between, which can't
+know either.
 """
 
 import re
@@ -60,8 +59,6 @@ def outcome_of(status: int, headers: Mapping[str, str], body: bytes) -> Outcome:
             return not_sent(said)
         case _ if 300 <= status < 500:
             return senders_fault(said)
-        case 500 if errors:
-            return not_now(said, headers)
         case 503 if errors or rest(headers) is not None:
             return not_now(said, headers)
         case _:

@@ -19,6 +19,7 @@ from domain.messages import Fate, Interaction, MessageState
 # Whose hooks are notices that came into the installation's own mailbox, about mail of any workspace.
 MAILBOX = UUID(int=0)
 MAIL = "MAIL"  # Their method.
+ANSWER = "ANSWER"  # The method of what a provider said about an address at once, when it was asked to send.
 
 KNOWN_FOR = timedelta(days=30)  # So long a report that comes again is known.
 EARLY_FOR = timedelta(hours=1)  # So long a report waits for its message.

@@ -102,7 +102,9 @@ async def test_each_message_arrives_with_our_id(provider: str) -> None:
 
     assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
     if provider != "push":  # RFC 8030 has no place for it but the topic.
-        assert sorted(one.own for one in accepted) == sorted(str(envelope(n, "").id) for n in range(1, 9))
+        assert sorted(str(one.own) for one in accepted) == sorted(
+            str(envelope(n, "").id) for n in range(1, 9)
+        )
     if provider in ("twilio", "whatsapp"):
         assert {outcome.provider_id for outcome in outcomes} == {one.id for one in accepted}
 
@@ -247,7 +249,7 @@ async def test_what_the_provider_reports_is_genuine_and_names_our_message(
 async def test_what_a_person_writes_is_heard(provider: str, text: str, kind: ReportKind) -> None:
     url = "https://campanile.example/hooks/x"
     async with ProviderLab() as lab, ALL[provider](lab) as account:
-        wish = Wish(provider=provider, url=url)  # type: ignore[arg-type]
+        wish = Wish(provider=provider, url=url)
         if provider == "twilio":
             posting = written_by_text(lab.desk, wish, ADA, OURS, text, None, Twist(Keys()))
             forged = written_by_text(lab.desk, wish, ADA, OURS, text, None, Twist(Keys(), forged=True))
