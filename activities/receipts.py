@@ -1,8 +1,8 @@
 """What is known about messages and addresses as soon as they were sent, and is settled like any report.
 
-Trial providers have no way of their own to tell us anything, so that what they would report is written down for
-them. And where an answer says that an address is gone or wants nothing more, that is as good as a bounce that
-comes later: it suppresses the address and counts against the sender.
+Trial providers have no way of their own to tell us anything, so that what they would report is written down
+for them. And where an answer says that an address is gone or wants nothing more, that is as good as a bounce
+that comes later: it suppresses the address and counts against the sender.
 """
 
 from collections.abc import Sequence

@@ -25,7 +25,18 @@ from models.base import Sessions
 from models.providers import Provider, Route
 from models.queries.ledger import Queue
 from tests.people import HERE
-from tests.sending import a_bare_message, a_campaign, a_sender, a_sender_of, column, people, ran, some, states
+from tests.sending import (
+    PATIENT,
+    a_bare_message,
+    a_campaign,
+    a_sender,
+    a_sender_of,
+    column,
+    people,
+    ran,
+    some,
+    states,
+)
 from tests.support import GivenClock
 
 BRIEF = Timing(slice=0.5, linger=0, lease=60, reconcile_after=900)
@@ -316,6 +327,6 @@ async def test_what_no_provider_takes_does_not_hold_up_the_rest_of_a_queue(sessi
         for n in range(5):
             queue, _ = await a_bare_message(db, f"t{n}@shop.example", message_class="transactional")
 
-    await sent(sessions, queue)
+    await sent(sessions, queue, timing=PATIENT)
     assert working.offered == 5
     assert (await how(sessions, queue))["accepted"] == 5

@@ -33,7 +33,7 @@ def said(message: str, field: str = "null") -> bytes:
         (408, b"", RETRY, Blame.PROVIDER),
         (413, said("payload too large"), REJECTED, Blame.MESSAGE),
         (429, said("too many requests"), RETRY, Blame.PROVIDER),
-        (500, said("internal server error"), RETRY, Blame.PROVIDER),
+        (500, said("internal server error"), UNKNOWN, Blame.PROVIDER),
         (500, b"", UNKNOWN, Blame.PROVIDER),
         (500, b"<html>500</html>", UNKNOWN, Blame.PROVIDER),
         (500, b'{"errors": []}', UNKNOWN, Blame.PROVIDER),
