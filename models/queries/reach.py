@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.channels import Channel, address_kind
 from domain.errors import NotFound
+from domain.events import MESSAGE_REPLIED
 from domain.messages import MessageClass
 from domain.profiles import ConsentState, IdentityKind, SuppressionReason, address_hash
 from domain.reach import Way
@@ -91,20 +92,28 @@ async def _suppressed(db: AsyncSession, addresses: dict[Channel, str]) -> dict[C
 
 
 _REACTED = text(
-    """
-    select m.channel, max(greatest(m.opened_at, m.clicked_at,
-        case when m.fate = 'read' then m.reported_at end)) as at
-    from (
+    f"""
+    with them as (
         select id from profiles where workspace_id = :workspace and id = :profile
         union all
         select id from profiles where workspace_id = :workspace and merged_into = :profile
-    ) p
-    join messages m on m.workspace_id = :workspace and m.profile_id = p.id
-    group by m.channel
+    )
+    select channel, max(at) as at
+    from (
+        select m.channel, greatest(m.opened_at, m.clicked_at,
+            case when m.fate = 'read' then m.reported_at end) as at
+        from them join messages m on m.workspace_id = :workspace and m.profile_id = them.id
+        union all
+        select e.properties ->> 'channel', e.occurred_at
+        from them join events e on e.workspace_id = :workspace and e.profile_id = them.id
+        where e.name = '{MESSAGE_REPLIED}'
+    ) reactions
+    where at is not null and channel = any(cast(:channels as text[]))
+    group by channel
     """
 )
 
 
 async def _reacted(db: AsyncSession, workspace_id: UUID, profile_id: UUID) -> dict[Channel, datetime]:
-    found = await db.execute(_REACTED, {"workspace": workspace_id, "profile": profile_id})
-    return {Channel(row.channel): row.at for row in found if row.at is not None}
+    values = {"workspace": workspace_id, "profile": profile_id, "channels": [each.value for each in Channel]}
+    return {Channel(row.channel): row.at for row in await db.execute(_REACTED, values)}

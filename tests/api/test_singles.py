@@ -15,6 +15,7 @@ from models.profiles import Identity
 from models.providers import Provider, Route
 from models.queries import attachments
 from tests.api.support import V1, a_profile, a_sender, a_template, created, refusal
+from tests.people import an_event
 
 AT = f"{V1}/messages"
 RESET = {
@@ -356,6 +357,20 @@ async def test_the_channel_of_the_last_reaction_is_taken(api: AsyncClient, sessi
 
     assert sent["channel"] == "sms"
     assert sent["why"].startswith("By sms, on which they last reacted")
+
+
+async def test_an_answer_is_a_reaction_too(api: AsyncClient, sessions: Sessions) -> None:
+    await a_sender(api)
+    ada = await a_profile(sessions)
+    await a_phone(sessions, ada)
+    await a_route(sessions, "sms")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await an_event(db, ada, "message replied", properties={"channel": "sms", "text": "Thanks"})
+    body = {"email": RESET, "sms": {"text": "Follow {{ link }}."}}
+
+    sent = await created(await api.post(AT, json=a_single(channel="best", body=body)))
+
+    assert sent["channel"] == "sms"
 
 
 async def test_webhooks_and_pushes_go_to_the_address_that_is_named(
