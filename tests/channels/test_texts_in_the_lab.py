@@ -103,7 +103,6 @@ async def test_each_message_arrives_with_our_id(provider: str) -> None:
     assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
     if provider != "push":  # RFC 8030 has no place for it but the topic.
         assert {one.own for one in accepted} == {str(envelope(n, "").id) for n in range(1, 9)}
-        )
     if provider in ("twilio", "whatsapp"):
         assert {outcome.provider_id for outcome in outcomes} == {one.id for one in accepted}
 

@@ -24,6 +24,7 @@ from settings import DEVELOPMENT_ENCRYPTION_KEY
 from tests.chaos.site import Site
 
 KINDS = ("sendgrid", "ses")
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:lab"  # The lab reports on it.
 # What goes wrong, in turn, and how often each. All that a provider can do to us is here.
 FAULTS: tuple[dict[str, Any], ...] = (
     {"status": 500, "times": 2},
@@ -94,7 +95,7 @@ class Delivery:
         given: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
             "sendgrid": ({"webhook_key": keys["sendgrid_public_key"]}, {"api_key": "SG.lab"}),
             "ses": (
-                {"region": "eu-west-1"},
+                {"region": "eu-west-1", "topic_arn": TOPIC},
                 {"access_key_id": "AKIALAB", "secret_access_key": "lab-secret"},
             ),
         }
