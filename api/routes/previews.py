@@ -149,11 +149,12 @@ async def test_campaign(campaign_id: UUID, body: TestIn, opened: Opened, db: Db)
         raise NotFound("This workspace was closed.")
     campaign = await rows.get(db, Campaign, campaign_id)
     draft = await draft_of(db, campaign_id, opened.settings.public_url)
+    addresses = checked_addresses(draft.channel, body.addresses)
     if reasons := lacking(await workspaces.get(db, campaign.workspace_id), [draft.channel]):
         raise Refused(" ".join(reasons))
     person = await profiles_found.find(db, body.profile) if body.profile else None
     letters = []
-    for address in checked_addresses(draft.channel, body.addresses):
+    for address in addresses:
         holes, missing = fill(draft, variables(draft.channel, person, address))
         if holes is None or missing:
             raise Refused(" ".join(missing), "/profile")

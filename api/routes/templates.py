@@ -18,7 +18,7 @@ from api.stack import Opened
 from domain import short_templates, tokens
 from domain import templates as domain
 from domain.channels import Channel
-from domain.errors import Conflict, Invalid
+from domain.errors import Invalid
 from domain.holes import TemplateError
 from domain.roles import Permission
 from domain.short_templates import SHAPES, ShortTemplate
@@ -171,7 +171,7 @@ async def change_template(
     unchanged.check(shown(template, version, workspace, public_url))
     values = change.model_dump(exclude_unset=True)
     if values.pop("channel", template.channel) != template.channel:
-        raise Conflict("A template stays on its channel; make another one for this.", "/channel")
+        raise Invalid("A template stays on its channel; make another one for this.", "/channel")
     name = values.pop("name", template.name)
     content = said(Channel(template.channel), _before(template, version) | values)
     compiled(content, workspace, public_url)

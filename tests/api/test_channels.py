@@ -117,7 +117,7 @@ async def test_a_change_of_content_is_a_version_and_the_channel_stays(api: Async
 
     assert (named["version"], named["name"], named["content"]) == (1, "Other", TEXT)
     assert (said["version"], said["content"]) == (2, {"text": "Bye"})
-    assert refusal(moved, 409)["errors"][0]["pointer"] == "/channel"
+    assert refusal(moved, 422)["errors"][0]["pointer"] == "/channel"
     assert refusal(mailed, 422)["errors"][0]["pointer"] == "/subject"
 
 
