@@ -12,7 +12,7 @@ from api.docs import described
 from domain.imports import ImportKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import imports, issuers, verified_senders
+from models.queries import holds, imports, issuers, verified_senders
 from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
@@ -26,7 +26,7 @@ AN_ISSUER = "https://login.records.example"
 
 
 A_MESSAGE = {
-    "channel": "email",
+    "channel": "sms",
     "body": {"subject": "Hello", "html": "<p>Your code is {{ code }}.</p>"},
     "to": {"profile": "thea@example.com"},
     "data": {"code": "4711"},
@@ -120,6 +120,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         order = await db.scalar(text("select id from orders"))
         await an_event(db, buyer)
         aside = await put_aside(db)
+        await holds.hold(db, DEFAULT_WORKSPACE, "sms", "It was too much.", NOON)
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],
@@ -142,6 +143,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         **await of_people(api),
         "quarantined_id": str(aside),
         "message_id": await _made(api, "/messages", A_MESSAGE),
+        "channel": "email",
     }
 
 

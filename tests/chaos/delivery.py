@@ -27,25 +27,25 @@ KINDS = ("sendgrid", "ses")
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:lab"  # The lab reports on it.
 # What goes wrong, in turn, and how often each. All that a provider can do to us is here.
 FAULTS: tuple[dict[str, Any], ...] = (
-    {"status": 500, "times": 2},
-    {"status": 500, "keep": True, "times": 2},  # It took the call over, and fell over the answer.
-    {"status": 503, "headers": {"Retry-After": "1"}, "times": 2},
-    {"status": 429, "headers": {"Retry-After": "1"}, "times": 2},
-    {"cut": "before", "times": 2},
-    {"cut": "after", "times": 2},
+    {"status": 500, "times": 1},
+    {"status": 500, "keep": True, "times": 1},  # It took the call over, and fell over the answer.
+    {"status": 503, "headers": {"Retry-After": "1"}, "times": 1},
+    {"status": 429, "headers": {"Retry-After": "1"}, "times": 1},
+    {"cut": "before", "times": 1},
+    {"cut": "after", "times": 1},
     {"lost_reply": True, "times": 1},
-    {"latency": 0.4, "times": 3},
-    {"partial": 0.3, "times": 2},
+    {"latency": 0.4, "times": 2},
+    {"partial": 0.3, "times": 1},
     {"status": 200, "body": "<html>hello</html>", "keep": True, "times": 1},
 )
 # What goes wrong with webhooks, all the time.
 TWISTS: tuple[dict[str, Any], ...] = (
-    {"wrong_signature": True, "after": 1, "times": 2},
-    {"stale": 900, "after": 2, "times": 2},
-    {"duplicates": 2, "after": 3, "times": 3},
+    {"wrong_signature": True, "after": 1, "times": 1},
+    {"stale": 900, "after": 2, "times": 1},
+    {"duplicates": 2, "after": 3, "times": 2},
     {"disorder": True},
 )
-EVERY = 0.15  # Seconds between two faults.
+EVERY = 0.4  # Seconds between two faults.
 
 
 @dataclass
@@ -153,6 +153,12 @@ class Delivery:
         for fault in faults:
             self.struck[_named(fault)] += fault["struck"]
         await self.client.delete("/lab/faults")
+
+    async def tell_again(self) -> None:
+        """Report all that was taken, as it should have been: what was forged or stale was refused for good."""
+        for kind in self.kinds:
+            fire = {"provider": kind, "event": "delivered", "wait": False}
+            (await self.client.post("/lab/fire", json=fire)).raise_for_status()
 
     async def told_everything(self, within: float) -> None:
         """Wait until the lab has reported all that it took, and all of that is settled."""

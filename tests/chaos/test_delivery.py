@@ -58,6 +58,7 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
     assert set(before.counts()) <= {"accepted", "failed", "skipped", "unknown"}
 
     await delivery.behave()
+    await delivery.tell_again()
     await delivery.told_everything(within=60)
     await site.until(lambda: not Books.of(delivery).unknown(taken=True), 30, "what was reported")
     after = Books.of(delivery)
