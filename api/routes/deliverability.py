@@ -117,13 +117,13 @@ async def read_deliverability(
     )
 
 
-@router.post("/{channel}/release", dependencies=[needs(Permission.WORKSPACE_WRITE)])
+@router.post("/{held_channel}/release", dependencies=[needs(Permission.WORKSPACE_WRITE)])
 async def release_hold(
-    channel: Channel, asker: Asker, opened: Opened, workspace_id: WorkspaceId, db: Db
+    held_channel: Channel, asker: Asker, opened: Opened, workspace_id: WorkspaceId, db: Db
 ) -> HoldOut:
     """Let marketing on a channel go on. What was counted so far is not held against it again."""
     workspace, now = await workspaces.get(db, workspace_id), opened.clock.now()
     today = period_start(Period.DAY, now, workspace.time_zone)
     return HoldOut.model_validate(
-        await holds.release(db, workspace_id, channel.value, asker.name, now, today)
+        await holds.release(db, workspace_id, held_channel.value, asker.name, now, today)
     )

@@ -59,7 +59,7 @@ DELETE /workspaces/{workspace_id}               o - - - - - -
 GET /workspace                                  o a m v k - -
 PATCH /workspace                                o a - - k - -
 GET /deliverability                             o a m v k - -
-POST /deliverability/{channel}/release          o a - - k - -
+POST /deliverability/{held_channel}/release     o a - - k - -
 POST /domains                                   o a - - k - -
 GET /domains                                    o a m v k - -
 GET /domains/{domain_id}                        o a m v k - -

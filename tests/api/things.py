@@ -143,7 +143,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         **await of_people(api),
         "quarantined_id": str(aside),
         "message_id": await _made(api, "/messages", A_MESSAGE),
-        "channel": "email",
+        "held_channel": "sms",
     }
 
 

@@ -15,16 +15,19 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import text
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from uuid_utils.compat import uuid7
 
 from dev.places import ROOT
 from dev.temporal import Temporal
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, pokes, segments_written
+from models.queries import attributes, hooks, pokes, segments_written
+from models.queries.hooks import Coming
 from tests.arrivals import arrival, put
 from tests.sending import (
     a_bare_message,
@@ -43,6 +46,7 @@ from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.ingest import IngestRun, IngestWorkflow
+from workflows.reports import ReportsWorkflow
 from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
@@ -147,6 +151,18 @@ async def ingest(site: Site) -> Run:
     return handle
 
 
+async def reports(site: Site) -> Run:
+    """Webhooks of an account that nobody knows: each is read, and says nothing."""
+    handle = await site.client.start_workflow(ReportsWorkflow.run, id="reports", task_queue=TASK_QUEUE)
+    for _ in range(3):
+        hook = Coming(uuid7(), DEFAULT_WORKSPACE, uuid4(), site.clock.now(), "POST", "", {}, b"")
+        async with site.sessions.engine_batch() as db:
+            await hooks.put(db, [hook])
+        await asyncio.sleep(4)  # A slice takes four of the site's seconds.
+    await handle.terminate("It would go on for ever.")
+    return handle
+
+
 async def segments(site: Site) -> Run:
     handle = await site.client.start_workflow(SegmentsWorkflow.run, id="segments", task_queue=TASK_QUEUE)
     for n in range(3):
@@ -176,6 +192,7 @@ SCENES = {
     "flow": a_flow,
     "ingest": ingest,
     "outbox": an_outbox,
+    "reports": reports,
     "segments": segments,
     "upkeep": upkeep,
 }
