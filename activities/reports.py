@@ -303,6 +303,7 @@ def _said(came: Coming, report: Report, now: datetime) -> Said:
         text=report.text,
         machine=report.machine,
         extra=dict(report.extra),
+        answer=came.method == ANSWER,
     )
 
 

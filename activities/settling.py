@@ -33,21 +33,25 @@ from domain.reports import (
     Said,
     settle,
 )
+from domain.short_templates import ShortTemplate
 from domain.workspaces import Period, period_start
 from models.base import act_as
 from models.queries import (
     arrivals,
+    bodies,
     enrollments_moved,
     follow_ups,
     holds,
     people_reporting,
     pokes,
     reports,
+    singles,
     tracking,
 )
 from models.queries.arrivals import Coming
 from models.queries.people_reporting import Word
 from models.queries.reports import At
+from models.queries.singles import Single
 from models.queries.tracking import Arrival
 from models.queries.ways import after_messages, graphs
 from models.workspaces import Workspace
@@ -56,6 +60,9 @@ _OURSELVES = (
     '{"kind": "system", "id": "00000000-0000-0000-0000-000000000000", "name": "Campanile", "via": null, '
     '"request_id": null}'
 )
+# The words are what fills its hole, so that nothing in them is taken for Liquid.
+_HELP_TEXT = ShortTemplate(Channel.SMS, {"text": "{{ help }}"})
+_ANSWER = "HELP is answered."
 _CLOSED = (MessageState.QUEUED, MessageState.CLAIMED)
 _WHY = {
     Fate.HARD_BOUNCE.value: SuppressionReason.HARD_BOUNCE,
@@ -164,9 +171,9 @@ class Settling:
             self.done.raised += each.raised
             if line.message_class != MessageClass.TEST:
                 self.counts[line.channel].count(line.fate, each.fate)
-            if line.state == MessageState.SENDING:
+            if line.state == MessageState.SENDING and each.proved:
                 # Whoever sends it right now may die of it: look once more, to know what it became.
-                again = replace(about[each.id][0], kind=ACCEPTED, since=None)
+                again = replace(about[each.id][0], kind=ACCEPTED, answer=False, since=None)
                 self.early.append((again, self.now + BUSY_AGAIN))
         states = await reports.settle(self.db, self.here, settled, self.now)
         closed = [id_ for id_, (before, after) in states.items() if before in _CLOSED and after is not before]
@@ -241,7 +248,20 @@ class Settling:
                 await people_reporting.take_at_their_word(self.db, word, self.now)
             elif each.kind in (REPLIED, HELP) and (reply := self._reply(each, line)):
                 coming.append(reply)
+            if each.kind == HELP and not each.extra.get("answered"):
+                await self._help(each, line)
         await arrivals.put(self.db, coming)
+
+    async def _help(self, said: Said, line: Line | None) -> None:
+        """Answer HELP with the workspace's words, where the provider has not."""
+        words, address = self.workspace.sms_help, self._address(said, line)
+        if not words or address is None or self._channel(said, line) != Channel.SMS:
+            return
+        version = await bodies.version(self.db, self.here, _HELP_TEXT)
+        single = Single(
+            Channel.SMS, MessageClass.TRANSACTIONAL, version, None, address, [words], self.now, None, _ANSWER
+        )
+        await singles.write(self.db, self.here, [single], self.now)
 
     def _reply(self, said: Said, line: Line | None) -> Coming | None:
         """The event that an answer is, or None where nobody could be named."""

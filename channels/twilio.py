@@ -317,6 +317,8 @@ def _written_to_us(sid: str, form: Mapping[str, str]) -> Report:
     text = form.get("Body", "")
     meant = word(form.get("OptOutType", "")) or word(text)
     extra: dict[str, Any] = {"to": form.get("To")}
+    if form.get("OptOutType"):
+        extra["answered"] = True  # By the Messaging Service itself.
     return Report(
         MEANT[meant] if meant else ReportKind.REPLIED,
         None,

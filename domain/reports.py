@@ -56,6 +56,7 @@ class Said:
     text: str | None = None
     machine: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
+    answer: bool = False  # It refused the message: that shows nothing but what it says.
     since: datetime | None = None  # When it first came, where its message was not there then.
 
     @property
@@ -87,6 +88,7 @@ def said(
     text: str | None,
     machine: bool,
     extra: dict[str, Any],
+    answer: bool = False,
 ) -> Said:
     """A report, with nothing in it that can't be stored, and not from the future."""
     return Said(
@@ -101,6 +103,7 @@ def said(
         _clean(text, _LONGEST_TEXT),
         machine,
         _kept(extra),
+        answer,
     )
 
 
@@ -153,6 +156,7 @@ class Settled(NamedTuple):
     id: UUID
     fate: str | None
     raised: bool
+    proved: bool  # The provider has it.
     reason: str | None  # Where the fate rose, and somebody said why.
     state: str | None  # Where that changes.
 
@@ -164,21 +168,23 @@ class Settled(NamedTuple):
 def settle(line: Line, reports: Iterable[Said]) -> Settled:
     """What these reports, all of the one message, make of it, in whatever order they came.
 
-    A provider that reports on a message has it. So it is never sent again, and what was unknown is known. Who
-    is at it right now writes down the state by themselves, and sees that something was reported.
+    A provider that reports on a message has it, unless all that it said was no. So it is never sent again, and
+    what was unknown is known. Who is at it right now writes down the state by themselves, and sees that
+    something was reported.
     """
     best: Said | None = None
-    fate = line.fate
+    fate, proved = line.fate, False
     for each in reports:
+        proved = proved or not each.answer
         if rises(each.fate, fate):
             best, fate = each, each.fate
     state = None
-    if line.state in (MessageState.QUEUED, MessageState.CLAIMED, MessageState.UNKNOWN):
+    if proved and line.state in (MessageState.QUEUED, MessageState.CLAIMED, MessageState.UNKNOWN):
         state = MessageState.FAILED if fate == Fate.FAILED else MessageState.ACCEPTED
     reason = best.reason if best else None
     if line.address is None:
         reason = without_addresses(reason)
-    return Settled(line.id, fate, best is not None, reason, state)
+    return Settled(line.id, fate, best is not None, proved, reason, state)
 
 
 @dataclass(slots=True)

@@ -147,7 +147,8 @@ _SETTLE = text(
     with done as (
         update messages m set
             fate = v.fate,
-            reported_at = case when v.raised or m.reported_at is null then :now else m.reported_at end,
+            reported_at = case when v.proved and (v.raised or m.reported_at is null) then :now
+                else m.reported_at end,
             reason = case when v.state is not null or v.reason is not null then v.reason else m.reason end,
             state = coalesce(v.state, m.state),
             closed_at = case when v.state is not null then coalesce(m.closed_at, :now) else m.closed_at end,
@@ -155,7 +156,7 @@ _SETTLE = text(
             attempt = case when m.state = '{MessageState.CLAIMED}' and v.state is not null then null
                 else m.attempt end
         from jsonb_to_recordset(cast(:settled as jsonb))
-            as v(id uuid, fate text, raised boolean, reason text, state text)
+            as v(id uuid, fate text, raised boolean, proved boolean, reason text, state text)
         where m.workspace_id = :workspace and m.id = v.id
         returning m.id, m.queue_id, old.state as before, old.due_at as due_at, m.state
     ),

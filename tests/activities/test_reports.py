@@ -1,6 +1,7 @@
 """What providers report is settled, in whatever order it comes, once, and for its own workspace."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from uuid_utils.compat import uuid7
 from activities.reports import Reported
 from domain import verp
 from domain.messages import MessageState
-from domain.reports import MAIL, MAILBOX
+from domain.reports import ANSWER, MAIL, MAILBOX
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import claims, enrollments, flows, hooks, ledger
@@ -243,6 +244,29 @@ async def test_whatever_its_sender_thinks_a_message_that_is_reported_on_while_it
     assert await fate(sessions, message) == ("accepted", "delivered", None)
     async with sessions(DEFAULT_WORKSPACE) as db:
         await ledger.drop_lease(db, queue, attempt)
+
+
+@pytest.mark.parametrize("first", ["the answer", "what follows from it"])
+async def test_a_no_that_says_that_an_address_is_gone_is_no_proof_that_the_message_was_taken(
+    sessions: Sessions, first: str
+) -> None:
+    account = await an_account(sessions)
+    queue, attempt, message = await _on_the_wire(sessions)
+    said = [{"id": str(message), "address": "p1@shop.example", "reason": "550 no", "kind": "hard bounce"}]
+    hook = Coming(uuid7(), DEFAULT_WORKSPACE, account, NOW, ANSWER, "", {}, json.dumps(said).encode())
+    async with sessions.engine_batch() as db:
+        await hooks.put(db, [hook])
+    if first == "what follows from it":
+        await settled(sessions)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        refused = ledger.Settled(message, MessageState.FAILED, reason="550 no")
+        await ledger.settle(db, queue, attempt, [refused], NOW, at(1))
+        await ledger.drop_lease(db, queue, attempt)
+    await settled(sessions)
+
+    assert await fate(sessions, message) == ("failed", "hard bounce", "550 no")
+    assert await rows(sessions, "select reason from suppressions") == [("hard bounce",)]
 
 
 async def test_a_message_whose_sender_died_after_it_was_reported_on_is_accepted(sessions: Sessions) -> None:

@@ -356,6 +356,35 @@ async def test_a_flow_begins_with_a_reply(sessions: Sessions, clock: GivenClock)
     assert await rows(sessions, "select profile_id from enrollments") == [(who,)]
 
 
+async def helped(sessions: Sessions) -> list[Any]:
+    """What waits to be sent as an answer to HELP."""
+    return await rows(
+        sessions,
+        "select m.channel, m.class, m.bare, m.holes, q.message_id is not null from messages m "
+        "left join queue q on q.message_id = m.id where m.step = 'single'",
+    )
+
+
+async def test_help_is_answered_with_the_workspaces_words_where_the_provider_has_not(
+    sessions: Sessions,
+) -> None:
+    account = await an_account(sessions, Channel.SMS)
+    await came(sessions, account, a_report("help", address=PHONE, text="HELP"))
+    await settled(sessions)
+    assert await helped(sessions) == []  # There are no words.
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update workspaces set sms_help = 'Write to {{ ada }}.'"))
+    answered = {"answered": True}
+    await came(sessions, account, a_report("help", address=PHONE, text="HELP", extra=answered))
+    await settled(sessions)
+    assert await helped(sessions) == []
+    await came(sessions, account, a_report("help", address=PHONE, text="HELP"))
+
+    await settled(sessions)
+
+    assert await helped(sessions) == [("sms", "transactional", PHONE, ["Write to {{ ada }}."], True)]
+
+
 async def test_a_reply_of_a_number_that_nobody_has_makes_a_person(
     sessions: Sessions, clock: GivenClock
 ) -> None:
