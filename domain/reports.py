@@ -168,8 +168,8 @@ class Settled(NamedTuple):
 def settle(line: Line, reports: Iterable[Said]) -> Settled:
     """What these reports, all of the one message, make of it, in whatever order they came.
 
-    A provider that reports on a message has it, unless all that it said was no. So it is never sent again, and
-    what was unknown is known. Who is at it right now writes down the state by themselves, and sees that
+    A provider that reports on a message has it, unless all that it said was no. So it is never sent again,
+    and what was unknown is known. Who is at it right now writes down the state by themselves, and sees that
     something was reported.
     """
     best: Said | None = None
