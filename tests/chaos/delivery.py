@@ -155,7 +155,7 @@ class Delivery:
         await self.client.delete("/lab/faults")
 
     async def tell_again(self) -> None:
-        """Report all that was taken, as it should have been: what was forged or stale was refused for good."""
+        """Report all that was taken, as it should have been: forged and stale ones were refused for good."""
         for kind in self.kinds:
             fire = {"provider": kind, "event": "delivered", "wait": False}
             (await self.client.post("/lab/fire", json=fire)).raise_for_status()
