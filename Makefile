@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test test-browser check record format clean bench-send bench-flow bench-import \
+.PHONY: help setup demo dev test chaos test-browser check record format clean bench-send bench-flow bench-import \
 	bench-api bench-ingest bench-segments lock
 
 help: ## This list
@@ -22,6 +22,9 @@ dev: setup ## Start the stack and stay
 
 test: setup ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+chaos: setup ## Kill workers while providers do everything wrong, a hundred times, and count (ROUNDS=100)
+	$(BIN)/python -m tests.chaos.rounds --rounds $(or $(ROUNDS),100)
 
 test-browser: setup ## Run what needs Chromium and Node.js; fail where they are missing
 	BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/sdk -m browser

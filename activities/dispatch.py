@@ -6,36 +6,33 @@ leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and 
 """
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
 from temporalio import activity
 
 from activities import receipts
+from activities.books import Attempt, Books, Hand
 from activities.gates import Way
 from activities.letters import Letters, NoWriter, Writer
 from activities.routing import Closed, Router
-from activities.slices import DATABASE_ERRORS, Hourglass, Slice, Timing, is_away, to_the_end
+from activities.slices import Hourglass, Slice, Timing, to_the_end
 from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import Channel
 from domain.clock import Clock
-from domain.messages import MessageClass, MessageState, Skip, SourceKind, Work
+from domain.messages import MessageClass, MessageState, Skip, SourceKind
 from domain.staging import Staging
 from domain.stories import refused
 from domain.templates import TemplateError
-from models.base import Db, Sessions
-from models.queries import attachments, claims, enrollments_moved, ledger, notes, pokes
+from models.base import Sessions
+from models.queries import attachments
 from models.queries.claims import Claimed
-from models.queries.ledger import Kind, Queue, Settled, Unsendable
+from models.queries.ledger import Kind, Settled, Unsendable
 from models.queries.notes import Note
-from models.queries.ways import Move
-from models.workspaces import Workspace
-
-AGAIN_AFTER = 0.5  # Seconds between two tries of what must not be given up.
 
 _STATES = {
     OutcomeKind.ACCEPTED: MessageState.ACCEPTED,
@@ -43,28 +40,6 @@ _STATES = {
     OutcomeKind.RETRY: MessageState.QUEUED,
     OutcomeKind.UNKNOWN: MessageState.UNKNOWN,
 }
-
-
-@dataclass(frozen=True)
-class Source:
-    """What a slice knows of those whose messages it sends, read when it begins."""
-
-    queue: Queue
-    workspace: Workspace
-    onward: Sequence[Move]  # Where a flow's members go when their message is closed.
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One claimed batch: whose it is, its id, and the caps that its members were counted under."""
-
-    source: Source
-    id: UUID
-    caps: Sequence[claims.Cap]
-
-    @property
-    def queue(self) -> Queue:
-        return self.source.queue
 
 
 class _Alike(NamedTuple):
@@ -75,6 +50,11 @@ class _Alike(NamedTuple):
     message_class: MessageClass
     only: UUID | None
     alone: UUID | None  # The message, where files go with it.
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether it is nothing that one unsubscribes from."""
+        return self.message_class == MessageClass.TRANSACTIONAL
 
 
 @dataclass
@@ -91,16 +71,6 @@ class Group:
         return [self.left.popleft() for _ in range(min(n, len(self.left)))]
 
 
-@dataclass
-class Hand:
-    """What came back from the wire and is not written down yet."""
-
-    answers: list[Settled] = field(default_factory=list)
-    notes: list[Note] = field(default_factory=list)  # For the stories of single messages.
-    answered_at: datetime | None = None
-    reported: bool = False  # Whether the provider will report what became of these.
-
-
 class Dispatch:
     """Sends what was claimed. One for all slices of a process."""
 
@@ -115,6 +85,7 @@ class Dispatch:
     ) -> None:
         """`staging` says whom alone this installation writes to; everybody, without it."""
         self.sessions = sessions
+        self.books = Books(sessions, clock, timing)
         self.router = router
         self.letters = letters
         self.staging = staging or Staging()
@@ -144,13 +115,13 @@ class Dispatch:
             while groups and not glass.over:
                 await self._next(attempt, groups, aside, hand, done, glass, closed)
         except asyncio.CancelledError:
-            await to_the_end(self._let_go(attempt, hand, unsent(), done))
+            await to_the_end(self.books.let_go(attempt, hand, unsent(), done))
             raise
         except BaseException:
             # The lease stays: what became of the batch in hand is for whoever finds it ended to say.
-            await to_the_end(self._write_down(attempt, hand, done))
+            await to_the_end(self.books.write_down(attempt, hand, done))
             raise
-        await to_the_end(self._let_go(attempt, hand, unsent(), done))
+        await to_the_end(self.books.let_go(attempt, hand, unsent(), done))
 
     async def _groups(self, attempt: Attempt, claimed: Sequence[Claimed]) -> deque[Group]:
         alike: dict[_Alike, deque[Claimed]] = {}
@@ -164,11 +135,15 @@ class Dispatch:
                 message.id if message.id in carrying else None,
             )
             alike.setdefault(key, deque()).append(message)
-        versions = {key.version_id for key in alike}
-        writers = await self.letters.of(attempt.source.workspace, versions, attempt.queue)
+        writers = {}
+        for asked_for in {key.asked_for for key in alike}:
+            versions = {key.version_id for key in alike if key.asked_for is asked_for}
+            writers[asked_for] = await self.letters.of(
+                attempt.source.workspace, versions, attempt.queue, way_out=not asked_for
+            )
         return deque(
             Group(
-                writers[key.version_id],
+                writers[key.asked_for][key.version_id],
                 (Channel(key.channel), MessageClass(key.message_class)),
                 key.only,
                 key.alone is not None,
@@ -218,19 +193,8 @@ class Dispatch:
             going = [message for place, message in enumerate(batch) if place in may]
             await to_the_end(self._dispatch(attempt, group, going, way, hand, done))
         else:
-            await to_the_end(self._write_down(attempt, hand, done))
+            await to_the_end(self.books.write_down(attempt, hand, done))
             await asyncio.sleep(min(granted.wait, max(glass.left, 0)))
-
-    async def _let_go(self, attempt: Attempt, hand: Hand, unsent: Collection[UUID], done: Slice) -> None:
-        """Write the last answers down, put back what is still claimed under the lease, and give it up."""
-        if hand.answers and not unsent:
-            await self._write_down(attempt, hand, done, last=True)
-            return
-        await self._write_down(attempt, hand, done)
-        async with self.sessions.batch(attempt.queue.workspace_id) as db:
-            counts = await self._put_back(db, attempt, [*unsent])
-            await ledger.drop_lease(db, attempt.queue, attempt.id)
-        self._count_unsent(counts, done)
 
     def _held_back(self, messages: Sequence[Claimed]) -> tuple[Sequence[Claimed], list[Unsendable]]:
         """Those who may be written to, and those who may not while this is a staging system."""
@@ -263,7 +227,7 @@ class Dispatch:
             envelopes = [await self._with_files(attempt, envelope) for envelope in envelopes]
         tried: list[UUID] = []
         while True:
-            marked = await self._mark(
+            marked = await self.books.mark(
                 attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
             )
             batch = [envelope for envelope in envelopes if envelope.id in marked]
@@ -290,158 +254,6 @@ class Dispatch:
                 return
             hand.answers = [answer for answer in hand.answers if answer.id not in refused]
             way, envelopes, unsendable = onward, [e for e in batch if e.id in refused], []
-
-    async def _mark(
-        self,
-        attempt: Attempt,
-        provider: UUID,
-        envelopes: Sequence[Envelope],
-        unsendable: Sequence[Unsendable],
-        hand: Hand,
-        done: Slice,
-        onward: bool,
-    ) -> set[UUID]:
-        """Commit the mark; if the commit's own answer is lost, ask again under the same attempt.
-
-        Nothing of this batch has been sent when it raises; `unknown` it becomes only where the commit did
-        reach the database and its lease ended before we could ask. `onward`: it was marked for another
-        provider, which did not take it.
-        """
-        again = onward
-        while True:
-            try:
-                return await self._try_to_mark(
-                    attempt, provider, envelopes, unsendable, hand, done, again, onward
-                )
-            except DATABASE_ERRORS as error:
-                if not is_away(error):
-                    raise
-                activity.logger.warning(
-                    "The database is away; what was sent is settled, and the next marked, when it is back",
-                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
-                )
-                again = True
-                await asyncio.sleep(AGAIN_AFTER)
-
-    async def _try_to_mark(
-        self,
-        attempt: Attempt,
-        provider: UUID,
-        envelopes: Sequence[Envelope],
-        unsendable: Sequence[Unsendable],
-        hand: Hand,
-        done: Slice,
-        again: bool,
-        onward: bool,
-    ) -> set[UUID]:
-        queue, now = attempt.queue, self.clock.now()
-        async with self.sessions.batch(queue.workspace_id) as db:
-            settled = await self._settle(db, attempt, hand)
-            if onward:
-                await ledger.renew(db, queue, attempt.id, self.timing.lease)
-            letters = [(envelope.id, envelope.holes) for envelope in envelopes]
-            marked = (
-                await ledger.mark(db, queue, attempt.id, letters, now, again, provider) if letters else set()
-            )
-            skipped = (
-                await ledger.skip_unsendable(db, queue, attempt.id, unsendable, now) if unsendable else []
-            )
-            refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
-            counts = await self._put_back(db, attempt, refused, skipped, again)
-        hand.answers, hand.notes = [], []
-        self._count_settled(settled, done)
-        self._count_unsent(counts, done)
-        return marked
-
-    async def _put_back(
-        self,
-        db: Db,
-        attempt: Attempt,
-        claimed: Sequence[UUID],
-        skipped: Sequence[UUID] = (),
-        again: bool = False,
-    ) -> Counter[MessageState]:
-        """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
-
-        What somebody else recovered meanwhile was uncounted by them. `again`: a mark that was never answered
-        may have reached the database, and nothing of it was sent. Returns how many are in which state.
-        """
-        states = dict.fromkeys(skipped, MessageState.SKIPPED)
-        if claimed:
-            now = self.clock.now()
-            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again)
-        if states:
-            await self._uncount(db, attempt, states)
-            skips = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
-            await self.freed(db, attempt.source, skips)
-        return Counter(states.values())
-
-    def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
-        done.skipped += counts[MessageState.SKIPPED]
-        done.again += counts[MessageState.QUEUED]
-
-    async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
-        """Write the answers in the hand down. Returns how many messages are in which state now."""
-        now = hand.answered_at
-        await notes.add(db, attempt.queue.workspace_id, hand.notes)
-        if not now or not hand.answers:
-            return Counter()
-        states = await ledger.settle(
-            db, attempt.queue, attempt.id, hand.answers, now, self.reconcile_at(now, hand.reported)
-        )
-        unsent = (MessageState.QUEUED, MessageState.FAILED)
-        await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
-        closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
-        await self.freed(db, attempt.source, closed)
-        return Counter(states.values())
-
-    def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:
-        done.accepted += counts[MessageState.ACCEPTED]
-        done.failed += counts[MessageState.FAILED]
-        done.unknown += counts[MessageState.UNKNOWN]
-        done.again += counts[MessageState.QUEUED]
-
-    async def _write_down(self, attempt: Attempt, hand: Hand, done: Slice, last: bool = False) -> None:
-        """Settle what is in the hand, however long the database is away: known must not become unknown.
-
-        With the `last` answers goes the lease.
-        """
-        while hand.answers:
-            try:
-                async with self.sessions.batch(attempt.queue.workspace_id) as db:
-                    settled = await self._settle(db, attempt, hand)
-                    if last:
-                        await ledger.drop_lease(db, attempt.queue, attempt.id)
-                hand.answers, hand.notes = [], []
-                self._count_settled(settled, done)
-            except DATABASE_ERRORS as error:
-                if not is_away(error):
-                    raise
-                activity.logger.warning(
-                    "The database is away; what was sent is settled when it is back",
-                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
-                )
-                await asyncio.sleep(AGAIN_AFTER)
-
-    async def _uncount(self, db: Db, attempt: Attempt, unsent: Collection[UUID]) -> None:
-        if attempt.caps:
-            await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
-
-    async def freed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
-        """Messages were closed in this transaction: those who waited for them go on, and if they will be due
-        somewhere, it is told."""
-        queue = source.queue
-        if not closed or queue.kind is not SourceKind.FLOW:
-            return
-        gone = await enrollments_moved.go_on(
-            db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
-        )
-        if gone.next_due_at:
-            pokes.poke(db, queue.id, Work.ADVANCE)
-
-    def reconcile_at(self, now: datetime, reported: bool) -> datetime:
-        """When to decide about what is unknown: at once where no webhook will ever tell."""
-        return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
 
 
 def _written(

@@ -94,21 +94,28 @@ class Letters:
         self._public_url = public_url
         self._clock = clock
         self._sealer = sealer
-        self._kept: OrderedDict[tuple[UUID, datetime], Writer | NoWriter] = OrderedDict()
+        self._kept: OrderedDict[tuple[UUID, datetime, bool], Writer | NoWriter] = OrderedDict()
 
     async def of(
-        self, workspace: Workspace, version_ids: Iterable[UUID], queue: Queue | None = None
+        self,
+        workspace: Workspace,
+        version_ids: Iterable[UUID],
+        queue: Queue | None = None,
+        *,
+        way_out: bool = True,
     ) -> dict[UUID, Writer | NoWriter]:
         """A writer for each template version, dated now and with the workspace's present sender.
 
-        `queue` is for what they are sent: mailbox providers count complaints by it.
+        `queue` is for what they are sent: mailbox providers count complaints by it. Without a `way_out` mails
+        get no unsubscribe link but the template's own: those that somebody asked for.
         """
-        wanted = {version_id: (version_id, workspace.updated_at) for version_id in version_ids}
+        way_out = way_out and workspace.id != SYSTEM_WORKSPACE
+        wanted = {version_id: (version_id, workspace.updated_at, way_out) for version_id in version_ids}
         if missing := [version_id for version_id, key in wanted.items() if key not in self._kept]:
             async with self._sessions(workspace.id) as db:
                 dress = await self._dress(db, workspace)
                 for version_id, content in (await said(db, missing)).items():
-                    self._kept[wanted[version_id]] = self._write(workspace, content, dress)
+                    self._kept[wanted[version_id]] = self._write(workspace, content, dress, way_out)
         now, feedback = self._clock.now(), feedback_id(queue) if queue else None
         writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
@@ -136,11 +143,13 @@ class Letters:
     def _bounces(self, host: str) -> Callable[[UUID], str]:
         return lambda message_id: verp.address(host, message_id, self._tokens)
 
-    def _write(self, workspace: Workspace, content: Said, dress: Dress | None) -> Writer | NoWriter:
+    def _write(
+        self, workspace: Workspace, content: Said, dress: Dress | None, way_out: bool
+    ) -> Writer | NoWriter:
         try:
             if isinstance(content, short_templates.ShortTemplate):
                 return self._short(workspace, content)
-            return self._mail(workspace, content, dress) if dress else NoWriter(NO_SENDER)
+            return self._mail(workspace, content, dress, way_out) if dress else NoWriter(NO_SENDER)
         except Invalid as error:
             return NoWriter(error.message)
 
@@ -153,8 +162,7 @@ class Letters:
         letter = ShortLetter(compiled, self._tokens, workspace.id)
         return Writer(compiled, letter, short_templates.address_variable(content.channel))
 
-    def _mail(self, workspace: Workspace, content: templates.Template, dress: Dress) -> Writer:
-        way_out = workspace.id != SYSTEM_WORKSPACE
+    def _mail(self, workspace: Workspace, content: templates.Template, dress: Dress, way_out: bool) -> Writer:
         compiled = templates.compile(
             content,
             workspace_name=workspace.name,

@@ -10,7 +10,8 @@ from temporalio import activity
 from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
-from activities.dispatch import Attempt, Dispatch, Source
+from activities.books import Attempt, Source
+from activities.dispatch import Dispatch
 from activities.routing import Closed
 from activities.slices import Hourglass, Pace, Slice, heartbeating, rest
 from channels import registry
@@ -81,10 +82,10 @@ class MessageActivities:
             await pokes.take(db, queue.id, Work.SEND)
         source = Source(queue, workspace, after_messages(flow))
         async with self.sessions.batch(queue.workspace_id) as db:
-            later = self.dispatch.reconcile_at(now, reported=True)
+            later = self.dispatch.books.reconcile_at(now, reported=True)
             states = await ledger.recover(db, queue, now, later, registry.reporting())
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            await self.dispatch.freed(db, source, unknown)
+            await self.dispatch.books.freed(db, source, unknown)
         done.unknown += len(unknown)
         return source
 
@@ -97,7 +98,7 @@ class MessageActivities:
             claim = await claims.claim(
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.caps, after, closed
             )
-            await self.dispatch.freed(db, source, claim.skipped)
+            await self.dispatch.books.freed(db, source, claim.skipped)
         done.skipped += len(claim.skipped)
         return attempt, claim
 

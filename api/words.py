@@ -45,19 +45,26 @@ def read(channel: Channel, body: Mapping[str, Any]) -> Said:
         raise _inside(error) from error
 
 
-def compiled(said: Said, workspace: Workspace, public_url: str) -> Compiled:
-    """The same, compiled as the workspace's messages are. Raises `Invalid` naming part and line."""
+def compiled(said: Said, workspace: Workspace, public_url: str, *, way_out: bool = True) -> Compiled:
+    """The same, compiled as the workspace's messages are: those that somebody asked for without a `way_out`.
+
+    Raises `Invalid` naming part and line.
+    """
     if isinstance(said, ShortTemplate):
         try:
             return short_templates.compile(said, workspace_name=workspace.name, public_url=public_url)
         except Invalid as error:
             raise _inside(error) from error
-    return _mail(said, workspace.name, workspace.postal_address or "", public_url)
+    return _mail(said, workspace.name, workspace.postal_address or "", public_url, way_out)
 
 
 @lru_cache(maxsize=COMPILED)
-def _mail(said: templates.Template, name: str, postal_address: str, public_url: str) -> Compiled:
-    return templates.compile(said, workspace_name=name, postal_address=postal_address, public_url=public_url)
+def _mail(
+    said: templates.Template, name: str, postal_address: str, public_url: str, way_out: bool
+) -> Compiled:
+    return templates.compile(
+        said, workspace_name=name, postal_address=postal_address, public_url=public_url, way_out=way_out
+    )
 
 
 def _inside(error: Invalid) -> Invalid:

@@ -20,7 +20,7 @@ from api.singles import Checked, Desk, SingleIn
 from api.stack import Opened
 from domain.channels import Channel
 from domain.errors import Invalid, NotFound, Refused
-from domain.messages import MessageState
+from domain.messages import MessageClass, MessageState
 from domain.roles import Permission
 from domain.singles import MOST
 from domain.tokens import Tokens
@@ -245,7 +245,8 @@ async def read_message_content(
         raise NotFound("This message is not written yet: its words are filled when it goes.")
     said = (await templates.said(db, [message.template_version_id]))[message.template_version_id]
     workspace = await workspaces.get(db, workspace_id)
-    made = words.compiled(said, workspace, opened.settings.public_url)
+    marketing = message.message_class != MessageClass.TRANSACTIONAL
+    made = words.compiled(said, workspace, opened.settings.public_url, way_out=marketing)
     token = Tokens(opened.settings.signing_key.encode()).sign(workspace_id, NOBODY)
     files = await attachments.listed(db, workspace_id, message.id)
     return ContentOut(

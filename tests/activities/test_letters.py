@@ -138,3 +138,16 @@ async def test_without_a_verified_sender_nothing_goes_out(sessions: Sessions, ve
     writer = (await writers.of(workspace, [version]))[version]
     assert isinstance(writer, NoWriter)
     assert "no verified sender" in writer.reason
+
+
+async def test_what_somebody_asked_for_offers_no_way_out(sessions: Sessions, version: UUID) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        workspace = await workspaces.get(db, DEFAULT_WORKSPACE)
+    writers = Letters(sessions, TOKENS, "https://mail.example", GivenClock(), SEALER)
+
+    for way_out in (True, False):
+        writer = (await writers.of(workspace, [version], way_out=way_out))[version]
+        assert isinstance(writer, Writer)
+        raw = writer.letter.fill(ENVELOPE)
+        assert (b"List-Unsubscribe:" in raw) is way_out
+        assert (b"/u/" in raw.replace(b"=\r\n", b"")) is way_out

@@ -1,0 +1,231 @@
+"""The ledger's side of sending: marks before a batch goes on the wire, answers after it, and what goes back.
+
+Each is one short transaction, and is repeated while the database is away: a known answer never becomes
+unknown.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.slices import DATABASE_ERRORS, Slice, Timing, is_away
+from channels.contract import Envelope
+from domain.clock import Clock
+from domain.messages import MessageState, SourceKind, Work
+from models.base import Db, Sessions
+from models.queries import claims, enrollments_moved, ledger, notes, pokes
+from models.queries.ledger import Queue, Settled, Unsendable
+from models.queries.notes import Note
+from models.queries.ways import Move
+from models.workspaces import Workspace
+
+AGAIN_AFTER = 0.5  # Seconds between two tries of what must not be given up.
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a slice knows of those whose messages it sends, read when it begins."""
+
+    queue: Queue
+    workspace: Workspace
+    onward: Sequence[Move]  # Where a flow's members go when their message is closed.
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One claimed batch: whose it is, its id, and the caps that its members were counted under."""
+
+    source: Source
+    id: UUID
+    caps: Sequence[claims.Cap]
+
+    @property
+    def queue(self) -> Queue:
+        return self.source.queue
+
+
+@dataclass
+class Hand:
+    """What came back from the wire and is not written down yet."""
+
+    answers: list[Settled] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)  # For the stories of single messages.
+    answered_at: datetime | None = None
+    reported: bool = False  # Whether the provider will report what became of these.
+
+
+class Books:
+    """Writes into the ledger what becomes of claimed messages."""
+
+    def __init__(self, sessions: Sessions, clock: Clock, timing: Timing) -> None:
+        self.sessions = sessions
+        self.clock = clock
+        self.timing = timing
+
+    async def mark(
+        self,
+        attempt: Attempt,
+        provider: UUID,
+        envelopes: Sequence[Envelope],
+        unsendable: Sequence[Unsendable],
+        hand: Hand,
+        done: Slice,
+        onward: bool,
+    ) -> set[UUID]:
+        """Commit the mark; if the commit's own answer is lost, ask again under the same attempt.
+
+        Nothing of this batch has been sent when it raises; `unknown` it becomes only where the commit did
+        reach the database and its lease ended before we could ask. `onward`: it was marked for another
+        provider, which did not take it.
+        """
+        again = onward
+        while True:
+            try:
+                return await self._try_to_mark(
+                    attempt, provider, envelopes, unsendable, hand, done, again, onward
+                )
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                activity.logger.warning(
+                    "The database is away; what was sent is settled, and the next marked, when it is back",
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
+                )
+                again = True
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _try_to_mark(
+        self,
+        attempt: Attempt,
+        provider: UUID,
+        envelopes: Sequence[Envelope],
+        unsendable: Sequence[Unsendable],
+        hand: Hand,
+        done: Slice,
+        again: bool,
+        onward: bool,
+    ) -> set[UUID]:
+        queue, now = attempt.queue, self.clock.now()
+        async with self.sessions.batch(queue.workspace_id) as db:
+            settled = await self._settle(db, attempt, hand)
+            if onward:
+                await ledger.renew(db, queue, attempt.id, self.timing.lease)
+            letters = [(envelope.id, envelope.holes) for envelope in envelopes]
+            marked = (
+                await ledger.mark(db, queue, attempt.id, letters, now, again, provider) if letters else set()
+            )
+            skipped = (
+                await ledger.skip_unsendable(db, queue, attempt.id, unsendable, now) if unsendable else []
+            )
+            refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
+            counts = await self._put_back(db, attempt, refused, skipped, again)
+        hand.answers, hand.notes = [], []
+        self._count_settled(settled, done)
+        self._count_unsent(counts, done)
+        return marked
+
+    async def _put_back(
+        self,
+        db: Db,
+        attempt: Attempt,
+        claimed: Sequence[UUID],
+        skipped: Sequence[UUID] = (),
+        again: bool = False,
+    ) -> Counter[MessageState]:
+        """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
+
+        What somebody else recovered meanwhile was uncounted by them. `again`: a mark that was never answered
+        may have reached the database, and nothing of it was sent. Returns how many are in which state.
+        """
+        states = dict.fromkeys(skipped, MessageState.SKIPPED)
+        if claimed:
+            now = self.clock.now()
+            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again)
+        if states:
+            await self._uncount(db, attempt, states)
+            skips = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
+            await self.freed(db, attempt.source, skips)
+        return Counter(states.values())
+
+    def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
+        done.skipped += counts[MessageState.SKIPPED]
+        done.again += counts[MessageState.QUEUED]
+
+    async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
+        """Write the answers in the hand down. Returns how many messages are in which state now."""
+        now = hand.answered_at
+        await notes.add(db, attempt.queue.workspace_id, hand.notes)
+        if not now or not hand.answers:
+            return Counter()
+        states = await ledger.settle(
+            db, attempt.queue, attempt.id, hand.answers, now, self.reconcile_at(now, hand.reported)
+        )
+        unsent = (MessageState.QUEUED, MessageState.FAILED)
+        await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
+        closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
+        await self.freed(db, attempt.source, closed)
+        return Counter(states.values())
+
+    def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:
+        done.accepted += counts[MessageState.ACCEPTED]
+        done.failed += counts[MessageState.FAILED]
+        done.unknown += counts[MessageState.UNKNOWN]
+        done.again += counts[MessageState.QUEUED]
+
+    async def write_down(self, attempt: Attempt, hand: Hand, done: Slice, last: bool = False) -> None:
+        """Settle what is in the hand, however long the database is away: known must not become unknown.
+
+        With the `last` answers goes the lease.
+        """
+        while hand.answers:
+            try:
+                async with self.sessions.batch(attempt.queue.workspace_id) as db:
+                    settled = await self._settle(db, attempt, hand)
+                    if last:
+                        await ledger.drop_lease(db, attempt.queue, attempt.id)
+                hand.answers, hand.notes = [], []
+                self._count_settled(settled, done)
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                activity.logger.warning(
+                    "The database is away; what was sent is settled when it is back",
+                    extra={"attempt": str(attempt.id), "messages": len(hand.answers)},
+                )
+                await asyncio.sleep(AGAIN_AFTER)
+
+    async def _uncount(self, db: Db, attempt: Attempt, unsent: Collection[UUID]) -> None:
+        if attempt.caps:
+            await ledger.give_back(db, attempt.queue.workspace_id, [*unsent])
+
+    async def freed(self, db: Db, source: Source, closed: Sequence[UUID]) -> None:
+        """Messages were closed in this transaction: those who waited for them go on, and if they will be due
+        somewhere, it is told."""
+        queue = source.queue
+        if not closed or queue.kind is not SourceKind.FLOW:
+            return
+        gone = await enrollments_moved.go_on(
+            db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
+        )
+        if gone.next_due_at:
+            pokes.poke(db, queue.id, Work.ADVANCE)
+
+    def reconcile_at(self, now: datetime, reported: bool) -> datetime:
+        """When to decide about what is unknown: at once where no webhook will ever tell."""
+        return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
+
+    async def let_go(self, attempt: Attempt, hand: Hand, unsent: Collection[UUID], done: Slice) -> None:
+        """Write the last answers down, put back what is still claimed under the lease, and give it up."""
+        if hand.answers and not unsent:
+            await self.write_down(attempt, hand, done, last=True)
+            return
+        await self.write_down(attempt, hand, done)
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            counts = await self._put_back(db, attempt, [*unsent])
+            await ledger.drop_lease(db, attempt.queue, attempt.id)
+        self._count_unsent(counts, done)
