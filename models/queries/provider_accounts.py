@@ -61,7 +61,8 @@ async def change(db: AsyncSession, provider_id: UUID, values: dict[str, Any]) ->
 
 
 async def delete(db: AsyncSession, provider_id: UUID, now: datetime) -> None:
-    """Its row stays for what it sent, without the credentials.
+    """Its row stays for what it sent, without settings and credentials: nothing can open it, or be believed
+    to come from it, any more.
 
     Raises `NotFound`, and `Conflict` naming the routes that need it.
     """
@@ -73,7 +74,7 @@ async def delete(db: AsyncSession, provider_id: UUID, now: datetime) -> None:
     asked = select(Route.channel, Route.message_class, Route.id).where(Route.provider_id == provider_id)
     if used := [f"{what} {channel} ({id_})" for channel, what, id_ in await db.execute(asked)]:
         raise Conflict(f"Routes lead to this provider: {', '.join(sorted(used))}. Delete them first.")
-    await change(db, provider_id, {"deleted_at": now, "credentials": None})
+    await change(db, provider_id, {"deleted_at": now, "settings": {}, "credentials": None})
 
 
 async def day(db: AsyncSession, provider_id: UUID, on: date) -> ProviderDay | None:

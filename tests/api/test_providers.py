@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from httpx2 import AsyncClient
+from pydantic import ValidationError
 from sqlalchemy import select, text
 
 from api import accounts
@@ -240,7 +241,9 @@ async def test_a_deleted_account_is_gone_and_so_are_its_credentials(
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = (await db.scalars(select(Provider))).one()
     assert row.deleted_at is not None
-    assert row.credentials is None
+    assert (row.settings, row.credentials) == ({}, None)
+    with pytest.raises(ValidationError):  # So nobody who still opens it takes "set" for a credential.
+        pigeons.KIND.settings.model_validate(row.settings)
 
 
 async def test_an_account_that_a_route_leads_to_stays(lonely_api: AsyncClient) -> None:
