@@ -1,17 +1,22 @@
 """Those whom the benchmarks write to, and what is written to them."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from sqlalchemy.ext.asyncio import AsyncSession
+from uuid_utils.compat import uuid7
 
+from channels import dkim
+from domain.secrets import Sealer
 from domain.templates import Template
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.campaigns import Campaign
 from models.flows import Flow
-from models.queries import templates
+from models.queries import domains, templates, verified_senders
 from models.segments import Segment
+from settings import DEVELOPMENT_ENCRYPTION_KEY
 
 ONE_SUPPRESSED_IN = 20
 
@@ -75,6 +80,20 @@ def settle(db: psycopg.Connection, size: int, workspace_id: UUID = DEFAULT_WORKS
 def suppressed(size: int) -> int:
     """How many of so many customers are suppressed."""
     return size // ONE_SUPPRESSED_IN
+
+
+async def a_domain(db: AsyncSession) -> None:
+    """The sender's domain, whose mail is signed by SMTP: RSA of 2,048 bits."""
+    key, domain_id = dkim.new_key(), uuid7()
+    values = {
+        "name": "shop.example",
+        "dkim_selector": "bench",
+        "dkim_record": dkim.record_of(key),
+        "dkim_key": Sealer.of(DEVELOPMENT_ENCRYPTION_KEY).seal(key, f"domain:{domain_id}"),
+    }
+    await domains.create(db, DEFAULT_WORKSPACE, domain_id, values)
+    await domains.note(db, domain_id, [], datetime.now(UTC), verified=True, returns=False)
+    await verified_senders.touch(db, DEFAULT_WORKSPACE)
 
 
 async def a_template(db: AsyncSession, workspace_id: UUID = DEFAULT_WORKSPACE) -> UUID:
