@@ -26,7 +26,7 @@ AN_ISSUER = "https://login.records.example"
 
 
 A_MESSAGE = {
-    "channel": "sms",
+    "channel": "email",
     "body": {"subject": "Hello", "html": "<p>Your code is {{ code }}.</p>"},
     "to": {"profile": "thea@example.com"},
     "data": {"code": "4711"},
