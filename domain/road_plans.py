@@ -81,8 +81,13 @@ def plan(ways: Sequence[Way], now: datetime) -> list[Turn]:
     return turns
 
 
-def in_words(turns: Sequence[Turn], channel: Channel) -> str:
-    """The plan in a sentence or two."""
+def in_words(turns: Sequence[Turn], channel: Channel, *, held: bool = False) -> str:
+    """The plan in a sentence or two; `held` when the workspace's messages of this kind are."""
+    if held:
+        return (
+            f"Marketing by {channel} is held: too many bounced or complained. GET /api/v1/deliverability "
+            "says more, and its release lets it go on."
+        )
     if not turns and channel is Channel.EMAIL:
         return "There is no route, so mail goes by the installation's own server."
     if not turns:

@@ -20,7 +20,7 @@ from domain.errors import Invalid
 from domain.messages import MessageClass
 from domain.roles import Permission
 from domain.routing import WarmUp
-from models.queries import breakers, routes, workspaces
+from models.queries import breakers, holds, routes, workspaces
 from models.queries.routes import Named
 
 router = APIRouter(prefix="/routes", tags=["routes"], route_class=Mannered)
@@ -167,6 +167,8 @@ async def plan_routes(
     today = now.astimezone(ZoneInfo(workspace.time_zone)).date()
     found = await routes.ways(db, channel, message_class, today)
     standings = await breakers.standings(db, workspace_id)
+    is_marketing = message_class is MessageClass.MARKETING
+    held = is_marketing and channel in await holds.open_for(db, workspace_id)
     turns = road_plans.plan(
         [
             road_plans.Way(
@@ -185,7 +187,7 @@ async def plan_routes(
     return Plan(
         channel=channel,
         message_class=message_class,
-        summary=road_plans.in_words(turns, channel),
+        summary=road_plans.in_words(turns, channel, held=held),
         turns=[
             Turn(
                 route_id=turn.way.route_id,

@@ -282,7 +282,10 @@ async def test_the_installations_own_server_can_be_held_and_not_changed(lonely_a
     assert held["summary"] == "It is held by hand until somebody releases it: It is moved tonight."
     assert (await lonely_api.get(at)).json()["state"] == "held"
     assert (await lonely_api.post(f"{at}/release")).json()["state"] == "closed"
-    assert (await lonely_api.post(f"{at}/check")).json()["healthy"] is False  # There is none in this test.
+    stack = the_app().state.stack
+    stack.settings = stack.settings.model_copy(update={"smtp_url": "smtp://127.0.0.1:9"})
+    checked = (await lonely_api.post(f"{at}/check")).json()
+    assert (checked["healthy"], "127.0.0.1:9" in checked["says"]) == (False, True)
 
 
 async def test_a_hold_and_its_end_are_in_the_history_and_in_the_audit_log(lonely_api: AsyncClient) -> None:

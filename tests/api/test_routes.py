@@ -15,6 +15,7 @@ from models.base import Sessions
 from models.providers import Provider, ProviderDay, Route
 from models.queries import breakers
 from models.queries.routes import MOST
+from models.reports import Hold
 from tests.api.conftest import the_app
 from tests.api.support import V1, created, refusal
 from tests.api.test_providers import pigeon_account
@@ -191,6 +192,15 @@ async def test_when_nothing_can_take_messages_they_wait(api: AsyncClient, sessio
     clock = the_app().state.stack.clock
     clock.move(timedelta(minutes=1))
     assert (await the_plan(api))["summary"] == "Messages go by Pigeons."
+
+
+async def test_marketing_that_is_held_goes_nowhere(api: AsyncClient, sessions: Sessions) -> None:
+    await a_route(api, await a_provider(api))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        db.add(Hold(workspace_id=DEFAULT_WORKSPACE, channel="email", at=NOW, reason="Complaints."))
+
+    assert (await the_plan(api))["summary"].startswith("Marketing by email is held")
+    assert "own server" in (await the_plan(api, **{"class": "transactional"}))["summary"]
 
 
 async def test_the_workspaces_calendar_says_what_a_warm_up_allows(
