@@ -29,12 +29,11 @@ from activities.routing import Router
 from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
-from channels.contract import Provider, World
-from channels.egress import EgressTransport
+from channels.contract import Provider
 from channels.letters import Raw
 from channels.smtp import SmtpProvider
+from channels.world import world
 from domain.clock import Clock, SystemClock
-from domain.networks import networks_of
 from domain.secrets import Sealer
 from domain.staging import Staging
 from domain.tokens import Tokens
@@ -89,15 +88,15 @@ def timing(settings: Settings) -> Timing:
     )
 
 
-def world(settings: Settings) -> World:
-    """What providers are opened with."""
-
-    def egress() -> EgressTransport:
-        return EgressTransport(
-            networks_of(settings.egress_networks), plain=settings.environment == "development"
-        )
-
-    return World(egress, settings.endpoints, settings.public_url.rstrip("/"))
+def accounts_of(settings: Settings) -> Accounts:
+    """Opens accounts with providers."""
+    outside = world(
+        settings.egress_networks,
+        settings.endpoints,
+        settings.public_url,
+        plain=settings.environment == "development",
+    )
+    return Accounts(Sealer.of(settings.encryption_keys), outside)
 
 
 def build(
@@ -112,7 +111,7 @@ def build(
     tokens = Tokens(settings.signing_key.encode())
     sealer = Sealer.of(settings.encryption_keys)
     letters = Letters(sessions, tokens, settings.public_url, parts.clock, sealer)
-    accounts = accounts or Accounts(sealer, world(settings))
+    accounts = accounts or accounts_of(settings)
     router = Router(sessions, accounts, parts.built_in, parts.clock, settings.messages_a_second)
     staging = Staging.of(settings.campanile_deliver_only_to)
     dispatch = Dispatch(sessions, router, letters, parts.clock, parts.timing, staging)
@@ -183,7 +182,7 @@ async def serve(settings: Settings, built_in: Provider[Raw], clock: Clock | None
     bell = Bell(settings.engine_database_url)
     await bell.start(sessions)
     parts = Parts(built_in, clock or SystemClock(), timing(settings), settings.send_slices)
-    accounts = Accounts(Sealer.of(settings.encryption_keys), world(settings))
+    accounts = accounts_of(settings)
     worker = build(client, sessions, bell, parts, settings, accounts)
     await upkeep.schedule(client)
     await ingest.schedule(client)

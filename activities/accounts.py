@@ -1,15 +1,13 @@
 """Accounts with providers, opened from their rows and kept open while they stay as they are."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from channels import registry
+from channels import credentials, registry
 from channels.contract import Account, Kind, Provider, World
 from domain.secrets import CannotOpen, Sealer
 from models.queries.providers import AccountRow
@@ -23,21 +21,15 @@ class CannotUse(Exception):
     """An account can't be opened; the text says why, without any secret."""
 
 
-def sealed_for(provider_id: UUID) -> str:
-    """What an account's credentials are sealed for."""
-    return f"provider:{provider_id}"
-
-
 def read(row: AccountRow, sealer: Sealer) -> tuple[Kind, BaseModel]:
     """The kind and the settings of an account, with its credentials in clear. Raises `CannotUse`."""
     kind = registry.kinds().get(row.kind)
     if kind is None:
         raise CannotUse(f"This version knows no provider of the kind {row.kind}.")
     try:
-        secrets: Mapping[str, Any] = (
-            orjson.loads(sealer.open(row.credentials, sealed_for(row.id))) if row.credentials else {}
-        )
-        return kind, kind.settings.model_validate({**row.settings, **secrets})
+        secrets = credentials.unseal(sealer, row.credentials, row.id)
+        whole = credentials.together(kind.settings, row.settings, secrets)
+        return kind, kind.settings.model_validate(whole)
     except CannotOpen as error:
         raise CannotUse(str(error)) from None
     except ValidationError as error:

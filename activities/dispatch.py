@@ -25,6 +25,7 @@ from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind
+from domain.routing import BUILT_IN
 from domain.staging import Staging
 from domain.stories import refused
 from domain.templates import TemplateError
@@ -177,6 +178,10 @@ class Dispatch:
         """The next batch of the first group, as far as its way is open and limits let it go."""
         group, workspace = groups[0], attempt.source.workspace
         way = await self.router.way(workspace, *group.kind, only=group.only, files=group.files)
+        if isinstance(way, Closed) and way.gone:
+            given_up = [Unsendable(each.id, Skip.CANCELLED, way.reason) for each in groups.popleft().left]
+            await to_the_end(self.books.mark(attempt, BUILT_IN, [], given_up, hand, done, onward=False))
+            return
         if isinstance(way, Closed):
             closed[group.kind] = way
             aside += groups.popleft().left

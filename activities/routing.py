@@ -36,6 +36,7 @@ class Closed:
 
     until: datetime
     reason: str
+    gone: bool = False  # There is no such provider any more, and no other will do.
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Router:
         if message_class is MessageClass.MARKETING and channel in plan.held:
             return Closed(now + LOOK_AGAIN, f"marketing by {channel} is held, because it did harm")
         roads = self._roads(plan, channel, message_class) if only is None else [Road(only, 1, 1)]
+        if only is not None and only not in plan.ways:
+            return Closed(now + LOOK_AGAIN, "its provider was deleted", gone=True)
         soonest, why = now + LOOK_AGAIN, f"no provider for {channel} has a route"
         for road in in_order(roads, self._draw):
             way = plan.ways.get(road.provider_id)

@@ -244,11 +244,6 @@ def _validation(error: RequestValidationError) -> JSONResponse:
     return problem(status, kind, title, _about(errors), errors)
 
 
-def in_words(error: ValidationError, body: Any) -> list[FieldError]:
-    """What is wrong with a part of a body that was read by itself, with pointers into that part."""
-    return [_in_words({**each, "loc": ("body", *each["loc"])}, body) for each in error.errors()]
-
-
 def _in_words(error: dict[str, Any], body: Any) -> FieldError:
     part, *place = error["loc"]
     pointer = _pointer(place, error, body) if part == "body" else "/" + "/".join(map(str, place))

@@ -14,12 +14,10 @@ from api.errors import Unavailable
 from api.hashing import Hashing
 from api.leases import Leases
 from api.memory import Memory
-from channels.contract import World
 from channels.dns import Dns, Published
-from channels.egress import EgressTransport
+from channels.world import world
 from domain.access import AccessTokens
 from domain.clock import Clock, SystemClock
-from domain.networks import networks_of
 from domain.secrets import Sealer
 from models.base import Sessions
 from models.queries.callers import KeyFound, Visitor
@@ -75,13 +73,13 @@ class Stack:
         self.leases = Leases(self.sessions, self.settings.requests_a_minute, minute)
         self.sealer = Sealer.of(self.settings.encryption_keys)
         self.published: Published = Dns(self.settings.dns_servers)
-        self.egress = self._guard()
-        self.world = World(self._guard, self.settings.endpoints, self.settings.public_url.rstrip("/"))
-
-    def _guard(self) -> EgressTransport:
-        return EgressTransport(
-            networks_of(self.settings.egress_networks), plain=self.settings.environment == "development"
+        self.world = world(
+            self.settings.egress_networks,
+            self.settings.endpoints,
+            self.settings.public_url,
+            plain=self.settings.environment == "development",
         )
+        self.egress = self.world.egress()
 
 
 def stack_of(request: Request) -> Stack:

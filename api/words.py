@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from api.errors import in_words
+from api.errors import at_fault
 from api.routes.templates import Html, Subject
 from api.shapes import In
 from domain import short_templates, templates
@@ -36,7 +36,7 @@ def read(channel: Channel, body: Mapping[str, Any]) -> Said:
         try:
             return templates.Template(**EmailBody.model_validate(body).model_dump())
         except ValidationError as error:
-            first, *others = (Invalid(each.detail, each.pointer) for each in in_words(error, body))
+            first, *others = (Invalid(each.detail, each.pointer) for each in at_fault(error, body))
             first.also = [*others]
             raise first from error
     try:

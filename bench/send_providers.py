@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
-import orjson
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
@@ -19,6 +18,7 @@ from bench import people
 from bench.campaign import campaign
 from bench.harness import Case
 from bench.stack import Stack, expect
+from channels import credentials
 from dev.places import ROOT
 from dev.process import Process, free_port, listens
 from domain.secrets import Sealer
@@ -74,9 +74,9 @@ def running(stack: Stack) -> Iterator[HttpSink]:
 
 async def an_account(sessions: Sessions, kind: str, priority: int = 1) -> None:
     """An account of this kind, by which the workspace's marketing goes."""
-    settings, credentials = ACCOUNTS[kind]
+    settings, secrets = ACCOUNTS[kind]
     id_ = uuid7()
-    sealed = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY).seal(orjson.dumps(credentials).decode(), f"provider:{id_}")
+    sealed = credentials.seal(Sealer.of(DEVELOPMENT_ENCRYPTION_KEY), secrets, id_)
     here: dict[str, Any] = {"workspace_id": DEFAULT_WORKSPACE}
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = Provider(**here, id=id_, name=kind, kind=kind, channel="email", settings=settings)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
-from activities.accounts import Accounts, sealed_for
+from activities.accounts import Accounts
 from activities.bell import Bell
 from activities.reports import Mails, ReportActivities, Reported
 from activities.slices import Timing

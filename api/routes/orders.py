@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
-from api.errors import in_words
+from api.errors import at_fault
 from api.manners import Mannered
 from api.moments import aware
 from api.ordering import Amount, Currency, Email, OrderIn, keep, read, standing, told
@@ -160,7 +160,7 @@ async def place_orders(body: OrdersIn, workspace_id: WorkspaceId, opened: Opened
         try:
             good.append((index, OrderIn.model_validate(each)))
         except ValidationError as error:
-            wrong[index] = [Invalid(one.detail, one.pointer) for one in in_words(error, each)]
+            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each)]
     now = opened.clock.now()
     taken = await read(opened, workspace_id, good, now)
     wrong = dict(sorted((wrong | taken.wrong).items()))

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from api import words
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db
-from api.errors import in_words
+from api.errors import at_fault
 from api.manners import Mannered
 from api.routes.messages import MessageOut, shown
 from api.routes.previews import NOBODY
@@ -181,7 +181,7 @@ async def send_messages(
         try:
             good[index] = await desk.check(SingleIn.model_validate(each))
         except ValidationError as error:
-            wrong[index] = [Invalid(one.detail, one.pointer) for one in in_words(error, each)]
+            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each)]
         except (Invalid, Refused) as error:
             wrong[index] = [Invalid(one.message, one.field) for one in (error, *error.also)]
         await asyncio.sleep(0)  # Words are compiled here, and others want to be answered, too.

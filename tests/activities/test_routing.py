@@ -20,9 +20,11 @@ from domain.breakers import BAD_CALLS, FIRST_PAUSE, TRIES
 from domain.channels import Channel
 from domain.messages import PROVIDER_TEST
 from domain.routing import BUILT_IN
+from domain.staging import Staging
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.providers import Provider, Route
+from models.queries import holds
 from models.queries.ledger import Queue
 from tests.people import HERE
 from tests.sending import (
@@ -39,7 +41,7 @@ from tests.sending import (
 )
 from tests.support import GivenClock
 
-BRIEF = Timing(slice=0.5, linger=0, lease=60, reconcile_after=900)
+BRIEF = Timing(slice=1, linger=0, lease=60, reconcile_after=900)
 REFUSED = Outcome(OutcomeKind.RETRY, reason="503 down")
 TOO_FAST = Outcome(OutcomeKind.RETRY, reason="429", retry_after=20, calm=True)
 GREYLISTED = Outcome(OutcomeKind.RETRY, reason="450 try later", blame=Blame.RECIPIENT)
@@ -118,7 +120,7 @@ async def an_audience(sessions: Sessions, n: int) -> Queue:
 
 
 async def sent(
-    sessions: Sessions, queue: Queue, clock: GivenClock | None = None, timing: Timing = BRIEF
+    sessions: Sessions, queue: Queue, clock: GivenClock | None = None, timing: Timing = PATIENT
 ) -> Slice:
     return await ran(a_sender_of(sessions, NullProvider(), Bell(""), clock, timing).send, queue)
 
@@ -233,7 +235,7 @@ async def test_no_more_go_than_the_limit_says_and_the_rest_waits(sessions: Sessi
     desk = await a_provider(sessions, rate=5)
     queue = await an_audience(sessions, 50)
 
-    await sent(sessions, queue)
+    await sent(sessions, queue, timing=BRIEF)
     assert desk.offered == 5, "the clock stands still: there is one second's worth"
     assert await how(sessions, queue) == {"accepted": 5, "queued": 45}
 
@@ -247,7 +249,7 @@ async def test_a_limit_for_one_domain_holds_up_no_other(sessions: Sessions) -> N
         moved = len(await some(db, "select 1 from identities where value like '%mail.example'"))
     assert 0 < moved < 18
 
-    await sent(sessions, queue)
+    await sent(sessions, queue, timing=BRIEF)
     assert desk.offered == moved + 2
 
 
@@ -327,6 +329,45 @@ async def test_what_no_provider_takes_does_not_hold_up_the_rest_of_a_queue(sessi
         for n in range(5):
             queue, _ = await a_bare_message(db, f"t{n}@shop.example", message_class="transactional")
 
-    await sent(sessions, queue, timing=PATIENT)
+    await sent(sessions, queue)
     assert working.offered == 5
     assert (await how(sessions, queue))["accepted"] == 5
+
+
+async def test_a_trial_of_a_provider_that_was_deleted_is_given_up(sessions: Sessions) -> None:
+    tried = await a_provider(sessions, route=False, deleted_at=GivenClock().now())
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        queue, message = await a_bare_message(
+            db, "me@shop.example", step=PROVIDER_TEST, provider=UUID(tried.name)
+        )
+
+    done = await sent(sessions, queue)
+    assert (done.skipped, done.open) == (1, 0)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await column(db, "detail", message) == "its provider was deleted"
+
+
+async def test_marketing_that_did_harm_waits_and_what_was_asked_for_goes(sessions: Sessions) -> None:
+    desk = await a_provider(sessions)
+    working = await a_provider(sessions, message_class="transactional")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await holds.hold(db, DEFAULT_WORKSPACE, "email", "It was too much.", GivenClock().now())
+    queue = await an_audience(sessions, 3)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        outbox, _ = await a_bare_message(db, "ada@shop.example", message_class="transactional")
+
+    done = await sent(sessions, queue)
+    await sent(sessions, outbox)
+    assert (desk.offered, working.offered) == (0, 1)
+    assert "held" in done.agenda
+
+
+async def test_a_staging_system_writes_to_nobody_else(sessions: Sessions) -> None:
+    await a_provider(sessions)
+    queue = await an_audience(sessions, 3)
+    activity = a_sender_of(sessions, NullProvider(), Bell(""))
+    activity.dispatch.staging = Staging.of("p2@shop.example")
+
+    await ran(activity.send, queue)
+    assert await how(sessions, queue) == {"accepted": 1, "held back": 2}

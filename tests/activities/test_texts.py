@@ -7,13 +7,14 @@ from uuid import UUID
 import orjson
 import pytest
 
-from activities.accounts import Accounts, sealed_for
+from activities.accounts import Accounts
 from activities.bell import Bell
 from activities.dispatch import Dispatch
 from activities.letters import Letters
 from activities.messages import MessageActivities
 from activities.routing import Router
 from activities.slices import Slice
+from channels import credentials
 from channels.contract import World
 from channels.null import NullProvider
 from domain.channels import Channel
@@ -55,7 +56,7 @@ async def an_account(
         row = Provider(**HERE, name=kind, kind=kind, channel=channel, settings=settings)
         db.add(row)
         await db.flush()
-        row.credentials = SEALER.seal(orjson.dumps(secrets).decode(), sealed_for(row.id))
+        row.credentials = credentials.seal(SEALER, secrets, row.id)
         for message_class in ("marketing", "transactional"):
             db.add(Route(**HERE, provider_id=row.id, channel=channel, message_class=message_class))
     return row.id

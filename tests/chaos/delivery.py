@@ -11,9 +11,9 @@ from itertools import cycle
 from typing import Any
 
 import httpx2
-import orjson
 from uuid_utils.compat import uuid7
 
+from channels import credentials
 from dev.places import ROOT
 from dev.process import Process, free_port, listens
 from domain.secrets import Sealer
@@ -103,7 +103,7 @@ class Delivery:
         async with sessions(DEFAULT_WORKSPACE) as db:
             for kind, id_ in self.accounts.items():
                 settings, secrets = given[kind]
-                sealed = sealer.seal(orjson.dumps(secrets).decode(), f"provider:{id_}")
+                sealed = credentials.seal(sealer, secrets, id_)
                 row = Provider(
                     workspace_id=DEFAULT_WORKSPACE,
                     id=id_,
