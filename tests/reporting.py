@@ -136,7 +136,7 @@ async def an_account(
         "insert into providers (workspace_id, id, name, kind, channel, credentials)"
         " values (:workspace, :id, 'Parrot', :kind, :channel, :sealed)"
     )
-    sealed = SEALER.seal(json.dumps({"secret": SECRET}), sealed_for(id_))
+    sealed = credentials.seal(SEALER, {"secret": SECRET}, id_)
     kind = kind or KINDS[channel].name
     values = {"workspace": workspace_id, "id": id_, "kind": kind, "channel": channel.value}
     async with sessions(workspace_id) as db:
