@@ -11,18 +11,19 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
+from dev.carriers import breaker_in_words, in_words, other_routes
 from dev.forget import check, forget
 from dev.importing import asked, client
 from dev.places import ROOT
 from dev.process import StackError
 from dev.shop import Shop
 from dev.stack import Running, Stack
-from dev.story import PREFIX, Story, Summary, in_the_way
+from dev.story import CARRIERS, PREFIX, Story, Summary, in_the_way
 from dev.terminal import addresses, of_settings, running_stack, wishes
 from settings import Settings, read_settings
 
 ORDERS = ROOT / "samples" / "cdnow_orders.csv"
-LABELS = {"queued": "queued at the start"}
+LABELS = {"queued": "queued at the start", "twice": "got it twice"}
 
 
 def run(settings: Settings, *, json: bool, once: bool, others_too: bool) -> int:
@@ -70,7 +71,7 @@ def tell(settings: Settings, console: Console, *, others_too: bool) -> Summary:
         console.print(f"  {what}", markup=False)
 
     with client(settings) as api:
-        if wrong := in_the_way(asked(api.get("/api/v1/workspace"))):
+        if wrong := in_the_way(asked(api.get("/api/v1/workspace")), other_routes(api, CARRIERS)):
             raise StackError(wrong)
         if not others_too:
             check(settings.admin_database_url, PREFIX)
@@ -101,6 +102,15 @@ def table(of: Summary) -> Table:
         ("mails in the mailbox", of.mailbox),
     ):
         shown.add_row(what, f"{count:,}")
+        match what:
+            case "campaign: accepted":
+                for one in of.campaign_by:
+                    shown.add_row(f"  by {one['provider']}", in_words(one))
+            case "flow: messages":
+                for one in of.flow_by:
+                    shown.add_row(f"  by {one['provider']}", f"{one['accepted']:,}")
+    for one in of.flow_by:
+        shown.add_row(f"breaker of {one['provider']}", breaker_in_words(one))
     back = of.returned
     shown.add_row(
         f"in the segment after customer {back['customer']} bought again",

@@ -61,7 +61,8 @@ def settle(db: psycopg.Connection, owner: FirstOwner) -> None:
 
 
 def _key(db: psycopg.Connection, key: str, kind: KeyKind, name: str, permissions: list[str]) -> None:
-    """A key is there."""
+    """A key is there, and may do what one from before could not be given yet."""
+    db.execute("update keys set permissions = %s where hash = %s", [permissions, keys.hash_of(key)])
     db.execute(
         "insert into keys (workspace_id, kind, name, prefix, hash, permissions) "
         "select %(workspace)s, %(kind)s, %(name)s, %(prefix)s, %(hash)s, %(permissions)s "

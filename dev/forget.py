@@ -1,4 +1,5 @@
-"""Removes what the demo made: its segments, templates, campaigns and flows, and its customers.
+"""Removes what the demo made: its segments, templates, campaigns and flows, its customers, and what is left of
+its accounts with providers, which it deleted.
 
 What others use of its segments and templates stays. With a customer goes whatever hangs on them: orders,
 consents, messages and enrollments. Where some of those came from a campaign or flow that the demo did not
@@ -103,6 +104,18 @@ _FORGET = (
     """,
     "delete from identities where workspace_id = :workspace and profile_id in (select id from theirs)",
     "delete from profiles where workspace_id = :workspace and id in (select id from theirs)",
+    # Accounts that were deleted and explain no message any more.
+    """
+    create temporary table spent on commit drop as
+    select id from providers p
+    where workspace_id = :workspace and name like :name and deleted_at is not null
+        and not exists (select from messages m where m.workspace_id = :workspace and m.provider = p.id)
+    """,
+    *(
+        f"delete from {table} where workspace_id = :workspace and provider_id in (select id from spent)"
+        for table in ("breakers", "breaker_changes", "provider_days")
+    ),
+    "delete from providers where workspace_id = :workspace and id in (select id from spent)",
 )
 
 

@@ -1,7 +1,8 @@
 """The development mailbox: a mail server that keeps what it gets, and shows it in a browser.
 
-`python -m dev.mailbox FOLDER SMTP_PORT HTTP_PORT` serves both on the loopback address. A mail is answered
-with 250 only when it is on disk; mails that come at the same time share one commit.
+`python -m dev.mailbox FOLDER SMTP_PORT RELAY_PORT HTTP_PORT` serves them on the loopback address. A mail is
+answered with 250 only when it is on disk; mails that come at the same time share one commit. The relay keeps
+its mails beside the others, until it was told to give up.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from lab.smtp_server import Mail, SmtpServer
 
 BUSY = "452 4.3.1 The mailbox can't be written, try again"
 KEPT = "250 2.0.0 Kept"
+GIVEN_UP = "451 4.3.2 This relay takes no mail now"
 LARGEST_GROUP = 2000  # Mails in a commit.
 
 SCHEMA = """
@@ -78,6 +80,22 @@ class Mailbox:
             )
 
 
+class Relay:
+    """A provider that gives up: it takes as many more mails as its patience says, and no others."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self.patience: int | None = None  # None is for ever.
+
+    async def receive(self, mail: Mail) -> str:
+        """The reply to a mail."""
+        if self.patience is not None:
+            if self.patience <= 0:
+                return GIVEN_UP
+            self.patience -= 1
+        return await self.mailbox.receive(mail)
+
+
 def subject_of(content: bytes) -> str:
     """The Subject line as it was sent, unfolded; decoded only when it is shown."""
     headers = content[:65536].split(b"\r\n\r\n", 1)[0].replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
@@ -88,16 +106,17 @@ def subject_of(content: bytes) -> str:
     return ""
 
 
-async def serve(folder: Path, smtp_port: int, http_port: int) -> None:
-    """Both servers, until SIGTERM or SIGINT."""
+async def serve(folder: Path, smtp_port: int, relay_port: int, http_port: int) -> None:
+    """All three servers, until SIGTERM or SIGINT."""
     from dev.mailbox_page import server
 
     mailbox = Mailbox(folder / "mails.db")
-    page = server(mailbox, http_port)
+    relay = Relay(mailbox)
+    page = server(mailbox, relay, {"smtp": smtp_port, "relay": relay_port}, http_port)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, page.stop)
     writer = asyncio.create_task(mailbox.write_forever())
-    async with SmtpServer(mailbox.receive, port=smtp_port):
+    async with SmtpServer(mailbox.receive, port=smtp_port), SmtpServer(relay.receive, port=relay_port):
         await page.serve()
     writer.cancel()
 
@@ -105,8 +124,8 @@ async def serve(folder: Path, smtp_port: int, http_port: int) -> None:
 def main() -> None:
     import uvloop
 
-    folder, smtp_port, http_port = sys.argv[1:]
-    uvloop.run(serve(Path(folder), int(smtp_port), int(http_port)))
+    folder, *ports = sys.argv[1:]
+    uvloop.run(serve(Path(folder), *map(int, ports)))
 
 
 if __name__ == "__main__":

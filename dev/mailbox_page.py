@@ -7,6 +7,10 @@ GET    /messages/{id}.json    the same as {…, "headers": [[name, value]], "tex
 GET    /messages/{id}/html    the HTML part alone, in a sandbox
 GET    /messages/{id}/source  as it came over the wire
 DELETE /messages              forgets all; answers {"deleted": n}
+GET    /servers               {"smtp": …, "relay": …}: the addresses of the two mail servers
+GET    /patience              {"mails": n}: how many more the relay takes; null: it takes all
+PUT    /patience              the same, as it should be: then the relay answers 451 to every mail
+DELETE /patience              the relay takes all again
 """
 
 import asyncio
@@ -30,7 +34,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from dev.mailbox import Mailbox
+from dev.mailbox import Mailbox, Relay
 
 PAGE_SIZE = 50
 LARGEST_PAGE = 1000
@@ -84,8 +88,10 @@ class Wish:
 class Page:
     """The answers, each read in a thread of its own so that mail keeps coming in."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
+    def __init__(self, mailbox: Mailbox, relay: Relay, ports: dict[str, int]) -> None:
         self.mailbox = mailbox
+        self.relay = relay
+        self.servers = {name: f"smtp://127.0.0.1:{port}" for name, port in ports.items()}
 
     def app(self) -> Starlette:
         one = "/messages/{id:int}"
@@ -99,6 +105,8 @@ class Page:
                 Route(f"{one}.json", self.answer(self.mail_as_json)),
                 Route(f"{one}/html", self.answer(self.html)),
                 Route(f"{one}/source", self.answer(self.source)),
+                Route("/servers", self.answer(lambda _: JSONResponse(self.servers))),
+                Route("/patience", self.patience, methods=["GET", "PUT", "DELETE"]),
             ]
         )
 
@@ -138,6 +146,13 @@ class Page:
         with closing(self.mailbox.connect()) as db, db:
             deleted = db.execute("delete from mails").rowcount
         return JSONResponse({"deleted": deleted})
+
+    async def patience(self, request: Request) -> Response:
+        if request.method == "PUT":
+            self.relay.patience = await mails_in(request)
+        elif request.method == "DELETE":
+            self.relay.patience = None
+        return JSONResponse({"mails": self.relay.patience})
 
     def front(self, request: Request) -> Response:
         wish = Wish.of(request)
@@ -185,6 +200,16 @@ class Page:
     def source(self, request: Request) -> Response:
         text = self.one(request)[1].decode("utf-8", "replace")
         return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
+
+
+async def mails_in(request: Request) -> int:
+    try:
+        match await request.json():
+            case {"mails": int(mails)} if mails >= 0:
+                return mails
+    except ValueError:
+        pass
+    raise HTTPException(400, 'Say how many more mails the relay takes: {"mails": 10}')
 
 
 @dataclass(frozen=True)
@@ -247,10 +272,13 @@ def shown(title: str, inner: str) -> HTMLResponse:
     )
 
 
-def server(mailbox: Mailbox, port: int) -> Server:
-    """What serves it on the loopback address, by `await server.serve()` until `server.stop()`."""
+def server(mailbox: Mailbox, relay: Relay, smtp: dict[str, int], port: int) -> Server:
+    """What serves it on the loopback address, by `await server.serve()` until `server.stop()`.
+
+    `smtp` says on which ports the two mail servers are.
+    """
     return Server(
-        Page(mailbox).app(),
+        Page(mailbox, relay, smtp).app(),
         address="127.0.0.1",
         port=port,
         interface=Interfaces.ASGI,

@@ -25,6 +25,7 @@ from dev.temporal import Temporal
 from settings import STACK_ENV, Settings
 
 DATABASE = "campanile"
+RELAY_PORT = 1026  # Of the mailbox, too: the demo's provider that gives up.
 PATIENCE = {"worker": 12.0, "API": 8.0}  # Seconds to finish what is in hand.
 LONGEST_PAUSE = 30.0  # Seconds between two starts of a part that keeps crashing.
 STEADY = 60.0  # After so many seconds a part counts as well again.
@@ -179,6 +180,7 @@ class Stack:
             ("PORT", settings.port),
             ("TRACKING_PORT", settings.tracking_port),
             ("SMTP_PORT", urlsplit(settings.smtp_url).port or 1025),
+            ("RELAY_PORT", RELAY_PORT),
             ("MAILBOX_PORT", urlsplit(settings.mailbox_url).port or 8025),
         ):
             port = self.free(name, wish, taken)
@@ -189,6 +191,7 @@ class Stack:
             "API_URL": api,
             "PUBLIC_URL": api if public == Settings.model_fields["public_url"].default else public,
             "SMTP_URL": f"smtp://127.0.0.1:{self.addresses.pop('SMTP_PORT')}",
+            "RELAY_URL": f"smtp://127.0.0.1:{self.addresses.pop('RELAY_PORT')}",
             "EGRESS_NETWORKS": settings.egress_networks or "127.0.0.0/8",  # The lab's.
             "MAILBOX_URL": f"http://127.0.0.1:{self.addresses.pop('MAILBOX_PORT')}",
         }
@@ -246,7 +249,8 @@ class Stack:
     def mailbox(self) -> Program:
         url = self.addresses["MAILBOX_URL"]
         command = ["dev.mailbox", str(self.state / "mailbox")]
-        command += [str(port_of(self.addresses["SMTP_URL"], 0)), str(port_of(url, 0))]
+        names = ("SMTP_URL", "RELAY_URL", "MAILBOX_URL")
+        command += [str(port_of(self.addresses[name], 0)) for name in names]
         return self.program("mailbox", command, lambda: is_up(f"{url}/health"))
 
     def api(self) -> Program:

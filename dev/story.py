@@ -1,18 +1,21 @@
 """The demo's story: people and what they do come in, a segment picks some, a campaign and a flow reach them.
 
+The campaign goes by two providers, of which the first gives up half-way.
+
 All of it by HTTP, as a user's own program would do it; only what the last run left is removed behind the
 API's back (`dev/forget.py`).
 """
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx2
 
+from dev.carriers import Carriers, breaker_in_words, in_words
 from dev.importing import asked
 from dev.process import StackError
 from dev.readers import Readers
@@ -20,6 +23,7 @@ from dev.shop import Shop
 from dev.shop import address as customer_address
 
 PREFIX = "Demo: "
+CARRIERS = f"{PREFIX}first provider", f"{PREFIX}second provider"
 MESSAGES = 3  # To one person, at most: the campaign's and two of the flow's.
 VISITOR = "4"  # The customer who comes back to the site.
 PATIENCE = 180.0  # Seconds for any one part of the story.
@@ -59,6 +63,9 @@ class Summary:
     visit: int = 0  # Events of one who came back to the site.
     segment: int = 0
     campaign: Json = field(default_factory=dict)
+    # What each did for them, as `Carriers.told` has it.
+    campaign_by: list[Json] = field(default_factory=list)
+    flow_by: list[Json] = field(default_factory=list)
     mailbox: int = 0
     opened: int = 0
     clicked: int = 0
@@ -76,13 +83,15 @@ class Story:
     def __init__(self, api: httpx2.Client, shop: Shop, mailbox_url: str, say: Say) -> None:
         self.api, self.shop = api, shop
         self.mailbox = httpx2.Client(base_url=mailbox_url, timeout=30, trust_env=False)
+        self.carriers = Carriers(api, self.mailbox, CARRIERS)
         self.readers = Readers(mailbox_url)
         self.say = say
 
     async def tell(self) -> Summary:
         """The whole story. Raises `StackError` with what went wrong."""
         try:
-            return await self._tell()
+            with self.carriers.at_work():
+                return await self._tell()
         finally:
             await self.readers.close()
             self.mailbox.close()
@@ -96,8 +105,11 @@ class Story:
         self.say(f"{done.profiles:,} customers, {done.orders:,} orders, {done.segment:,} of them lapsed")
 
         segment = self.post("/segments", {"name": f"{PREFIX}lapsed buyers", "rule": LAPSED})["id"]
-        done.campaign = await self.run_campaign(segment)
+        self.carriers.give_up_after(done.segment // 2)
+        done.campaign, done.campaign_by = await self.run_campaign(segment)
         done.flow = await self.run_flow(segment)
+        done.flow_by = self.carriers.told()
+        self.say("; ".join(f"{one['provider']}'s breaker is {breaker_in_words(one)}" for one in done.flow_by))
         done.opened, done.clicked = done.campaign.pop("opened"), done.campaign.pop("clicked")
         done.mailbox = self.mailbox.get("/messages", params={"limit": "1"}).json()["count"]
         done.returned = self.buy_again(segment)
@@ -130,7 +142,7 @@ class Story:
             }
             workspace = asked(self.api.patch("/api/v1/workspace", json=sender))
         else:
-            known = self.get("/senders", limit=1000)["items"]
+            known = self.get("/senders", limit=500)["items"]
             [its] = [each["id"] for each in known if each["email"] == workspace["sender_email"]]
             self.post(f"/senders/{its}/verify")
         self.say_yes(workspace["sender_email"])
@@ -148,9 +160,13 @@ class Story:
                     self.say(f"{address} was mailed a link, followed it, and may send")
                     return
 
-    async def run_campaign(self, segment: str) -> Json:
-        """A campaign to the segment, read by its readers. What became of it, with seconds and reading."""
-        template = self.template("catalogue", "{{ name | default: 'Friend' }}, your seat is kept", LETTER)
+    async def run_campaign(self, segment: str) -> tuple[Json, list[Json]]:
+        """A campaign to the segment, read by its readers.
+
+        Returns what became of it, with seconds and reading, and what went by whom.
+        """
+        about = "your seat is kept"
+        template = self.template("catalogue", f"{{{{ name | default: 'Friend' }}}}, {about}", LETTER)
         campaign = self.post(
             "/campaigns", {"name": f"{PREFIX}we miss you", "segment_id": segment, "template_id": template}
         )
@@ -159,6 +175,7 @@ class Story:
             stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
             if stats["state"] in {"completed", "failed", "cancelled"}:
                 break
+        by = self.carriers.told()
         await self.readers.read()
         told = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}"))
         stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
@@ -168,12 +185,24 @@ class Story:
             f"campaign: {stats['accepted']:,} accepted, {stats['opened']:,} opened, "
             f"{stats['clicked']:,} clicked"
         )
+        self.say("; ".join(f"by {one['provider']}: {in_words(one)}" for one in by))
         return {
             "queued": told["audience"],
             **{state: stats[state] for state in ("accepted", "failed", "skipped", "unknown")},
+            "twice": self.doubles(about),
             "seconds": round(seconds_between(told["started_at"], told["finished_at"]), 2),
             **{did: stats[did] for did in ("opened", "clicked")},
-        }
+        }, by
+
+    def doubles(self, subject: str) -> int:
+        """How many mails about it are in the mailbox beyond one for each recipient."""
+        asked_for, got = {"subject": subject, "limit": "1000"}, list[str]()
+        while True:
+            page = asked(self.mailbox.get("/messages", params=asked_for))
+            got += (to for mail in page["messages"] for to in mail["recipients"])
+            if page["next"] is None:
+                return len(got) - len(set(got))
+            asked_for["before"] = str(page["next"])
 
     async def run_flow(self, segment: str) -> Json:
         """A message, a wait of a few seconds, and one of two messages by whether the first was clicked."""
@@ -246,8 +275,15 @@ class Story:
         return asked(self.api.post(f"/api/v1{path}", json=body))
 
 
-def in_the_way(workspace: Json) -> str | None:
-    """A sentence about a setting with which the story can't be told, and how to change it."""
+def in_the_way(workspace: Json, routes: Sequence[Json] = ()) -> str | None:
+    """A sentence about a setting with which the story can't be told, and how to change it.
+
+    `routes` are those by which marketing mail would go beside the demo's own.
+    """
+    if routes:
+        names = ", ".join(sorted({each["provider"] for each in routes}))
+        change = ", ".join(f"DELETE /api/v1/routes/{each['id']}" for each in routes)
+        return f"the demo can't run while marketing mail goes by {names}, and its own would, too: {change}"
     if workspace["currency"] != "USD":
         what, change = f"currency is {workspace['currency']} and its orders are in USD", '{"currency": "USD"}'
     elif any(cap["limit"] < MESSAGES for cap in workspace["caps"]):
