@@ -26,7 +26,6 @@ class Carriers:
         self.api, self.mailbox = api, mailbox
         self.names = names
         self.ids: dict[str, str] = {}  # By name.
-        self.counted: dict[str, tuple[int, int]] = {}  # Mails taken and refused so far, by name.
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -62,25 +61,22 @@ class Carriers:
             raise StackError("the stack that runs is older than this demo: stop it, and start it again")
         answer.raise_for_status()
 
-    def told(self) -> list[Json]:
-        """What each took and refused since this was asked last, and what its breaker says now."""
+    def went(self) -> list[Json]:
+        """What each has taken and refused.
+
+        Where somebody still sends, good news may be late; a campaign that is completed has told everything.
+        """
         shown = []
-        for name, its in self.ids.items():
-            health = asked(self.api.get(f"/api/v1/providers/{its}/health"))
-            today, before = health["today"], self.counted.get(name, (0, 0))
-            now = today["accepted"], today["rejected"] + today["retried"]
-            taken, refused = (n - was for n, was in zip(now, before, strict=True))
-            self.counted[name] = now
-            shown.append(
-                {
-                    "provider": name,
-                    "accepted": taken,
-                    "refused": refused,
-                    "breaker": health["state"],
-                    "reason": health["reason"],
-                }
-            )
+        for name in self.names:
+            today = self._health(name)["today"]
+            refused = today["rejected"] + today["retried"]
+            shown.append({"provider": name, "accepted": today["accepted"], "refused": refused})
         return shown
+
+    def stands(self, name: str) -> Json:
+        """What its breaker says."""
+        health = self._health(name)
+        return {"breaker": health["state"], "reason": health["reason"]}
 
     def clear_away(self) -> None:
         """Routes first: an account to which one leads stays."""
@@ -92,7 +88,9 @@ class Carriers:
             if account["name"] in self.names:
                 self._delete(f"/api/v1/providers/{account['id']}")
         self.ids.clear()
-        self.counted.clear()
+
+    def _health(self, name: str) -> Json:
+        return asked(self.api.get(f"/api/v1/providers/{self.ids[name]}/health"))
 
     def _delete(self, path: str) -> None:
         if not (answer := self.api.delete(path)).is_success:
@@ -100,12 +98,13 @@ class Carriers:
 
 
 def in_words(one: Json) -> str:
-    """What a campaign sent by one of them, as `told` has it."""
+    """What a campaign sent by one of them, as `went` has it."""
     gave_up = f", then it gave up and refused {one['refused']:,}" if one["refused"] else ""
     return f"{one['accepted']:,}{gave_up}"
 
 
 def breaker_in_words(one: Json) -> str:
+    """What its breaker says, as `stands` has it."""
     return f"{one['breaker']}: {one['reason']}" if one["reason"] else str(one["breaker"])
 
 

@@ -102,14 +102,10 @@ def table(of: Summary) -> Table:
         ("mails in the mailbox", of.mailbox),
     ):
         shown.add_row(what, f"{count:,}")
-        match what:
-            case "campaign: accepted":
-                for one in of.campaign_by:
-                    shown.add_row(f"  by {one['provider']}", in_words(one))
-            case "flow: messages":
-                for one in of.flow_by:
-                    shown.add_row(f"  by {one['provider']}", f"{one['accepted']:,}")
-    for one in of.flow_by:
+        if what == "campaign: accepted":
+            for one in of.providers:
+                shown.add_row(f"  by {one['provider']}", in_words(one))
+    for one in of.providers:
         shown.add_row(f"breaker of {one['provider']}", breaker_in_words(one))
     back = of.returned
     shown.add_row(

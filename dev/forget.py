@@ -1,5 +1,5 @@
-"""Removes what the demo made: its segments, templates, campaigns and flows, its customers, and what is left of
-its accounts with providers, which it deleted.
+"""Removes what the demo made: its segments, templates, campaigns and flows, its customers, and what is left
+of its accounts with providers, which it deleted.
 
 What others use of its segments and templates stays. With a customer goes whatever hangs on them: orders,
 consents, messages and enrollments. Where some of those came from a campaign or flow that the demo did not

@@ -205,7 +205,7 @@ class Page:
 async def mails_in(request: Request) -> int:
     try:
         match await request.json():
-            case {"mails": int(mails)} if mails >= 0:
+            case {"mails": int(mails)} if mails >= 0 and not isinstance(mails, bool):
                 return mails
     except ValueError:
         pass

@@ -25,7 +25,6 @@ from dev.temporal import Temporal
 from settings import STACK_ENV, Settings
 
 DATABASE = "campanile"
-RELAY_PORT = 1026  # Of the mailbox, too: the demo's provider that gives up.
 PATIENCE = {"worker": 12.0, "API": 8.0}  # Seconds to finish what is in hand.
 LONGEST_PAUSE = 30.0  # Seconds between two starts of a part that keeps crashing.
 STEADY = 60.0  # After so many seconds a part counts as well again.
@@ -176,11 +175,12 @@ class Stack:
         """Ports: the settings' wishes where they are free."""
         settings = self.settings
         taken: set[int] = set()
+        smtp = urlsplit(settings.smtp_url).port or 1025
         for name, wish in (
             ("PORT", settings.port),
             ("TRACKING_PORT", settings.tracking_port),
-            ("SMTP_PORT", urlsplit(settings.smtp_url).port or 1025),
-            ("RELAY_PORT", RELAY_PORT),
+            ("SMTP_PORT", smtp),
+            ("RELAY_PORT", smtp + 1),  # The mailbox's, too: the demo's provider that gives up.
             ("MAILBOX_PORT", urlsplit(settings.mailbox_url).port or 8025),
         ):
             port = self.free(name, wish, taken)

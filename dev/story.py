@@ -63,9 +63,8 @@ class Summary:
     visit: int = 0  # Events of one who came back to the site.
     segment: int = 0
     campaign: Json = field(default_factory=dict)
-    # What each did for them, as `Carriers.told` has it.
-    campaign_by: list[Json] = field(default_factory=list)
-    flow_by: list[Json] = field(default_factory=list)
+    # What each took and refused of the campaign, and what its breaker says at the end of the flow.
+    providers: list[Json] = field(default_factory=list)
     mailbox: int = 0
     opened: int = 0
     clicked: int = 0
@@ -106,10 +105,12 @@ class Story:
 
         segment = self.post("/segments", {"name": f"{PREFIX}lapsed buyers", "rule": LAPSED})["id"]
         self.carriers.give_up_after(done.segment // 2)
-        done.campaign, done.campaign_by = await self.run_campaign(segment)
+        done.campaign, went = await self.run_campaign(segment)
         done.flow = await self.run_flow(segment)
-        done.flow_by = self.carriers.told()
-        self.say("; ".join(f"{one['provider']}'s breaker is {breaker_in_words(one)}" for one in done.flow_by))
+        done.providers = [one | self.carriers.stands(one["provider"]) for one in went]
+        self.say(
+            "; ".join(f"breaker of {one['provider']}: {breaker_in_words(one)}" for one in done.providers)
+        )
         done.opened, done.clicked = done.campaign.pop("opened"), done.campaign.pop("clicked")
         done.mailbox = self.mailbox.get("/messages", params={"limit": "1"}).json()["count"]
         done.returned = self.buy_again(segment)
@@ -175,7 +176,7 @@ class Story:
             stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
             if stats["state"] in {"completed", "failed", "cancelled"}:
                 break
-        by = self.carriers.told()
+        went = self.carriers.went()
         await self.readers.read()
         told = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}"))
         stats = asked(self.api.get(f"/api/v1/campaigns/{campaign['id']}/stats"))
@@ -185,14 +186,14 @@ class Story:
             f"campaign: {stats['accepted']:,} accepted, {stats['opened']:,} opened, "
             f"{stats['clicked']:,} clicked"
         )
-        self.say("; ".join(f"by {one['provider']}: {in_words(one)}" for one in by))
+        self.say("; ".join(f"by {one['provider']}: {in_words(one)}" for one in went))
         return {
             "queued": told["audience"],
             **{state: stats[state] for state in ("accepted", "failed", "skipped", "unknown")},
             "twice": self.doubles(about),
             "seconds": round(seconds_between(told["started_at"], told["finished_at"]), 2),
             **{did: stats[did] for did in ("opened", "clicked")},
-        }, by
+        }, went
 
     def doubles(self, subject: str) -> int:
         """How many mails about it are in the mailbox beyond one for each recipient."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import text
 
 from dev.first_key import EMAIL, first_owner
+from domain.keys import hash_of
 from models.base import Sessions
 from tests.support import Database
 
@@ -57,3 +58,21 @@ async def test_a_note_from_before_there_were_public_keys_gets_one(
 
     assert (again.key, again.password) == (first.key, first.password)
     assert first_owner(database.engine_url, note) == again
+
+
+async def test_a_key_from_before_there_were_some_permissions_gets_them(
+    sessions: Sessions, database: Database, tmp_path: Path
+) -> None:
+    note = tmp_path / "owner.json"
+    key = first_owner(database.engine_url, note).key
+    its = text("select permissions from keys where hash = :hash")
+    async with sessions.engine() as db:
+        before = (await db.execute(its, {"hash": hash_of(key)})).scalar_one()
+        fewer = text("update keys set permissions = array_remove(permissions, 'providers:write')")
+        await db.execute(fewer)
+
+    first_owner(database.engine_url, note)
+
+    async with sessions.engine() as db:
+        assert "providers:write" in before
+        assert (await db.execute(its, {"hash": hash_of(key)})).scalar_one() == before

@@ -2,6 +2,7 @@
 
 import pytest
 from sqlalchemy import text
+from uuid_utils.compat import uuid7
 
 from dev.forget import check, forget
 from dev.process import StackError
@@ -9,6 +10,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import ProfileValue
 from models.base import Sessions
 from models.profiles import ProfileNote, ProfileTag
+from models.providers import Breaker, BreakerChange, Provider, ProviderDay
 from tests.people import HERE, NOON, a_flow, a_journey, a_person, an_event, rows
 from tests.sending import a_campaign, a_segment, a_template, people
 from tests.support import Database
@@ -99,6 +101,34 @@ async def test_all_that_hangs_on_a_customer_of_the_demo_goes_with_them(
         assert await rows(db, "select id from profiles") == [other]
         for table in ("events", "profile_tags", "profile_notes", "profile_values"):
             assert await rows(db, f"select profile_id from {table}") == [other]
+
+
+async def test_an_account_of_the_demo_goes_when_it_is_deleted_and_explains_nothing_any_more(
+    database: Database, sessions: Sessions
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_campaign(db, await people(db, 1))
+        told, spent, live, other = [uuid7() for _ in range(4)]
+        for id_, name in (
+            (told, "Demo: told"),
+            (spent, "Demo: spent"),
+            (live, "Demo: live"),
+            (other, "Mine"),
+        ):
+            gone = None if id_ == live else NOON
+            db.add(Provider(**HERE, id=id_, name=name, kind="simulated", channel="email", deleted_at=gone))
+            db.add(ProviderDay(**HERE, provider_id=id_, day=NOON.date()))
+            db.add(Breaker(**HERE, provider_id=id_, since=NOON, window_began=NOON))
+            db.add(BreakerChange(**HERE, provider_id=id_, at=NOON, state="open"))
+        await db.flush()
+        await db.execute(text("update messages set provider = :told"), {"told": told})
+
+    forget(database.admin_url, "Demo: ")
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert set(await rows(db, "select id from providers")) == {told, live, other}
+        for table in ("provider_days", "breakers", "breaker_changes"):
+            assert set(await rows(db, f"select provider_id from {table}")) == {told, live, other}
 
 
 async def counted(sessions: Sessions) -> list[int]:

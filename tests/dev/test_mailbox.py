@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -18,18 +19,22 @@ class Box:
     """A mailbox in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.smtp, self.http = free_port(), free_port()
+        self.smtp, self.relay, self.http = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.http}"
-        command = [sys.executable, "-m", "dev.mailbox", str(folder), str(self.smtp), str(self.http)]
+        ports = map(str, (self.smtp, self.relay, self.http))
+        command = [sys.executable, "-m", "dev.mailbox", str(folder), *ports]
         self.process = Process("mailbox", command, log=folder / "log", folder=ROOT)
 
     def start(self) -> None:
         self.process.start()
         self.process.wait_until(lambda: is_up(f"{self.url}/health"))
 
-    def send(self, mail: EmailMessage) -> None:
-        with smtplib.SMTP("127.0.0.1", self.smtp) as connection:
+    def send(self, mail: EmailMessage, port: int | None = None) -> None:
+        with smtplib.SMTP("127.0.0.1", port or self.smtp) as connection:
             connection.send_message(mail)
+
+    def patience(self, method: str, **more: Any) -> httpx2.Response:
+        return httpx2.request(method, f"{self.url}/patience", trust_env=False, **more)
 
     def get(self, path: str) -> httpx2.Response:
         return httpx2.get(f"{self.url}{path}", trust_env=False)
@@ -97,3 +102,29 @@ def test_mails_are_found_by_their_recipient_paged_and_forgotten(box: Box) -> Non
 
     assert httpx2.delete(f"{box.url}/messages", trust_env=False).json() == {"deleted": 5}
     assert box.get("/messages").json()["count"] == 0
+
+
+def test_the_relay_keeps_its_mails_with_the_others_until_it_gives_up_and_again_when_it_is_mended(
+    box: Box,
+) -> None:
+    servers = {"smtp": f"smtp://127.0.0.1:{box.smtp}", "relay": f"smtp://127.0.0.1:{box.relay}"}
+    assert box.get("/servers").json() == servers
+    box.send(a_mail(), box.relay)
+    assert box.patience("PUT", json={"mails": 1}).json() == {"mails": 1}
+    box.send(a_mail(), box.relay)
+
+    with pytest.raises(smtplib.SMTPDataError) as refusal:
+        box.send(a_mail(), box.relay)
+    assert (refusal.value.smtp_code, refusal.value.smtp_error[:5]) == (451, b"4.3.2")
+    box.send(a_mail())  # The mailbox's own server takes mails all the same.
+    assert box.get("/messages").json()["count"] == 3
+
+    assert box.patience("DELETE").json() == {"mails": None}
+    box.send(a_mail(), box.relay)
+    assert box.get("/messages").json()["count"] == 4
+
+
+@pytest.mark.parametrize("wrong", [b"", b"[]", b'{"mails": -1}', b'{"mails": "few"}', b'{"mails": false}'])
+def test_a_patience_that_is_no_number_of_mails_is_refused(box: Box, wrong: bytes) -> None:
+    assert box.patience("PUT", content=wrong).status_code == 400
+    assert box.patience("GET").json() == {"mails": None}

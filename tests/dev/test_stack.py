@@ -1,5 +1,6 @@
 """The supervisor: one stack a clone, and nothing of it left when it is gone, whichever way it went."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
 import pytest
 
 from dev.process import remembered
+from dev.story import CARRIERS
 from settings import ROOT
 from tests.support import eventually
 
@@ -45,6 +48,39 @@ class Running:
             if "Ctrl-C" in line:
                 return
         raise AssertionError("".join(said))
+
+    def demo(self) -> dict[str, Any]:
+        """What the demo's summary says. Raises AssertionError with what the demo says where it fails."""
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "demo", "--json"],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=4 * LONG,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def route_by(self, name: str) -> str:
+        """A route for marketing mail by an account of this name. Returns the route's id."""
+        account = self.post("/providers", {"name": name, "kind": "simulated", "settings": {}})
+        route = {"channel": "email", "class": "marketing", "provider_id": account["id"]}
+        return str(self.post("/routes", route)["id"])
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self.ask("GET", path)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.ask("POST", path, json=body)
+
+    def ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self.address['API_KEY']}"}
+        url = f"{self.address['API_URL']}/api/v1{path}"
+        answer = httpx2.request(method, url, headers=headers, trust_env=False, timeout=30, **more)
+        assert answer.is_success, answer.text
+        return dict(answer.json())
 
     def again(self) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "cli", "dev"]
@@ -119,10 +155,7 @@ async def test_what_crashes_is_started_again(stack: Running) -> None:
 async def test_a_stack_that_is_killed_leaves_no_orphans_and_starts_again_with_its_data(
     stack: Running,
 ) -> None:
-    headers = {"Authorization": f"Bearer {stack.address['API_KEY']}"}
-    segment = {"name": "Everybody", "rule": {"all": []}}
-    url = f"{stack.address['API_URL']}/api/v1/segments"
-    assert httpx2.post(url, json=segment, headers=headers, trust_env=False).status_code == 201
+    stack.post("/segments", {"name": "Everybody", "rule": {"all": []}})
     children = stack.processes()
     assert len(children) > 5
 
@@ -133,8 +166,35 @@ async def test_a_stack_that_is_killed_leaves_no_orphans_and_starts_again_with_it
 
     await eventually(all_gone, within=20, what="the end of every child")
     stack.start()
-    url = f"{stack.address['API_URL']}/api/v1/segments"
-    assert len(httpx2.get(url, headers=headers, trust_env=False).json()["items"]) == 1
+    assert [one["name"] for one in stack.get("/segments")["items"]] == ["Everybody"]
+
+
+def test_the_demo_sends_by_two_routes_of_which_one_fails_half_way_and_nobody_is_lost_or_written_to_twice(
+    stack: Running,
+) -> None:
+    stack.route_by(CARRIERS[0])  # As a demo that was killed leaves it.
+
+    done = stack.demo()
+
+    people = done["segment"]
+    campaign = {"queued": people, "accepted": people, "failed": 0, "skipped": 0, "unknown": 0, "twice": 0}
+    assert done["campaign"].items() >= campaign.items()
+    first, second = done["providers"]
+    assert first["accepted"] == people // 2 > 0
+    assert first["refused"] > 0
+    assert (first["breaker"], first["reason"]) == ("open", "451 4.3.2 This relay takes no mail now")
+    assert (second["accepted"], second["refused"]) == (people - people // 2, 0)
+    assert done["mailbox"] == people + done["flow"]["messages"]
+    assert stack.get("/routes")["items"] == []
+    assert [one["name"] for one in stack.get("/providers")["items"]] == ["The installation's mail server"]
+    assert httpx2.get(f"{stack.address['MAILBOX_URL']}/patience", trust_env=False).json() == {"mails": None}
+
+
+def test_the_demo_does_not_write_by_the_providers_of_others(stack: Running) -> None:
+    route = stack.route_by("Trial")
+
+    with pytest.raises(AssertionError, match=f"goes by Trial.*DELETE /api/v1/routes/{route}"):
+        stack.demo()
 
 
 async def test_sigterm_stops_everything_within_seconds(stack: Running) -> None:
