@@ -7,7 +7,7 @@ from uuid import UUID
 from httpx2 import ASGITransport, AsyncClient
 
 from api.tracking import Tracking
-from dev.mailbox import Mailbox
+from dev.mailbox import Mailbox, Relay
 from dev.mailbox_page import Page
 from dev.readers import Readers, traces
 from domain import templates
@@ -53,7 +53,7 @@ async def test_readers_open_and_click_a_share_of_the_mails_the_same_every_time(
             mailbox.write([a_mail(message, f"{n}@shop.example", "Winter sale", tracked=n < 50)])
     mailbox.write([a_mail(message, "ada@shop.example", "Something else")])
     mounts = {
-        "http://mailbox": ASGITransport(app=Page(mailbox).app()),
+        "http://mailbox": ASGITransport(app=Page(mailbox, Relay(mailbox), {}).app()),
         OURS: ASGITransport(app=Tracking(sessions, TOKENS, OURS, clock)),
     }
     async with AsyncClient(mounts=mounts) as client:
