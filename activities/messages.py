@@ -64,7 +64,7 @@ class MessageActivities:
                         cursor = claim.cursor
                     elif cursor != claims.BEGINNING or claim.undecided:
                         cursor = claims.BEGINNING
-                    elif not await self._linger(queue, rung, glass, pace.breath(claim.found)):
+                    elif not await self._linger(source, rung, glass, pace.breath(claim.found)):
                         break
             done.lively = glass.over
             await self.router.tell(source.workspace)
@@ -108,8 +108,10 @@ class MessageActivities:
         for kind in [kind for kind, found in closed.items() if found.until <= now]:
             del closed[kind]
 
-    async def _linger(self, queue: Queue, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
+    async def _linger(self, source: Source, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""
+        queue = source.queue
+        await self.router.tell(source.workspace, pausing=True)
         if queue.kind is SourceKind.CAMPAIGN:
             return await self._freezing(queue)
         await asyncio.sleep(min(breath, glass.left))

@@ -120,10 +120,11 @@ class Router:
         if way.gate.has_news:
             await way.gate.tell(self._today(workspace))
 
-    async def tell(self, workspace: Workspace) -> None:
-        """Tell the others what was kept so far: a slice is over."""
+    async def tell(self, workspace: Workspace, *, pausing: bool = False) -> None:
+        """Tell the others what was kept so far: a slice is over. One that is only `pausing` tells what waits
+        for long enough."""
         for (workspace_id, _), gate in list(self._gates.items()):
-            if workspace_id == workspace.id:
+            if workspace_id == workspace.id and (gate.has_news or not pausing):
                 await gate.tell(self._today(workspace))
 
     def _roads(self, plan: _Plan, channel: Channel, message_class: MessageClass) -> Sequence[Road]:

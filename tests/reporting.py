@@ -14,7 +14,7 @@ from activities.accounts import Accounts
 from activities.bell import Bell
 from activities.reports import Mails, ReportActivities, Reported
 from activities.slices import Timing
-from channels import registry
+from channels import credentials, registry
 from channels.contract import (
     Account,
     Capabilities,
