@@ -136,6 +136,7 @@ class Books:
         claimed: Sequence[UUID],
         skipped: Sequence[UUID] = (),
         again: bool = False,
+        until: datetime | None = None,
     ) -> Counter[MessageState]:
         """Let go of what is still `claimed`, and uncount it with what was `skipped` for its template's sake.
 
@@ -145,16 +146,25 @@ class Books:
         states = dict.fromkeys(skipped, MessageState.SKIPPED)
         if claimed:
             now = self.clock.now()
-            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again)
+            states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again, until)
         if states:
-            await self._uncount(db, attempt, states)
-            skips = [id_ for id_, state in states.items() if state is MessageState.SKIPPED]
-            await self.freed(db, attempt.source, skips)
+            unsent = (MessageState.QUEUED, MessageState.SKIPPED, MessageState.FAILED)
+            await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
+            gone = [id_ for id_, state in states.items() if state is not MessageState.QUEUED]
+            await self.freed(db, attempt.source, gone)
         return Counter(states.values())
 
     def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
         done.skipped += counts[MessageState.SKIPPED]
         done.again += counts[MessageState.QUEUED]
+        done.accepted += counts[MessageState.ACCEPTED]  # By a report that came meanwhile.
+        done.failed += counts[MessageState.FAILED]
+
+    async def put_off(self, attempt: Attempt, ids: Sequence[UUID], until: datetime, done: Slice) -> None:
+        """Put claimed messages back to be looked at again then."""
+        async with self.sessions.batch(attempt.queue.workspace_id) as db:
+            counts = await self._put_back(db, attempt, ids, until=until)
+        self._count_unsent(counts, done)
 
     async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
         """Write the answers in the hand down. Returns how many messages are in which state now."""

@@ -35,6 +35,9 @@ from models.queries.claims import Claimed
 from models.queries.ledger import Kind, Settled, Unsendable
 from models.queries.notes import Note
 
+LONGEST_SEND = 50.0  # Seconds: a provider ends sooner by itself, and a lease lasts a minute.
+SHORTEST_WAIT = 0.05  # Seconds.
+
 _STATES = {
     OutcomeKind.ACCEPTED: MessageState.ACCEPTED,
     OutcomeKind.REJECTED: MessageState.FAILED,
@@ -107,14 +110,21 @@ class Dispatch:
         Kinds of messages that no provider takes now are noted in `closed`."""
         groups = await self._groups(attempt, claimed)
         hand, aside = Hand(), list[Claimed]()
+        waits: list[float] = []  # Of the groups of which nothing could go in this round.
 
         def unsent() -> list[UUID]:
             return [message.id for message in (*aside, *(m for group in groups for m in group.left))]
 
         try:
-            await self._next(attempt, groups, aside, hand, done, glass, closed)
-            while groups and not glass.over:
-                await self._next(attempt, groups, aside, hand, done, glass, closed)
+            while True:
+                wait = await self._next(attempt, groups, aside, hand, done, closed)
+                waits = [*waits, wait] if wait else []
+                if not groups or glass.over:
+                    break
+                if len(waits) >= len(groups):
+                    await to_the_end(self.books.write_down(attempt, hand, done))
+                    await asyncio.sleep(min(*waits, max(glass.left, 0)))
+                    waits = []
         except asyncio.CancelledError:
             await to_the_end(self.books.let_go(attempt, hand, unsent(), done))
             raise
@@ -172,20 +182,27 @@ class Dispatch:
         aside: list[Claimed],
         hand: Hand,
         done: Slice,
-        glass: Hourglass,
         closed: dict[Kind, Closed],
-    ) -> None:
-        """The next batch of the first group, as far as its way is open and limits let it go."""
+    ) -> float:
+        """The next batch of the first group, as far as its way is open and limits let it go.
+
+        Returns for how many seconds none of it may go; then it is the next group's turn.
+        """
         group, workspace = groups[0], attempt.source.workspace
         way = await self.router.way(workspace, *group.kind, only=group.only, files=group.files)
         if isinstance(way, Closed) and way.gone:
             given_up = [Unsendable(each.id, Skip.CANCELLED, way.reason) for each in groups.popleft().left]
             await to_the_end(self.books.mark(attempt, BUILT_IN, [], given_up, hand, done, onward=False))
-            return
+            return 0
         if isinstance(way, Closed):
-            closed[group.kind] = way
-            aside += groups.popleft().left
-            return
+            later = groups.popleft().left
+            if group.only or group.files:  # Others of this kind may go.
+                ids = [each.id for each in later]
+                await to_the_end(self.books.put_off(attempt, ids, way.until, done))
+            else:
+                closed[group.kind] = way
+                aside += later
+            return 0
         batch = group.take(way.most)
         granted = await self.router.grant(
             workspace, way, [message.address for message in batch], group.kind[1]
@@ -194,12 +211,12 @@ class Dispatch:
         group.left.extend(message for place, message in enumerate(batch) if place not in may)
         if not group.left:
             groups.popleft()
-        if may:
-            going = [message for place, message in enumerate(batch) if place in may]
-            await to_the_end(self._dispatch(attempt, group, going, way, hand, done))
-        else:
-            await to_the_end(self.books.write_down(attempt, hand, done))
-            await asyncio.sleep(min(granted.wait, max(glass.left, 0)))
+        if not may:
+            groups.rotate(-1)
+            return max(granted.wait, SHORTEST_WAIT)
+        going = [message for place, message in enumerate(batch) if place in may]
+        await to_the_end(self._dispatch(attempt, group, going, way, hand, done))
+        return 0
 
     def _held_back(self, messages: Sequence[Claimed]) -> tuple[Sequence[Claimed], list[Unsendable]]:
         """Those who may be written to, and those who may not while this is a staging system."""
@@ -244,6 +261,8 @@ class Dispatch:
             tried.append(way.provider_id)
             hand.answered_at = self.clock.now()
             hand.reported = way.provider.capabilities.webhooks
+            if group.only:
+                outcomes = [_once(outcome) for outcome in outcomes]
             hand.answers = [*_settled(batch, outcomes)]
             if attempt.queue.kind is SourceKind.OUTBOX:
                 hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
@@ -257,8 +276,16 @@ class Dispatch:
             )
             if isinstance(onward, Closed):
                 return
-            hand.answers = [answer for answer in hand.answers if answer.id not in refused]
-            way, envelopes, unsendable = onward, [e for e in batch if e.id in refused], []
+            moving = [e for e in batch if e.id in refused][: onward.most]
+            granted = await self.router.grant(
+                attempt.source.workspace, onward, [e.address for e in moving], group.kind[1]
+            )
+            envelopes, unsendable = [moving[place] for place in granted.go], []
+            if not envelopes:
+                return
+            moved = {e.id for e in envelopes}
+            hand.answers = [answer for answer in hand.answers if answer.id not in moved]
+            way = onward
 
 
 def _written(
@@ -279,7 +306,8 @@ def _written(
 async def _sent(way: Way, writer: Writer, batch: Sequence[Envelope]) -> list[Outcome]:
     """The outcomes, whatever the provider's module does: of what it can't tell, nobody knows."""
     try:
-        outcomes = await way.provider.send(writer.letter, batch)
+        async with asyncio.timeout(LONGEST_SEND):
+            outcomes = await way.provider.send(writer.letter, batch)
         if len(outcomes) == len(batch):
             return outcomes
         activity.logger.error("A provider answered for other messages than it was given")
@@ -306,6 +334,13 @@ def _noted(
     for envelope, outcome in zip(batch, outcomes, strict=True):
         if outcome.kind is OutcomeKind.RETRY:
             yield Note(envelope.id, at, refused(title, outcome.reason))
+
+
+def _once(outcome: Outcome) -> Outcome:
+    """Of a trial: its no is what somebody wants to hear now, not what is tried for a day."""
+    if outcome.kind is not OutcomeKind.RETRY:
+        return outcome
+    return replace(outcome, kind=OutcomeKind.REJECTED, retry_after=None)
 
 
 def _may_move(outcome: Outcome) -> bool:

@@ -55,12 +55,18 @@ class Gate:
         self.workspace_id, self.provider_id = workspace_id, provider_id
         now = clock.now()
         self.standing = Standing(now, now)
+        self._limits = Limits()
         self.full_until: datetime | None = None  # When a warm-up's day is over.
         self._tally, self._counts = Tally(), Counts()
         self._told_at = asyncio.get_running_loop().time()
         self._most = FIRST_BATCH
         self._trial = 0
         self._trying = asyncio.Lock()
+
+    def limited_by(self, limits: Limits) -> None:
+        """What the account may do now. Where that was changed, what was used up is asked for anew."""
+        if limits != self._limits:
+            self._limits, self.full_until = limits, None
 
     def opens_at(self, now: datetime) -> datetime | None:
         """When messages may go; None while somebody holds it."""

@@ -27,7 +27,7 @@ from models.workspaces import Workspace
 log = structlog.get_logger()
 
 READ_EVERY = 2.0  # Seconds for which routes, limits and breakers are taken as they were read.
-LOOK_AGAIN = timedelta(seconds=30)  # For what somebody has to change by hand.
+LOOK_AGAIN = timedelta(seconds=10)  # For what somebody has to change by hand.
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,10 @@ class Router:
         if way.gate.has_news:
             await way.gate.tell(self._today(workspace))
 
+    def forget(self) -> None:
+        """Read everything anew: somebody changed it just now."""
+        self._plans.clear()
+
     async def tell(self, workspace: Workspace, *, pausing: bool = False) -> None:
         """Tell the others what was kept so far: a slice is over. One that is only `pausing` tells what waits
         for long enough."""
@@ -155,7 +159,9 @@ class Router:
             except CannotUse as error:
                 log.error("A provider can't be used", provider=str(row.id), reason=str(error))
                 continue
-            ways[row.id] = Way(provider, self._gate(workspace_id, row.id), _limits(row), f'"{row.name}"')
+            gate, limits = self._gate(workspace_id, row.id), _limits(row)
+            gate.limited_by(limits)
+            ways[row.id] = Way(provider, gate, limits, f'"{row.name}"')
         for provider_id, way in ways.items():
             if provider_id in standings:
                 way.gate.heard(standings[provider_id])

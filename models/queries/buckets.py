@@ -22,7 +22,8 @@ class Ask(NamedTuple):
     overdraft: bool = False
 
 
-# A worker's clock that runs behind refills nothing, and takes nothing away. In the order of names, so that
+# A worker's clock that runs a little behind refills nothing, and takes nothing away; one that ran far ahead
+# before is forgotten. In the order of names, so that
 # two who take from the same buckets never wait for each other.
 _LEASE = text(
     """
@@ -47,7 +48,9 @@ _LEASE = text(
         order by b.name for update of b
     ),
     given as (
-        update buckets b set refilled_at = greatest(b.refilled_at, :now),
+        update buckets b set refilled_at = case
+                when b.refilled_at > cast(:now as timestamptz) + interval '1 minute' then :now
+                else greatest(b.refilled_at, :now) end,
             tokens = h.has - greatest(least(h.wanted, floor(h.has - h.floor)), 0)
         from held h where b.workspace_id = :workspace and b.name = h.name
         returning b.name, greatest(least(h.wanted, floor(h.has - h.floor)), 0) as n

@@ -73,11 +73,11 @@ _GIVEN_UP = {
 }
 
 _MARK = """
-update messages m set state = 'sending', marked_at = :now, attempts = m.attempts + 1, holes = v.holes,
-    provider = :provider
+update messages m set state = 'sending', marked_at = :now, holes = v.holes, provider = :provider,
+    attempts = m.attempts + case m.state when 'claimed' then 1 else 0 end
 from jsonb_to_recordset(cast(:letters as jsonb)) as v(id uuid, holes jsonb)
 where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt
-    and m.state in ('claimed'{again})
+    and m.state in ('claimed'{again}) and m.reported_at is null
     and exists (select from leases l where l.workspace_id = :workspace and l.id = :attempt
         and l.until > clock_timestamp())
     and {running}
@@ -103,7 +103,7 @@ async def mark(
 
     Only what is returned may be sent, and only after this transaction has committed. `again` repeats a
     mark: its commit was never answered, or another provider has certainly not taken the messages over.
-    What it had marked counts.
+    What it had marked counts, unless a report says meanwhile that somebody did take it over.
     """
     rows = await db.execute(
         _mark(queue.kind, again),
@@ -135,10 +135,12 @@ select id, state from done
 _PUT_BACK = f"""
 with done as (
     update messages m set
-        state = case when {{given_up}} then 'skipped' else 'queued' end,
-        reason = case when {{given_up}} then 'cancelled' end,
-        closed_at = case when {{given_up}} then cast(:now as timestamptz) end,
-        due_at = {DUE_AGAIN},
+        state = case when m.reported_at is not null
+                then case when m.fate = 'failed' then 'failed' else 'accepted' end
+            when {{given_up}} then 'skipped' else 'queued' end,
+        reason = case when m.reported_at is not null then m.reason when {{given_up}} then 'cancelled' end,
+        closed_at = case when m.reported_at is not null or {{given_up}} then cast(:now as timestamptz) end,
+        due_at = coalesce(cast(:until as timestamptz), {DUE_AGAIN}),
         attempt = null
     where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.attempt = :attempt
         and m.state in ('claimed'{{again}})
@@ -154,13 +156,19 @@ def _put_back(kind: SourceKind, again: bool) -> TextClause:
 
 
 async def put_back(
-    db: Db, queue: Queue, attempt: UUID, ids: Sequence[UUID], now: datetime, again: bool = False
+    db: Db,
+    queue: Queue,
+    attempt: UUID,
+    ids: Sequence[UUID],
+    now: datetime,
+    again: bool = False,
+    until: datetime | None = None,
 ) -> dict[UUID, MessageState]:
     """Let go of claimed messages that were not marked: to the queue, or skipped if the source is cancelled.
 
-    `again` says that a mark was never answered and is now refused: what it had marked was not sent, so that
-    goes back, too. Returns what became of those that were ours to put back. The others had been recovered
-    before.
+    They are due where they were, or `until` then. `again` says that a mark was never answered and is now
+    refused: what it had marked was not sent, so that goes back, too; unless a report says that it was.
+    Returns what became of those that were ours to put back. The others had been recovered before.
     """
     rows = await db.execute(
         _put_back(queue.kind, again),
@@ -170,6 +178,7 @@ async def put_back(
             "attempt": attempt,
             "now": now,
             "ids": list(ids),
+            "until": until,
         },
     )
     return {id_: MessageState(state) for id_, state in rows}

@@ -142,7 +142,8 @@ async def queue_letters(
     `step` says what it is, such as "test" for a campaign's. `request_id` is the occasion: one request sends
     to an address once. Returns the messages' ids in order.
     """
-    queue_id = outbox(workspace_id, transactional=message_class is MessageClass.TRANSACTIONAL)
+    asked_for = message_class is MessageClass.TRANSACTIONAL
+    queue_id = outbox(workspace_id, transactional=asked_for, channel=channel)
     rows = [
         {
             "workspace_id": workspace_id,

@@ -45,7 +45,11 @@ async def write(db: AsyncSession, workspace_id: UUID, singles: Sequence[Single],
     if not singles:
         return []
     queues = [
-        outbox(workspace_id, transactional=each.message_class is MessageClass.TRANSACTIONAL)
+        outbox(
+            workspace_id,
+            transactional=each.message_class is MessageClass.TRANSACTIONAL,
+            channel=each.channel,
+        )
         for each in singles
     ]
     lines = [

@@ -212,7 +212,8 @@ async def test_who_asks_for_less_is_left_alone_so_long_and_nothing_is_lost(sessi
 
     done = await sent(sessions, queue, clock)
     assert len(desk.calls) == 1
-    assert done.next_due_at == clock.now() + timedelta(seconds=20)
+    assert done.next_due_at is not None
+    assert clock.now() < done.next_due_at <= clock.now() + timedelta(seconds=20)
     desk.answer = lambda _: YES
     clock.move(timedelta(seconds=21))
     await sent(sessions, queue, clock)
@@ -315,7 +316,7 @@ async def test_a_message_that_tries_a_provider_goes_by_that_one_or_not_at_all(se
     await sent(sessions, queue)
     assert (routed.offered, tried.offered) == (0, 1)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        assert await column(db, "state", message) == "queued"
+        assert await column(db, "state", message) == "failed", "a trial is tried once"
         assert await column(db, "reason", message) == "503 down"
 
 
@@ -371,3 +372,62 @@ async def test_a_staging_system_writes_to_nobody_else(sessions: Sessions) -> Non
 
     await ran(activity.send, queue)
     assert await how(sessions, queue) == {"accepted": 1, "held back": 2}
+
+
+async def test_failover_keeps_to_the_next_providers_limits(sessions: Sessions) -> None:
+    plan = {"starts_on": date(2026, 3, 2).isoformat(), "days": [5]}
+    await a_provider(sessions, lambda _: REFUSED)
+    warming = await a_provider(sessions, priority=2, warm_up=plan)
+    queue = await an_audience(sessions, 70)
+
+    await sent(sessions, queue)
+    assert warming.offered == 5
+    assert await how(sessions, queue) == {"accepted": 5, "queued": 65}
+
+
+async def test_a_warm_up_that_is_taken_away_holds_nothing_back(sessions: Sessions) -> None:
+    clock = GivenClock()
+    plan = {"starts_on": date(2026, 3, 2).isoformat(), "days": [5]}
+    desk = await a_provider(sessions, warm_up=plan)
+    queue = await an_audience(sessions, 20)
+    activity = a_sender_of(sessions, NullProvider(), Bell(""), clock)
+    await ran(activity.send, queue)
+    assert desk.offered == 5
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update providers set warm_up = null"))
+    activity.router.forget()
+    await ran(activity.send, queue)
+    assert desk.offered == 20
+
+
+async def test_what_a_report_proved_meanwhile_goes_to_no_other_provider(sessions: Sessions) -> None:
+    second = await a_provider(sessions, priority=2)
+    first = await a_provider(sessions, lambda _: REFUSED)
+    queue = await an_audience(sessions, 4)
+    real = first.send
+
+    async def reported(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            told = "update messages set fate = 'delivered', reported_at = :now"
+            await db.execute(text(told), {"now": GivenClock().now()})
+        return await real(letter, batch)
+
+    first.send = reported  # type: ignore[method-assign]
+    done = await sent(sessions, queue)
+    assert not second.calls
+    assert (done.accepted, await how(sessions, queue)) == (4, {"accepted": 4})
+
+
+async def test_who_may_not_go_yet_holds_up_nobody_who_may(sessions: Sessions) -> None:
+    desk = await a_provider(sessions, message_class="transactional", domain_rates={"slow.example": 1})
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        for n in range(8):
+            await a_bare_message(db, f"m{n}@slow.example", message_class="transactional")
+        queue, quick = await a_bare_message(db, "ada@shop.example", message_class="transactional")
+
+    await sent(sessions, queue, timing=BRIEF)
+    assert desk.offered == 2, "one to the slow domain, as the clock stands still, and the quick one"
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await column(db, "state", quick) == "accepted"
