@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -27,10 +27,14 @@ from channels.egress import EgressClient, EgressRefused, EgressTransport
 FRESH = timedelta(hours=1)
 AHEAD = timedelta(minutes=5)
 KEPT = 16  # Certificates.
-HOST = re.compile(r"sns\.[a-z0-9-]{1,40}\.amazonaws\.com(\.cn)?")
+AMAZONS = r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?(?::443)?"
+# The same hosts answer calls that anybody may sign, and quote what was put there: so the path counts, too.
+CERTIFICATE = r"/SimpleNotificationService-[0-9a-f]{1,64}\.pem"
+PEM = re.compile(rb"\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----\s*")
 SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 SIGNED_OF_A_SUBSCRIPTION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 SUBSCRIPTIONS = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
+ELSEWHERE = "A message of SNS's leads to an address that is not SNS's."
 ALGORITHMS: Mapping[str, hashes.HashAlgorithm] = {"1": hashes.SHA1(), "2": hashes.SHA256()}
 
 
@@ -47,7 +51,10 @@ class Sns:
 
     def __init__(self, egress: Callable[[], EgressTransport], endpoint: str | None = None) -> None:
         """`endpoint` is where the operator says that SNS is, instead of Amazon's own hosts."""
-        self._egress, self._endpoint = egress, endpoint
+        self._egress = egress
+        home = AMAZONS if endpoint is None else re.escape(_origin(endpoint))
+        self._certificate = re.compile(home + CERTIFICATE)
+        self._confirmation = re.compile(home + r"/\?([^#]{1,4000})")
         self._keys: OrderedDict[str, RSAPublicKey] = OrderedDict()  # By the certificate's URL.
 
     async def verify(self, body: bytes, topic: str | None, now: datetime) -> bool:
@@ -71,7 +78,7 @@ class Sns:
         _fresh(message.get("Timestamp"), now)
         await self._signed(message, SIGNED if kind == "Notification" else SIGNED_OF_A_SUBSCRIPTION)
         if kind == "SubscriptionConfirmation":
-            await self._get(message.get("SubscribeURL"))
+            await self._get(self._subscription(message, topic))
         return kind in SUBSCRIPTIONS
 
     async def _signed(self, message: Mapping[str, Any], names: tuple[str, ...]) -> None:
@@ -94,22 +101,38 @@ class Sns:
         known = self._keys.get(url) if isinstance(url, str) else None
         if known is not None:
             return known
+        if not isinstance(url, str) or not self._certificate.fullmatch(url):
+            raise NotGenuine(ELSEWHERE)
         pem = await self._get(url)
+        if not PEM.fullmatch(pem):
+            raise NotGenuine("What should be SNS's certificate is none.")
         try:
             key = load_pem_x509_certificate(pem).public_key()
         except ValueError:
             raise NotGenuine("What should be SNS's certificate is none.") from None
         if not isinstance(key, RSAPublicKey):
             raise NotGenuine("SNS's certificate has no RSA key.")
-        self._keys[str(url)] = key
+        self._keys[url] = key
         while len(self._keys) > KEPT:
             self._keys.popitem(last=False)
         return key
 
-    async def _get(self, url: object) -> bytes:
-        """What is at an address of SNS's own, and of nobody else's."""
-        if not isinstance(url, str) or not self._is_theirs(url):
-            raise NotGenuine("A message of SNS's leads to an address that is not SNS's.")
+    def _subscription(self, message: Mapping[str, Any], topic: str) -> str:
+        """The address that confirms this subscription, and does nothing else."""
+        url = message.get("SubscribeURL")
+        found = self._confirmation.fullmatch(url) if isinstance(url, str) else None
+        if not found:
+            raise NotGenuine(ELSEWHERE)
+        try:
+            asked = parse_qsl(found[1], keep_blank_values=True, max_num_fields=3)
+        except ValueError:  # There are more.
+            raise NotGenuine(ELSEWHERE) from None
+        token = str(message.get("Token"))
+        if sorted(asked) != [("Action", "ConfirmSubscription"), ("Token", token), ("TopicArn", topic)]:
+            raise NotGenuine(ELSEWHERE)
+        return found[0]
+
+    async def _get(self, url: str) -> bytes:
         try:
             async with EgressClient(self._egress()) as client:
                 answer = await client.get(url)
@@ -119,15 +142,10 @@ class Sns:
             raise NotGenuine(f"SNS answered {answer.status_code} when we made sure of it.")
         return answer.content
 
-    def _is_theirs(self, url: str) -> bool:
-        try:
-            parts = urlsplit(url)
-            if self._endpoint:
-                there = urlsplit(self._endpoint)
-                return (parts.scheme, parts.netloc) == (there.scheme, there.netloc)
-            return parts.scheme == "https" and bool(HOST.fullmatch(parts.netloc))
-        except ValueError:
-            return False
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _fresh(timestamp: object, now: datetime) -> None:

@@ -35,7 +35,7 @@ SIGNED = {
         "Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type",
     ),
 }  # fmt: skip
-CERTIFICATE = "/SimpleNotificationService-0000000000000000000000000000lab0.pem"
+CERTIFICATE = "/SimpleNotificationService-0000000000000000000000000000fab0.pem"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 

@@ -12,15 +12,27 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from channels.contract import Handshake, NotGenuine, ReportKind
+from channels.egress import EgressTransport
 from channels.ses import KIND, Ses
 from channels.ses_hooks import reports_of
 from channels.sns import Sns
 from lab.app import ProviderLab
+from lab.http_server import Answer
+from tests.channels.calls_support import a_site, local
 from tests.channels.mail_support import a_hook, a_letter, a_world, an_account, envelopes, settings_of
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:lab"
 KEYS = {"region": "eu-west-1", "access_key_id": "AKIALAB", "secret_access_key": "lab-secret"}
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def nobody() -> EgressTransport:
+    """A guard that finds no host."""
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return []
+
+    return EgressTransport(resolve=resolve)
 
 
 @asynccontextmanager
@@ -84,7 +96,7 @@ def envelope(lab: ProviderLab, **changed: str | None) -> dict[str, str]:
         "Message": "{}",
         "Timestamp": "2026-03-01T11:59:00.000Z",
         "SignatureVersion": "2",
-        "SigningCertURL": f"{lab.url}/SimpleNotificationService-0000000000000000000000000000lab0.pem",
+        "SigningCertURL": f"{lab.url}/SimpleNotificationService-0000000000000000000000000000fab0.pem",
         **changed,
     }
     kept = {name: value for name, value in said.items() if value is not None}
@@ -163,16 +175,50 @@ async def test_a_certificate_comes_from_amazon_alone(url: str | None) -> None:
         await sns.verify(json.dumps(said).encode(), TOPIC, NOW)
 
 
+@pytest.mark.parametrize("host", ["sns.eu-west-1.amazonaws.com", "sns.cn-north-1.amazonaws.com.cn"])
+@pytest.mark.parametrize("port", ["", ":443"])
+async def test_amazons_own_hosts_are_known(host: str, port: str) -> None:
+    url = f"https://{host}{port}/SimpleNotificationService-{'0a' * 16}.pem"
+    async with ProviderLab() as lab:
+        said = envelope(lab, SigningCertURL=url)
+
+    with pytest.raises(NotGenuine, match="can't be reached"):
+        await Sns(nobody).verify(json.dumps(said).encode(), TOPIC, NOW)
+
+
 @pytest.mark.parametrize(
-    ("url", "theirs"),
+    "path",
     [
-        ("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-1.pem", True),
-        ("https://sns.cn-north-1.amazonaws.com.cn/SimpleNotificationService-1.pem", True),
-        ("http://127.0.0.1:8025/SimpleNotificationService-1.pem", False),
+        "/?Action=GetTopicAttributes&TopicArn=arn:aws:sns:eu-west-1:666:mallory&X-Amz-Signature=00",
+        "/SimpleNotificationService-00.pem?Action=GetTopicAttributes",
+        "/SimpleNotificationService-00.pem#x",
+        "/SimpleNotificationService-00.pem/",
+        "/SimpleNotificationService-.pem",
+        "/SimpleNotificationService-xyz.pem",
+        "/x/SimpleNotificationService-00.pem",
+        "//SimpleNotificationService-00.pem",
+        "/\nSimpleNotificationService-00.pem",
+        "/SimpleNotificationService-00.pem\n",
     ],
 )
-def test_amazons_own_hosts_are_known(url: str, theirs: bool) -> None:
-    assert Sns(a_world({}).egress)._is_theirs(url) is theirs
+async def test_no_other_page_of_amazons_is_taken_for_a_certificate(path: str) -> None:
+    sns = Sns(nobody)
+    async with ProviderLab() as lab:
+        said = envelope(lab, SigningCertURL=f"https://sns.eu-west-1.amazonaws.com{path}")
+
+    with pytest.raises(NotGenuine, match="not SNS's"):
+        await sns.verify(json.dumps(said).encode(), TOPIC, NOW)
+
+
+@pytest.mark.parametrize(("before", "after"), [("<value>", "</value>"), ("# A note\n", ""), ("", "\nelse")])
+async def test_a_certificate_within_other_words_convinces_nobody(before: str, after: str) -> None:
+    async with ProviderLab() as lab, a_site() as site:
+        pem = lab.reporter.keys.sns_certificate
+        site.answers = [Answer(200, f"{before}{pem.decode()}{after}".encode())]
+        said = envelope(lab, SigningCertURL=f"{site.url}/SimpleNotificationService-00.pem")
+
+        with pytest.raises(NotGenuine, match="is none"):
+            await Sns(local, site.url).verify(json.dumps(said).encode(), TOPIC, NOW)
 
 
 async def test_a_certificate_is_fetched_once() -> None:
@@ -186,8 +232,9 @@ async def test_a_certificate_is_fetched_once() -> None:
 
 async def test_what_is_no_certificate_convinces_nobody() -> None:
     async with ProviderLab() as lab, ses(lab) as account:
-        assert "is none" in await refusal(account, envelope(lab, SigningCertURL=f"{lab.url}/"))
-        assert "answered 404" in await refusal(account, envelope(lab, SigningCertURL=f"{lab.url}/no.pem"))
+        assert "not SNS's" in await refusal(account, envelope(lab, SigningCertURL=f"{lab.url}/"))
+        missing = f"{lab.url}/SimpleNotificationService-00.pem"
+        assert "answered 404" in await refusal(account, envelope(lab, SigningCertURL=missing))
 
 
 def a_confirmation(lab: ProviderLab, **changed: str) -> dict[str, str]:
@@ -217,8 +264,17 @@ async def test_a_subscription_to_our_topic_is_confirmed() -> None:
 async def test_no_other_subscription_is() -> None:
     async with ProviderLab() as lab, ses(lab) as account:
         lab.reporter.unconfirmed["ses"] = "t-1"
-        elsewhere = a_confirmation(lab, SubscribeURL="https://evil.example/")
-        assert "not SNS's" in await refusal(account, elsewhere)
+        confirm = f"{lab.url}/?Action=ConfirmSubscription"
+        for url in (
+            "https://evil.example/",
+            f"{lab.url}/lab/faults?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=t-1",
+            f"{lab.url}/?Action=Publish&TopicArn={TOPIC}&Token=t-1",
+            f"{confirm}&TopicArn={TOPIC}2&Token=t-1",
+            f"{confirm}&TopicArn={TOPIC}&Token=t-2",
+            f"{confirm}&TopicArn={TOPIC}&Token=t-1&Token=t-1",
+            f"{confirm}&TopicArn={TOPIC}&Token=t-1#x",
+        ):
+            assert "not SNS's" in await refusal(account, a_confirmation(lab, SubscribeURL=url))
         assert "another topic" in await refusal(account, a_confirmation(lab, TopicArn=TOPIC + "2"))
         assert "not SNS's" in await refusal(account, {**a_confirmation(lab), "Token": "t-2"})
 
