@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from channels import credentials, registry
+from channels import credentials, discretion, registry
 from channels.contract import Account, Kind, Provider, World
 from domain.secrets import CannotOpen, Sealer
 from models.queries.providers import AccountRow
@@ -52,7 +52,8 @@ class Accounts:
             kind, settings = read(row, self._sealer)
             if provider is not None:
                 self._close_later(provider)
-            provider = kind.open(Account(workspace_id, row.id, settings), self._world)
+            account = Account(workspace_id, row.id, settings)
+            provider = discretion.open_account(kind, account, self._world)
             self._open[row.id] = row.version, provider
         return provider
 

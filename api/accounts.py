@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from api.errors import Unavailable, at_fault
 from api.stack import Stack
-from channels import credentials, registry
+from channels import credentials, discretion, registry
 from channels.contract import Account, Kind, Provider
 from channels.credentials import SET
 from channels.egress import EgressRefused
@@ -123,7 +123,7 @@ async def what_is_wrong(opened: Stack, kind: Kind, account: Account) -> str | No
     Whatever it is, it is said in a sentence, and nothing is sent.
     """
     try:
-        provider = kind.open(account, opened.world)
+        provider = discretion.open_account(kind, account, opened.world)
     except (Invalid, EgressRefused) as error:
         return error.message
     except Exception as error:  # noqa: BLE001 - a provider's module may raise anything, and quote anything

@@ -28,6 +28,7 @@ from httpx2 import (
     ConnectTimeout,
     HTTPError,
     Limits,
+    LocalProtocolError,
     PoolTimeout,
     Timeout,
     create_ssl_context,
@@ -143,6 +144,8 @@ def fill(write: Callable[[Envelope], T], envelope: Envelope) -> T:
 
 def lost(error: Exception) -> Outcome:
     """What a call that brought no answer means."""
+    if isinstance(error, LocalProtocolError):
+        return SENDER.outcome(words(error))
     if isinstance(error, ConnectError | ConnectTimeout | PoolTimeout):
         return Row(OutcomeKind.RETRY, after=AFTER_A_CUT).outcome(f"Nobody answers: {words(error)}")
     return NOBODY_KNOWS.outcome(f"The answer was lost: {words(error)}")
@@ -157,6 +160,9 @@ def object_of(body: str | bytes) -> dict[str, Any]:
 
 
 def words(error: Exception) -> str:
+    """Why a call failed, for people."""
+    if isinstance(error, LocalProtocolError):  # It quotes the header that can't be written, and so a key.
+        return "The call can't be written as HTTP: enter the account's credentials anew."
     return str(error) or type(error).__name__
 
 

@@ -51,7 +51,15 @@ def _token(secret: SecretStr) -> SecretStr:
     return SecretStr(said)
 
 
+def _value(secret: SecretStr) -> SecretStr:
+    said = secret.get_secret_value().strip()
+    if not re.fullmatch(r"[ -~]+", said):
+        raise ValueError("Enter one line without letters with accents, as a header of HTTP can hold it.")
+    return SecretStr(said)
+
+
 Token = Annotated[SecretStr, AfterValidator(_token)]  # A credential that goes into a header.
+Value = Annotated[SecretStr, AfterValidator(_value)]  # All that a header says, such as "Bearer …".
 
 
 class NotWritten(Exception):

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 from uuid import UUID
 
 from httpx2 import HTTPError
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from twilio.base import values
 from twilio.base.exceptions import TwilioException
 from twilio.http import AsyncHttpClient
@@ -38,6 +38,7 @@ from channels.contract import (
     World,
 )
 from channels.letters import Text
+from channels.line import Token
 from domain.channels import Channel
 from domain.money import Code
 from domain.texts import Word, word
@@ -116,7 +117,7 @@ class TwilioSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     account_sid: str = Field(pattern="^AC[0-9a-f]{32}$", description="AC and 32 digits")
-    auth_token: SecretStr = Field(min_length=1)
+    auth_token: Token
     from_number: str | None = Field(None, description="A number such as +4917012345678, or a name")
     messaging_service_sid: str | None = Field(None, pattern="^MG[0-9a-f]{32}$")
     prices: dict[str, Decimal] = Field(

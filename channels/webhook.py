@@ -38,6 +38,7 @@ from channels.contract import (
 )
 from channels.egress import AnswerRefused, EgressClient, EgressRefused, EgressTransport
 from channels.letters import Payload
+from channels.line import Value
 from domain.channels import Channel
 from domain.clock import Clock, SystemClock
 
@@ -69,7 +70,7 @@ class WebhookSettings(BaseModel):
 
     secret: SecretStr = Field(description="whsec_ and 24 to 64 bytes in base64")
     header_name: str | None = Field(None, pattern="^[A-Za-z0-9-]{1,100}$", description="A header of your own")
-    header_value: SecretStr | None = Field(None, min_length=1, max_length=1000)
+    header_value: Value | None = Field(None, max_length=1000)
 
     @field_validator("secret")
     @classmethod

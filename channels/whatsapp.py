@@ -34,6 +34,7 @@ from channels.contract import (
     World,
 )
 from channels.letters import Said, WhatsApp
+from channels.line import Token
 from domain.channels import Channel
 from domain.texts import Word, word
 
@@ -106,7 +107,7 @@ class WhatsAppSettings(BaseModel):
     phone_number_id: str = Field(
         pattern="^[0-9]{1,30}$", description="Meta's id of the number, not the number"
     )
-    access_token: SecretStr = Field(min_length=1)
+    access_token: Token
     app_secret: SecretStr = Field(min_length=1, description="Of the Meta app: webhooks are signed with it")
     verify_token: SecretStr = Field(min_length=1, description="What Meta says when the webhook is set up")
 

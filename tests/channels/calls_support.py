@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from channels import discretion
 from channels.contract import Account, Envelope, Kind, World
 from channels.egress import EgressTransport
 from channels.letters import Said
@@ -71,7 +72,8 @@ async def a_site(*answers: Answer) -> AsyncIterator[Site]:
 async def an_account(kind: Kind, settings: BaseModel, home: str | None = None) -> AsyncIterator[Any]:
     """An account of this kind; `home` is where the provider is."""
     endpoints = {kind.name: home} if home else {}
-    provider = kind.open(Account(UUID(int=1), ACCOUNT, settings), World(local, endpoints, PUBLIC_URL))
+    account = Account(UUID(int=1), ACCOUNT, settings)
+    provider = discretion.open_account(kind, account, World(local, endpoints, PUBLIC_URL))
     try:
         yield provider
     finally:

@@ -3,7 +3,15 @@
 import asyncio
 
 import pytest
-from httpx2 import ConnectError, ConnectTimeout, PoolTimeout, ReadError, ReadTimeout, RemoteProtocolError
+from httpx2 import (
+    ConnectError,
+    ConnectTimeout,
+    LocalProtocolError,
+    PoolTimeout,
+    ReadError,
+    ReadTimeout,
+    RemoteProtocolError,
+)
 
 from channels import calls
 from channels.contract import Blame, Envelope, Outcome, OutcomeKind
@@ -81,3 +89,11 @@ async def test_a_batch_goes_side_by_side_and_keeps_its_order() -> None:
         outcomes = await calls.side_by_side(batch, send)
 
     assert [outcome.provider_id for outcome in outcomes] == ["n1", "n2", "n3"]
+
+
+def test_what_can_not_be_written_is_not_quoted() -> None:
+    outcome = calls.lost(LocalProtocolError("Illegal header value b'Bearer secret\\n'"))
+
+    assert outcome.kind is RETRY
+    assert "secret" not in str(outcome.reason)
+    assert "credentials" in str(outcome.reason)
