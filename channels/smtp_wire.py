@@ -14,7 +14,8 @@ from channels.smtp_replies import Reply, not_sent, senders_fault, turned_away
 
 PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 READ_AT_ONCE = 1 << 13  # Bytes: the replies of a group have some two hundred.
-LONGEST_REPLY = 1 << 16  # Bytes without an end, before we take the other side for no mail server.
+LONGEST_LINE = 1 << 12  # Bytes: RFC 5321 §4.5.3.1.5 has 512. Whoever says more is no mail server,
+MOST_LINES = 200  # nor who has a reply of so many lines.
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +228,13 @@ class Wire(asyncio.BufferedProtocol):
         return self.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        if self.over:
+            return
         data = self.unread + self.buffer[:nbytes]
         *lines, self.unread = data.split(b"\n")
         for line in lines:
-            if not line[:3].isdigit() or len(line) < 3 or len(self.unread) > LONGEST_REPLY:
-                self.broken(f"{self.server} does not speak SMTP: {line[:80]!r}")
+            if not line[:3].isdigit() or len(line) < 3 or len(self.earlier) >= MOST_LINES:
+                self.no_mail_server(line)
                 return
             if line[3:4] == b"-":
                 self.earlier.append(line)
@@ -243,6 +246,13 @@ class Wire(asyncio.BufferedProtocol):
                     self.earlier.clear()
                 if self.over:
                     return
+        if len(self.unread) > LONGEST_LINE:
+            self.no_mail_server(self.unread)
+
+    def no_mail_server(self, line: bytes) -> None:
+        self.unread = b""
+        self.earlier.clear()
+        self.broken(f"{self.server} does not speak SMTP: {line[:80]!r}")
 
     def heard_in_handshake(self, line: bytes) -> None:
         lines, self.earlier = [*self.earlier, line], []

@@ -338,3 +338,23 @@ def test_each_way_of_encryption_has_its_port() -> None:
     ports = [Server.of(f"{scheme}://mail.example").port for scheme in ("smtp", "smtp+starttls", "smtps")]
     assert ports == [25, 587, 465]
     assert Server.of("smtps://mail.example:2465").port == 2465
+
+
+@pytest.mark.parametrize("piece", [b"a" * 65_536, b"2" * 65_536, b"220-Hello\r\n" * 6_000])
+@pytest.mark.parametrize("greeted", [False, True])
+async def test_a_server_that_never_ends_its_reply_is_left_at_once(piece: bytes, greeted: bool) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if greeted:
+            await greet(reader, writer)
+            await reader.readuntil(b"DATA\r\n")
+        while True:
+            writer.write(piece)
+            await writer.drain()
+
+    patient = Timeouts(connect=5.0, greeting=20.0, command=20.0)
+    async with a_server_that(flood) as port, a_channel(port, timeouts=patient) as channel:
+        async with asyncio.timeout(5):
+            [outcome] = await channel.send(ALetter(), envelopes(1))
+
+    assert outcome.kind is RETRY
+    assert len(outcome.reason or "") < 300
