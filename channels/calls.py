@@ -118,9 +118,11 @@ def _trusted() -> ssl.SSLContext:
 
 
 async def side_by_side(
-    batch: Sequence[Envelope], send: Callable[[Envelope], Awaitable[Outcome]]
+    batch: Sequence[Envelope],
+    send: Callable[[Envelope], Awaitable[Outcome]],
+    blame: Blame = Blame.PROVIDER,
 ) -> list[Outcome]:
-    """Send each; what goes wrong with one is that one's outcome."""
+    """Send each; what goes wrong with one is that one's outcome. `blame` has who is at the other end."""
 
     async def one(envelope: Envelope) -> Outcome:
         try:
@@ -129,7 +131,7 @@ async def side_by_side(
         except Unfillable as error:
             return BAD_MESSAGE.outcome(f"The letter could not be filled: {error}")
         except (HTTPError, TimeoutError) as error:
-            return lost(error)
+            return lost(error, blame)
 
     return list(await asyncio.gather(*map(one, batch)))
 
@@ -142,13 +144,13 @@ def fill(write: Callable[[Envelope], T], envelope: Envelope) -> T:
         raise Unfillable(str(error)) from error
 
 
-def lost(error: Exception) -> Outcome:
-    """What a call that brought no answer means."""
+def lost(error: Exception, blame: Blame = Blame.PROVIDER) -> Outcome:
+    """What a call that brought no answer means. `blame` has who should have given one."""
     if isinstance(error, LocalProtocolError):
         return SENDER.outcome(words(error))
     if isinstance(error, ConnectError | ConnectTimeout | PoolTimeout):
-        return Row(OutcomeKind.RETRY, after=AFTER_A_CUT).outcome(f"Nobody answers: {words(error)}")
-    return NOBODY_KNOWS.outcome(f"The answer was lost: {words(error)}")
+        return Row(OutcomeKind.RETRY, blame, after=AFTER_A_CUT).outcome(f"Nobody answers: {words(error)}")
+    return Row(OutcomeKind.UNKNOWN, blame).outcome(f"The answer was lost: {words(error)}")
 
 
 def object_of(body: str | bytes) -> dict[str, Any]:

@@ -5,18 +5,20 @@
 | 2xx                       | accepted                                                                |
 | 404, 410                  | rejected, and the subscription is dead: suppressed                      |
 | 413                       | rejected: too long                                                      |
-| 429                       | retry when it says, and we rest                                         |
+| 429                       | retry when it says                                                      |
 | 400, 401, 403             | retry much later, "sender: …": our key or our signature                 |
 | another 4xx               | rejected                                                                |
 | nobody there              | retry                                                                   |
 | anything else, or lost    | unknown                                                                 |
 
-A message's address is the subscription as the browser gave it, in JSON. An apple.com address may say yes to a
-subscription that is dead (WebKit bug 249766).
+A message's address is the subscription as the browser gave it, in JSON: anybody may send one that names a
+server of their own. So what a service says is about that recipient alone, and holds up no other.
+An apple.com address may say yes to a subscription that is dead (WebKit bug 249766).
 """
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,8 +36,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pywebpush import WebPusher
 
 from channels import calls
-from channels.calls import BAD_MESSAGE, BAD_RECIPIENT, NO_SUCH_RECIPIENT, SENDER, Row
-from channels.contract import Account, Capabilities, Envelope, Kind, Outcome, OutcomeKind, World
+from channels.calls import BAD_MESSAGE, BAD_RECIPIENT, NO_SUCH_RECIPIENT, Row
+from channels.contract import Account, Blame, Capabilities, Envelope, Kind, Outcome, OutcomeKind, World
 from channels.egress import AnswerRefused, EgressClient, EgressRefused, EgressTransport
 from channels.letters import Payload
 from domain.channels import Channel
@@ -43,15 +45,21 @@ from domain.clock import Clock, SystemClock
 
 SIGNED_FOR = timedelta(hours=12)  # RFC 8292 allows 24.
 LARGEST = 3_000  # Bytes of what a push message says; services take 4,096 with all that is around it.
+ORIGIN = re.compile(r"https?://[^/:@\[\]\s]+(?::[0-9]{1,5})?")  # What a claim can be for.
 LONGEST_ADDRESS = 4_000  # Characters.
 
+OURS = Row(OutcomeKind.RETRY, Blame.RECIPIENT, after=calls.AFTER_A_SENDERS_FAULT, sender=True)
+LATER = Row(OutcomeKind.RETRY, Blame.RECIPIENT, after=calls.AFTER_A_NOT_NOW)
+NOBODY_KNOWS = Row(OutcomeKind.UNKNOWN, Blame.RECIPIENT)
+
 STATUSES: Mapping[int, Row] = {
-    400: SENDER,
-    401: SENDER,
-    403: SENDER,
+    400: OURS,
+    401: OURS,
+    403: OURS,
     404: NO_SUCH_RECIPIENT,
     410: NO_SUCH_RECIPIENT,
     413: BAD_MESSAGE,
+    429: LATER,
 }
 
 CAPABILITIES = Capabilities(
@@ -111,7 +119,7 @@ class Subscription:
             keys = said["keys"]
             found = cls(str(said["endpoint"]), str(keys["p256dh"]), str(keys["auth"]))
             EllipticCurvePublicKey.from_encoded_point(SECP256R1(), _bytes(found.p256dh))
-            if urlsplit(found.endpoint).scheme not in ("http", "https") or len(_bytes(found.auth)) != 16:
+            if not ORIGIN.fullmatch(found.origin) or len(_bytes(found.auth)) != 16:
                 raise ValueError
         except (ValueError, KeyError, TypeError, binascii.Error):
             raise ValueError("This is no push subscription: endpoint, keys.p256dh and keys.auth.") from None
@@ -158,7 +166,7 @@ class PushProvider:
                 return BAD_RECIPIENT.outcome(str(error))
             return await self._post(subscription, envelope, body)
 
-        return await calls.side_by_side(batch, one)
+        return await calls.side_by_side(batch, one, Blame.RECIPIENT)
 
     async def _post(self, subscription: Subscription, envelope: Envelope, body: bytes) -> Outcome:
         headers = {
@@ -174,7 +182,7 @@ class PushProvider:
         try:
             answer = await self.client.post(subscription.endpoint, content=sealed, headers=headers)
         except AnswerRefused as error:
-            return calls.NOBODY_KNOWS.outcome(error.message)
+            return NOBODY_KNOWS.outcome(error.message)
         except EgressRefused as error:
             return BAD_RECIPIENT.outcome(error.message)
         return outcome(answer.status_code, answer.text, answer.headers)
@@ -200,7 +208,7 @@ class PushProvider:
 def outcome(status: int, said: str, headers: Mapping[str, str]) -> Outcome:
     if 200 <= status < 300:
         return Outcome(OutcomeKind.ACCEPTED, provider_id=headers.get("location"))
-    row = STATUSES.get(status) or calls.by_status(status)
+    row = STATUSES.get(status) or (BAD_MESSAGE if 400 <= status < 500 else NOBODY_KNOWS)
     return row.outcome(f"The push service answered {status} {said}", calls.retry_after(headers))
 
 

@@ -52,15 +52,19 @@ ERRORS: Mapping[int, Row] = {
     20429: TOO_FAST,
     21211: NO_SUCH_RECIPIENT,  # No valid number.
     21212: SENDER,  # No valid number of ours.
-    21408: SENDER,  # The account may not send to that region.
+    21408: BAD_RECIPIENT,  # The account may not send to that country.
+    21265: BAD_RECIPIENT,  # A short code.
+    21266: BAD_RECIPIENT,  # Our own number.
     21602: BAD_MESSAGE,  # Nothing to say.
     21603: SENDER,  # No number of ours.
     21606: SENDER,  # Our number can't send texts.
+    21608: BAD_RECIPIENT,  # An account on trial writes to numbers that it verified.
     21610: OPTED_OUT,
     21611: TOO_FAST,  # Our number's queue is full.
     21612: BAD_RECIPIENT,  # No road from our number to that one.
     21614: NO_SUCH_RECIPIENT,  # No mobile number.
     21617: BAD_MESSAGE,  # Longer than 1,600 characters.
+    21635: BAD_RECIPIENT,  # A landline.
     21659: SENDER,  # The number is not ours.
     21660: SENDER,  # The number is another account's.
     21703: SENDER,  # The messaging service has no number.

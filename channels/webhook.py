@@ -114,7 +114,7 @@ class WebhookProvider:
             body = calls.fill(letter.payload, envelope)
             return await self._post(envelope, body)
 
-        return await calls.side_by_side(batch, one)
+        return await calls.side_by_side(batch, one, Blame.RECIPIENT)
 
     async def _post(self, envelope: Envelope, body: bytes) -> Outcome:
         try:

@@ -63,6 +63,8 @@ ERRORS: Mapping[int, Row] = {
     131021: BAD_RECIPIENT,  # That is our own number.
     131026: BAD_RECIPIENT,  # No WhatsApp there, or one that is too old: that may change.
     131030: BAD_RECIPIENT,  # A test number may write to a few people only.
+    130472: BAD_RECIPIENT,  # Meta keeps this person from such messages, for an experiment of its own.
+    130497: BAD_RECIPIENT,  # The account may not write to that country.
     131047: BAD_MESSAGE,  # It needs a template.
     132000: BAD_MESSAGE,
     132001: BAD_MESSAGE,

@@ -97,3 +97,9 @@ def test_what_can_not_be_written_is_not_quoted() -> None:
     assert outcome.kind is RETRY
     assert "secret" not in str(outcome.reason)
     assert "credentials" in str(outcome.reason)
+
+
+def test_who_should_have_answered_has_the_blame() -> None:
+    for error in (ConnectError("refused"), ReadTimeout("too late")):
+        assert calls.lost(error).blame is Blame.PROVIDER
+        assert calls.lost(error, Blame.RECIPIENT).blame is Blame.RECIPIENT

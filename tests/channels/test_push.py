@@ -1,5 +1,6 @@
 """Web push: a browser can read it, the push service can see that it is ours, and dead ends are told."""
 
+import asyncio
 import base64
 import json
 from uuid import UUID
@@ -21,9 +22,11 @@ from channels.contract import Blame, OutcomeKind
 from channels.egress import EgressTransport
 from channels.push import KIND, PushProvider, PushSettings, Subscription
 from domain.clock import SystemClock
+from domain.networks import networks_of
 from domain.profiles import SuppressionReason
 from lab.http_server import Answer
 from tests.channels.calls_support import NOBODY, ALetter, a_site, an_account, envelope
+from tests.channels.smtp_support import a_server_that
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 RETRY, UNKNOWN = OutcomeKind.RETRY, OutcomeKind.UNKNOWN
@@ -80,17 +83,17 @@ async def test_a_claim_for_one_service_never_goes_to_another() -> None:
 @pytest.mark.parametrize(
     ("status", "kind", "blame", "suppress"),
     [
-        (400, RETRY, Blame.PROVIDER, None),
-        (401, RETRY, Blame.PROVIDER, None),
-        (403, RETRY, Blame.PROVIDER, None),
+        (400, RETRY, Blame.RECIPIENT, None),
+        (401, RETRY, Blame.RECIPIENT, None),
+        (403, RETRY, Blame.RECIPIENT, None),
         (404, REJECTED, Blame.RECIPIENT, SuppressionReason.HARD_BOUNCE),
         (410, REJECTED, Blame.RECIPIENT, SuppressionReason.HARD_BOUNCE),
         (413, REJECTED, Blame.MESSAGE, None),
         (422, REJECTED, Blame.MESSAGE, None),
-        (429, RETRY, Blame.PROVIDER, None),
-        (302, UNKNOWN, Blame.PROVIDER, None),
-        (500, UNKNOWN, Blame.PROVIDER, None),
-        (503, UNKNOWN, Blame.PROVIDER, None),
+        (429, RETRY, Blame.RECIPIENT, None),
+        (302, UNKNOWN, Blame.RECIPIENT, None),
+        (500, UNKNOWN, Blame.RECIPIENT, None),
+        (503, UNKNOWN, Blame.RECIPIENT, None),
     ],
 )
 def test_each_status_means_one_outcome(
@@ -100,7 +103,8 @@ def test_each_status_means_one_outcome(
 
     assert (outcome.kind, outcome.blame, outcome.suppress) == (kind, blame, suppress)
     assert outcome.retry_after == (9.0 if kind is RETRY else None)
-    assert outcome.calm is (status == 429)
+    assert not outcome.calm
+    assert str(outcome.reason).startswith("sender: ") is (status in (400, 401, 403))
 
 
 def test_every_line_of_the_table_is_tested() -> None:
@@ -123,6 +127,9 @@ GOOD = json.loads(subscription("https://push.example/1"))
         json.dumps(GOOD | {"keys": GOOD["keys"] | {"p256dh": written(b"\x04" + bytes(64))}}),
         json.dumps(GOOD | {"keys": GOOD["keys"] | {"p256dh": "ü"}}),
         subscription("https://push.example/" + "1" * 4000),
+        subscription("https://[2001:db8::1]/1"),
+        subscription("https://ada@push.example/1"),
+        subscription("https:///1"),
     ],
 )
 async def test_what_is_no_subscription_is_refused_and_stops_no_other(address: str) -> None:
@@ -140,11 +147,27 @@ async def test_too_long_a_message_is_refused_before_it_is_sent() -> None:
     assert (outcome.kind, outcome.blame, site.asked) == (REJECTED, Blame.MESSAGE, [])
 
 
-async def test_nobody_there_is_tried_again() -> None:
+async def test_a_dead_endpoint_is_tried_again_and_says_nothing_of_the_others() -> None:
     async with an_account(KIND, SETTINGS) as provider:
         [outcome] = await provider.send(ALetter(), [envelope(1, subscription(NOBODY))])
 
-    assert outcome.kind is RETRY
+    assert (outcome.kind, outcome.blame) == (RETRY, Blame.RECIPIENT)
+
+
+async def test_an_endpoint_that_cuts_or_floods_is_its_recipients_trouble() -> None:
+    guard = EgressTransport(networks_of("127.0.0.0/8"), plain=True, largest=10)
+    provider = PushProvider(SETTINGS, guard, SystemClock())
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+
+    async with a_server_that(cut) as port, a_site(Answer(201, b"x" * 20)) as site:
+        addresses = (f"http://127.0.0.1:{port}/", site.url)
+        batch = [envelope(number, subscription(address)) for number, address in enumerate(addresses)]
+        outcomes = await provider.send(ALetter(), batch)
+    await provider.close()
+
+    assert [(each.kind, each.blame) for each in outcomes] == [(UNKNOWN, Blame.RECIPIENT)] * 2
 
 
 async def test_an_endpoint_that_is_not_public_is_refused() -> None:

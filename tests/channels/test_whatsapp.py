@@ -67,7 +67,7 @@ CODES = [
     *((code, RETRY, Blame.PROVIDER, None) for code in (4, 80007, 130429, 131048)),
     *((code, RETRY, Blame.RECIPIENT, None) for code in (131049, 131056)),
     (131050, REJECTED, Blame.RECIPIENT, SuppressionReason.UNSUBSCRIBED),
-    *((code, REJECTED, Blame.RECIPIENT, None) for code in (131021, 131026, 131030)),
+    *((code, REJECTED, Blame.RECIPIENT, None) for code in (131021, 131026, 131030, 130472, 130497)),
     (131047, REJECTED, Blame.MESSAGE, None),
     *(
         (code, REJECTED, Blame.MESSAGE, None)
