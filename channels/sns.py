@@ -33,6 +33,7 @@ CERTIFICATE = r"/SimpleNotificationService-[0-9a-f]{1,64}\.pem"
 PEM = re.compile(rb"\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,20000}-----END CERTIFICATE-----\s*")
 SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 SIGNED_OF_A_SUBSCRIPTION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+SIGNED_OF_ANY = {*SIGNED, *SIGNED_OF_A_SUBSCRIPTION, "Signature", "SignatureVersion"}
 SUBSCRIPTIONS = ("SubscriptionConfirmation", "UnsubscribeConfirmation")
 ELSEWHERE = "A message of SNS's leads to an address that is not SNS's."
 ALGORITHMS: Mapping[str, hashes.HashAlgorithm] = {"1": hashes.SHA1(), "2": hashes.SHA256()}
@@ -70,6 +71,8 @@ class Sns:
             message = read(body)
         except ValueError:
             raise NotGenuine("This is no message of SNS's.") from None
+        if not all(isinstance(message.get(name), str | None) for name in SIGNED_OF_ANY):
+            raise NotGenuine("This is no message of SNS's.")
         if message.get("TopicArn") != topic:
             raise NotGenuine("This message is of another topic than the account's.")
         kind = message.get("Type")
@@ -127,7 +130,7 @@ class Sns:
             asked = parse_qsl(found[1], keep_blank_values=True, max_num_fields=3)
         except ValueError:  # There are more.
             raise NotGenuine(ELSEWHERE) from None
-        token = str(message.get("Token"))
+        token = message.get("Token")
         if sorted(asked) != [("Action", "ConfirmSubscription"), ("Token", token), ("TopicArn", topic)]:
             raise NotGenuine(ELSEWHERE)
         return found[0]

@@ -141,6 +141,7 @@ async def test_what_was_changed_or_is_old_or_of_others_is_not_believed() -> None
         assert "no message" in await refusal(account, {**good, "Message": "\ud800"})
         assert "no message" in await refusal(account, b"{")
         assert "no message" in await refusal(account, b"[]")
+        assert "no message" in await refusal(account, {**good, "Message": [[]] * 1000})
 
 
 async def test_without_a_topic_nobody_is_believed() -> None:

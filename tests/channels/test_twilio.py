@@ -167,6 +167,19 @@ async def test_only_what_twilio_signed_is_genuine() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    ["&".join(f"{n:x}=" for n in range(145_000)), "&" * 300, "Body=" + "x" * 64_000],
+    ids=["many fields", "empty fields", "one large field"],
+)
+async def test_a_form_that_twilio_never_sends_is_refused_unread(body: str) -> None:
+    async with an_account(KIND, SETTINGS) as provider:
+        with pytest.raises(NotGenuine, match="as large"):
+            await provider.verify(Hook("POST", HOOK_URL, {"x-twilio-signature": "x"}, body.encode()), NOW)
+        with pytest.raises(ValueError, match=r"."):
+            provider.reports(Hook("POST", HOOK_URL, {}, body.encode()))
+
+
+@pytest.mark.parametrize(
     ("status", "code", "kinds"),
     [
         ("queued", "", ["accepted"]),

@@ -151,7 +151,12 @@ async def test_the_challenge_is_answered_to_who_knows_our_word() -> None:
     asked = HOOK_URL + "?hub.mode=subscribe&hub.verify_token=our%20word&hub.challenge=1158201444"
     async with an_account(KIND, SETTINGS) as provider:
         assert await provider.verify(Hook("GET", asked, {}, b""), NOW) == Handshake(b"1158201444")
-        for false in (asked.replace("our", "no"), asked.replace("subscribe", "other"), HOOK_URL):
+        for false in (
+            asked.replace("our", "no"),
+            asked.replace("subscribe", "other"),
+            HOOK_URL,
+            asked + "&a=b" * 50,
+        ):
             with pytest.raises(NotGenuine):
                 await provider.verify(Hook("GET", false, {}, b""), NOW)
 
