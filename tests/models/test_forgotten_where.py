@@ -294,12 +294,12 @@ async def settled(db: AsyncSession, w: Filled) -> None:
 
 async def vouched(db: AsyncSession, w: Filled) -> None:
     domain = await domains.get(db, w.domain)
-    await verified_senders.let_go(db, w.domain, None)
+    await verified_senders.let_go(db, w.domain)
     await verified_senders.vouch(db, domain, SOON)
 
 
 async def unused_domain_deleted(db: AsyncSession, w: Filled) -> None:
-    await verified_senders.let_go(db, w.domain, None)
+    await verified_senders.let_go(db, w.domain)
     await domains.delete(db, w.domain)
 
 
@@ -665,7 +665,7 @@ WRITES: dict[str, Call] = {
     "verified_senders.confirm": confirmed,
     "verified_senders.delete": lambda db, w: verified_senders.delete(db, w.sender, ()),
     "verified_senders.expect": sender_expected,
-    "verified_senders.let_go": lambda db, w: verified_senders.let_go(db, w.domain, None),
+    "verified_senders.let_go": lambda db, w: verified_senders.let_go(db, w.domain),
     "verified_senders.put": lambda db, w: verified_senders.put(db, w.id, "new@shop.example", NOW),
     "verified_senders.settle": settled,
     "verified_senders.touch": lambda db, w: verified_senders.touch(db, w.id),
