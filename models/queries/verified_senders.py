@@ -99,7 +99,7 @@ async def let_go(db: AsyncSession, domain_id: UUID) -> list[str]:
     alone = []
     for sender in list(await db.scalars(of_domain)):
         other = await domains.of_address(db, sender.email, but=domain_id)
-        sender.domain_id = other and other.id
+        sender.domain_id = other.id if other else None
         if other is None:
             sender.verified_at = None
             alone.append(sender.email)
