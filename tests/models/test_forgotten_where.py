@@ -241,6 +241,10 @@ async def routed(db: AsyncSession, w: Filled) -> bool:
     return Channel.SMS in await reach.routed(db, MessageClass.TRANSACTIONAL)
 
 
+async def routed_kinds(db: AsyncSession, w: Filled) -> Any:
+    return await reach.kinds(db, Channel.SMS, MessageClass.TRANSACTIONAL)
+
+
 async def told(db: AsyncSession, w: Filled) -> Any:
     return await singles.told(db, await singles.get(db, w.single))
 
@@ -461,6 +465,7 @@ READS: dict[str, Call] = {
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
     "reach.find": lambda db, w: reach.find(db, "c1"),
+    "reach.kinds": routed_kinds,
     "reach.routed": routed,
     "reach.ways": the_ways,
     "singles.get": lambda db, w: singles.get(db, w.single),
