@@ -36,6 +36,7 @@ KEY = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 SHOWN_ONCE = {"x-shown-once": True}  # A route's `openapi_extra`, when its answer holds a secret.
 
+FOR_ANYBODY = 64_000  # Bytes of a body that are read before we know who sends it.
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _PLACES = 5
 _KEPT = ("content-type", "etag", "location")
@@ -51,8 +52,8 @@ def once(handler: Handler, route: APIRoute) -> Handler:
 
     async def done_once(request: Request) -> Response:
         key = request.headers.get(KEY)
-        if is_upload:
-            await _before_a_file(request, needed)
+        if is_upload or (needed and route.body_field is not None and _is_long(request)):
+            await _before_a_body(request, needed)
         if key is None or request.method != "POST":
             return await handler(request)
         if not _KEY.fullmatch(key):
@@ -81,11 +82,20 @@ def once(handler: Handler, route: APIRoute) -> Handler:
     return done_once
 
 
-async def _before_a_file(request: Request, needed: Sequence[Permission]) -> None:
-    """A file is written to disk as it comes in: not for just anybody. Raises `Unauthorized`, `Forbidden`."""
+def _is_long(request: Request) -> bool:
+    """Whether more may come than we read for strangers."""
+    announced = request.headers.get("content-length", "")
+    return not announced.isdecimal() or int(announced) > FOR_ANYBODY
+
+
+async def _before_a_body(request: Request, needed: Sequence[Permission]) -> None:
+    """A file is written to disk as it comes in, and a long body kept in memory: not for just anybody.
+
+    Raises `Unauthorized`, `Forbidden`, and `TooMany`.
+    """
     asker = await _asker(request, stack_of(request))
     if asker is None:
-        raise Unauthorized("Send a key or an access token with a file: it is not read before.")
+        raise Unauthorized("Send a key or an access token that is good: this much is not read before.")
     for permission in needed if asker.workspace_id else ():
         permitted(asker, permission)
 

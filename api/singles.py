@@ -14,6 +14,7 @@ from api import words
 from api.callers import Caller
 from api.runs import lacking
 from api.shapes import In, example, under
+from channels import registry
 from domain.channels import Channel, address_kind, normal
 from domain.errors import Invalid, NotFound, Refused
 from domain.messages import MessageClass
@@ -153,8 +154,8 @@ class Desk:
         if person is None and body.message_class is MessageClass.MARKETING:
             raise Invalid("Marketing needs a profile: only of those do we know consent.", "/class")
         channel, why = await self._channel(body, person)
-        if files and channel is not Channel.EMAIL:
-            raise Invalid("Files go by email alone.", "/attachments")
+        if files:
+            await self._carried(channel, body.message_class)
         address, bare = await self._address(body, person, channel)
         if channel is Channel.EMAIL and (reasons := lacking(self.workspace)):
             raise Refused(" ".join(reasons))
@@ -212,6 +213,22 @@ class Desk:
         if way is None:
             raise Refused(why, "/to")
         return way.channel, why
+
+    async def _carried(self, channel: Channel, message_class: MessageClass) -> None:
+        """Files need a provider that takes them; mail without a route goes by the installation's, which does.
+
+        Raises `Invalid` and `Refused`.
+        """
+        if channel is not Channel.EMAIL:
+            raise Invalid("Files go by email alone.", "/attachments")
+        routed = await reach.kinds(self.db, channel, message_class)
+        able = {name for name, kind in registry.kinds().items() if kind.capabilities.attachments}
+        if routed and not routed & able:
+            raise Refused(
+                f"No route for {message_class} mail leads to a provider that takes files: add one by POST "
+                "/api/v1/routes (smtp, ses and sendgrid do), or send a link.",
+                "/attachments",
+            )
 
     async def _address(
         self, body: SingleIn, person: Person | None, channel: Channel

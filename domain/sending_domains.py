@@ -5,7 +5,7 @@ DKIM is RFC 6376, SPF RFC 7208, DMARC RFC 7489. Mailbox providers ask for all th
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +13,7 @@ import idna
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?")
 LONGEST_NAME = 253
+_MOST_NAMED = 5  # Addresses in one finding.
 
 
 class About(StrEnum):
@@ -224,6 +225,20 @@ def about_host(record: Record, found: Sequence[str] | None) -> Finding:
         return _finding(record, Standing.OK, found, "It leads to us.")
     says = f"It leads to {', '.join(found)}: it must be {wanted}, and nothing else."
     return _finding(record, Standing.WRONG, found, says)
+
+
+def telling_of(alone: Sequence[str], findings: Sequence[Finding]) -> list[Finding]:
+    """The findings of a domain that is verified no more, with the addresses for which it alone vouched."""
+    named = ", ".join(alone[:_MOST_NAMED]) + (
+        f" and {len(alone) - _MOST_NAMED} more" if len(alone) > _MOST_NAMED else ""
+    )
+    says = (
+        f"Nobody vouches for {named} any more, and no mail comes from there: publish the key again, or have "
+        "links mailed by POST /api/v1/senders/{id}/verify."
+    )
+    return [
+        replace(each, says=f"{each.says} {says}") if each.about is About.DKIM else each for each in findings
+    ]
 
 
 def _finding(record: Record, standing: Standing, found: Sequence[str], says: str) -> Finding:

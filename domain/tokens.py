@@ -28,6 +28,7 @@ class About(StrEnum):
     SENDER = "sender"  # The mail that asks whether an address may send: workspace, sender and chance.
     PREFERENCES = "preferences"  # The page where a profile chooses.
     BOUNCE = "bounce"  # The return path of a mail, which names the message alone: `domain.verp`.
+    HERE = "here"  # The proof that a name leads to this installation: the number that it was asked for.
 
 
 class Tokens:
@@ -39,10 +40,9 @@ class Tokens:
             raise ValueError("The signing key needs at least 16 bytes.")
         self._key = key
 
-    @property
-    def installation(self) -> str:
-        """What all processes under this key say that they are, and nobody else can know beforehand."""
-        return hmac.digest(self._key, b"installation\0", "sha256")[:16].hex()
+    def here(self, asked: UUID) -> str:
+        """What any process under this key answers to whoever draws a number to see whether it is reached."""
+        return self.sign_all((asked,), About.HERE)
 
     def sign(self, workspace_id: UUID, id_: UUID, about: About = About.MESSAGE) -> str:
         """The token of one message, or of what else it is about: needs no escaping in a URL or HTML."""

@@ -15,8 +15,9 @@ from api.manners import Mannered
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened, Stack
 from channels import dkim, dns
+from domain.errors import Conflict
 from domain.roles import Permission
-from domain.sending_domains import About, Record, Standing, normal_domain, to_publish
+from domain.sending_domains import About, Record, Standing, normal_domain, telling_of, to_publish
 from models.domains import Domain
 from models.queries import domains, verified_senders, workspaces
 
@@ -120,7 +121,11 @@ async def read_domain(domain_id: UUID, opened: Opened, db: Db) -> DomainOut:
 
 @router.post("/{domain_id}/check", dependencies=[needs(Permission.WORKSPACE_WRITE)])
 async def check_domain(domain_id: UUID, opened: Opened, asker: Asker, workspace_id: WorkspaceId) -> DomainOut:
-    """Look at what the domain publishes now. With its key it is verified, and its addresses with it."""
+    """Look at what the domain publishes now. With its key it is verified, and its addresses with it.
+
+    Where the key is gone, the addresses for which it alone vouched wait to be verified again: the finding
+    names them.
+    """
     async with opened.sessions(workspace_id) as db:
         records = published(opened, await domains.get(db, domain_id))
     findings = await dns.look(records, opened.published)
@@ -138,6 +143,8 @@ async def check_domain(domain_id: UUID, opened: Opened, asker: Asker, workspace_
         )
         if domain.verified_at is not None:
             await verified_senders.vouch(db, domain, now)
+        elif alone := await verified_senders.let_go(db, domain_id):
+            domain.findings = [finding.as_json() for finding in telling_of(alone, findings)]
         await verified_senders.settle(db, workspace_id)
         await verified_senders.touch(db, workspace_id)
     return shown(opened, domain)
@@ -153,7 +160,11 @@ async def delete_domain(domain_id: UUID, workspace_id: WorkspaceId, db: Db) -> N
     """
     workspace = await workspaces.get(db, workspace_id, lock=True)
     await domains.get(db, domain_id, lock=True)
-    await verified_senders.let_go(db, domain_id, workspace.sending_email)
+    if workspace.sending_email in await verified_senders.let_go(db, domain_id):
+        raise Conflict(
+            f"{workspace.sending_email} is what your mail comes from, and this domain alone vouches for it: "
+            "choose another sender by PATCH /api/v1/workspace first."
+        )
     await domains.delete(db, domain_id)
     await verified_senders.touch(db, workspace_id)
 

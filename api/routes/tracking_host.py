@@ -1,6 +1,7 @@
 """The name of a workspace's own under which links and pixels of its mail lead to us."""
 
 from typing import Annotated
+from uuid import uuid4
 
 import httpx2
 from fastapi import APIRouter
@@ -20,7 +21,7 @@ from models.queries import workspaces
 
 router = APIRouter(prefix="/workspace", tags=["workspace"], route_class=Mannered)
 
-PROOF = "/t/ok"  # Where `api.tracking` says which installation it is.
+PROOF = "/t/ok"  # Where `api.tracking` proves that it is this installation.
 
 
 class TrackingHost(In):
@@ -48,14 +49,16 @@ async def choose_tracking_host(
 
 async def _reaches_us(opened: Stack, host: str) -> None:
     """Raises `Invalid` where it does not."""
+    asked = uuid4()
+    at = f"https://{host}{PROOF}?asked={asked.hex}"
     lead = f"have {host} lead to {opened.settings.ground.tracking} (a CNAME) with a certificate of its own"
     try:
         async with EgressClient(opened.egress) as client:
-            answer = await client.get(f"https://{host}{PROOF}")
+            answer = await client.get(at)
     except EgressRefused as refused:
         raise Invalid(refused.message, "/host") from None
     except httpx2.HTTPError:
-        raise Invalid(f"https://{host}{PROOF} can't be reached: {lead}.", "/host") from None
-    ours = Tokens(opened.settings.signing_key.encode()).installation
+        raise Invalid(f"{at} can't be reached: {lead}.", "/host") from None
+    ours = Tokens(opened.settings.signing_key.encode()).here(asked)
     if answer.status_code != httpx2.codes.OK or answer.text.strip() != ours:
-        raise Invalid(f"https://{host}{PROOF} is answered by somebody else: {lead}.", "/host")
+        raise Invalid(f"{at} is answered by somebody else: {lead}.", "/host")

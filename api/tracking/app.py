@@ -29,6 +29,7 @@ _TOKEN = f"[A-Za-z0-9_-]{{{LENGTH}}}"
 _OPEN = re.compile(f"/o/({_TOKEN})").fullmatch
 _CLICK = re.compile(f"/c/({_TOKEN})/([0-9]{{1,4}})").fullmatch
 _UNSUBSCRIBE = re.compile(f"/u/({_TOKEN})").fullmatch
+_ASKED = re.compile(rb"asked=([0-9a-f]{32})").fullmatch
 _ONE_CLICK_PART = re.compile(
     rb'name="?List-Unsubscribe"?\s*\r?\n(?:[^\r\n]+\r?\n)*\r?\nOne-Click\s*(?:\r?\n--|\Z)', re.IGNORECASE
 )
@@ -109,9 +110,20 @@ class Tracking:
             return await self._ask(found[1], *message)
         if path.startswith(("/s/", "/p/")):
             return await self._people.respond(scope, receive)
-        if path == "/t/ok":  # Whoever set up a name of their own is told whether it leads here.
-            return answer(200, self._tokens.installation.encode(), (b"content-type", b"text/plain"))
+        if path == "/t/ok":
+            return self._here(scope)
         return UNKNOWN
+
+    def _here(self, scope: Scope) -> Answer:
+        """Whoever set up a name of their own is told whether it leads here.
+
+        The answer is to a number that they have just drawn, so that nobody else can give it, not even who
+        kept an earlier one.
+        """
+        if not (asked := _ASKED(scope["query_string"])):
+            return UNKNOWN
+        proof = self._tokens.here(UUID(asked[1].decode()))
+        return answer(200, proof.encode(), (b"content-type", b"text/plain"))
 
     async def _open(self, scope: Scope) -> Answer:
         """A picture in any case: a mail must not look broken because of us."""

@@ -154,7 +154,7 @@ judged as materialized (
                         and (o.state in ('claimed', 'sending', 'accepted', 'unknown')
                             or o.state = 'queued' and o.id < r.id))
                 then 'merged'
-            when r.class <> 'test' and (
+            when (
                 select s.reason <> 'unsubscribed' or r.class = 'marketing' from suppressions s
                 where s.workspace_id = :workspace and s.channel = r.channel and s.address_hash = r.hash
                     and s.ended_at is null

@@ -68,10 +68,14 @@ async def note(
     return domain
 
 
-async def of_address(db: AsyncSession, email: str) -> Domain | None:
-    """The verified domain that an address is in, or in a subdomain of; the nearest of several."""
+async def of_address(db: AsyncSession, email: str, but: UUID | None = None) -> Domain | None:
+    """The verified domain that an address is in, or in a subdomain of; the nearest of several.
+
+    `but` is one that counts no more.
+    """
     names = itself_and_above(email.rpartition("@")[2])
-    found = await db.scalars(select(Domain).where(Domain.name.in_(names), Domain.verified_at.is_not(None)))
+    asked = select(Domain).where(Domain.name.in_(names), Domain.verified_at.is_not(None))
+    found = await db.scalars(asked if but is None else asked.where(Domain.id != but))
     return max(found, key=lambda domain: len(domain.name), default=None)
 
 

@@ -51,6 +51,17 @@ async def routed(db: AsyncSession, message_class: MessageClass) -> set[Channel]:
     return {Channel.EMAIL, *map(Channel, found)}
 
 
+async def kinds(db: AsyncSession, channel: Channel, message_class: MessageClass) -> set[str]:
+    """The kinds of the accounts that have a route for these messages."""
+    found = await db.scalars(
+        select(Provider.kind)
+        .join(Route, (Provider.workspace_id == Route.workspace_id) & (Provider.id == Route.provider_id))
+        .where(Route.channel == channel, Route.message_class == message_class)
+        .distinct()
+    )
+    return {*found}
+
+
 async def ways(
     db: AsyncSession,
     workspace_id: UUID,

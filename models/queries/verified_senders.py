@@ -66,11 +66,14 @@ async def expect(db: AsyncSession, sender: Sender, token: str, now: datetime) ->
 
 
 async def confirm(db: AsyncSession, sender_id: UUID, token: str, now: datetime) -> Sender | None:
-    """The sender that this token verifies, as it is then; None where it is not good (any more)."""
+    """The sender that this token verifies, as it is then; None where it is not good (any more).
+
+    It needs no domain from then on.
+    """
     confirmed = (
         update(Sender)
         .where(Sender.id == sender_id, Sender.verify_token_hash == hash_of(token), Sender.verify_until > now)
-        .values(verified_at=now, verify_token_hash=None, verify_until=None)
+        .values(verified_at=now, domain_id=None, verify_token_hash=None, verify_until=None)
         .returning(Sender)
         .execution_options(populate_existing=True)
     )
@@ -87,20 +90,21 @@ async def vouch(db: AsyncSession, domain: Domain, now: datetime) -> None:
     await db.flush()
 
 
-async def let_go(db: AsyncSession, domain_id: UUID, sending_email: str | None) -> None:
-    """Whom this domain alone vouched for waits to be verified again.
+async def let_go(db: AsyncSession, domain_id: UUID) -> list[str]:
+    """Whom this domain alone vouched for waits to be verified again: their addresses.
 
-    Raises `Conflict` where that would leave the workspace without the address that its mail comes from.
+    Whom another verified domain of the workspace covers, that one vouches for from now on.
     """
-    of_domain = list(await db.scalars(select(Sender).where(Sender.domain_id == domain_id).with_for_update()))
-    for sender in of_domain:
-        if sender.email == sending_email:
-            raise Conflict(
-                f"{sender.email} is what your mail comes from, and this domain alone vouches for it: choose "
-                "another sender by PATCH /api/v1/workspace first."
-            )
-        sender.verified_at = sender.domain_id = None
+    of_domain = select(Sender).where(Sender.domain_id == domain_id).order_by(Sender.id).with_for_update()
+    alone = []
+    for sender in list(await db.scalars(of_domain)):
+        other = await domains.of_address(db, sender.email, but=domain_id)
+        sender.domain_id = other.id if other else None
+        if other is None:
+            sender.verified_at = None
+            alone.append(sender.email)
     await db.flush()
+    return alone
 
 
 async def delete(db: AsyncSession, sender_id: UUID, in_use: Sequence[str | None]) -> None:

@@ -129,6 +129,55 @@ async def test_a_domain_that_vouches_for_the_sender_in_use_is_kept(owner: Person
     refusal(await owner.get(at), 404)
 
 
+async def test_a_domain_that_lost_its_key_lets_go_of_whom_it_alone_vouched_for(
+    owner: Person, dns: DnsLab, sessions: Sessions
+) -> None:
+    wide, narrow = await a_domain(owner), await a_domain(owner, f"shop.{NAME}")
+    publish(dns, wide)
+    publish(dns, narrow)
+    await check(owner, wide)
+    await check(owner, narrow)
+    news = await created(await owner.post("/senders", {"email": NEWS}))
+    ada = await created(await owner.post("/senders", {"email": f"ada@shop.{NAME}"}))
+    await created(await owner.patch("/workspace", {"sender_email": NEWS}))
+    dns.records.clear()
+    publish(dns, wide)
+
+    after = await check(owner, narrow)
+    assert not after["verified"]
+    assert "vouches" not in str(after["findings"])
+    assert (await owner.get(f"/senders/{ada['id']}")).json()["domain_id"] == wide["id"]
+
+    dns.records.clear()
+    after = await check(owner, wide)
+    [says] = [each["says"] for each in after["findings"] if each["about"] == "dkim"]
+    assert f"Nobody vouches for {NEWS}, ada@shop.{NAME} any more" in says
+    assert (await owner.get(f"/domains/{wide['id']}")).json() == after
+    for sender in (news, ada):
+        now = (await owner.get(f"/senders/{sender['id']}")).json()
+        assert (now["state"], now["domain_id"], now["default"]) == ("waiting", None, False)
+    assert not (await owner.get("/workspace")).json()["sender_verified"]
+
+    publish(dns, wide)
+    await check(owner, wide)
+    assert (await owner.get("/workspace")).json()["sender_verified"]
+
+
+async def test_who_followed_a_link_needs_no_domain(owner: Person, dns: DnsLab, sessions: Sessions) -> None:
+    made = await a_domain(owner)
+    news = await created(await owner.post("/senders", {"email": NEWS}))
+    publish(dns, made)
+    await check(owner, made)
+    [token] = await mailed(sessions, NEWS, "verify sender")
+    yes = await owner.api.post("/accounts/sender", data={"token": token}, headers={"Authorization": ""})
+    assert yes.status_code == 200, yes.text
+    dns.records.clear()
+
+    assert not (await check(owner, made))["verified"]
+    now = (await owner.get(f"/senders/{news['id']}")).json()
+    assert (now["state"], now["domain_id"]) == ("verified", None)
+
+
 @pytest.mark.parametrize(
     "name", ["records", "a b.example", "-x.example", "1.2.3.4", "x" * 64 + ".example", "."]
 )

@@ -1,6 +1,7 @@
 """How the API speaks, whatever it is asked about."""
 
 import re
+from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -201,6 +202,25 @@ async def test_a_body_that_is_too_large_is_refused(strict_api: AsyncClient) -> N
     body = {"name": "x", "subject": "x", "html": "x" * 2_500_000}
 
     refusal(await strict_api.post(f"{V1}/templates", json=body), 413)
+
+
+@pytest.mark.parametrize("key", ["", "Bearer wrong", "Bearer sk_wrong", "Basic dTpw"])
+@pytest.mark.parametrize("path", ["messages", "messages/batch", "templates"])
+async def test_a_long_body_of_somebody_unknown_is_not_read(
+    strict_api: AsyncClient, path: str, key: str
+) -> None:
+    read = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 100_000
+            yield b" " * 100_000
+
+    headers = {"Authorization": key, "Content-Type": "application/json", "Idempotency-Key": "k"}
+    for announced in ({}, {"Content-Length": "1000000"}):
+        refusal(await strict_api.post(f"{V1}/{path}", content=pieces(), headers=headers | announced), 401)
+    assert read == 0
 
 
 @pytest.mark.parametrize("cursor", ["x", "AAAA", "é", "AZ8cLKSwfB6NLzpLXG1-jw==", ""])

@@ -206,6 +206,28 @@ async def test_files_are_kept_with_their_message_in_order(api: AsyncClient, sess
     assert listed[0] == {"name": "receipt.pdf", "content_type": "application/pdf", "size": 6}
 
 
+@pytest.mark.parametrize("channel", ["email", "best"])
+async def test_files_are_refused_where_no_provider_with_a_route_takes_any(
+    api: AsyncClient, sessions: Sessions, channel: str
+) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    await a_route(sessions, "email", kind="mixmax")
+    await a_route(sessions, "email", "marketing", kind="smtp")
+    body = {"email": RESET} if channel == "best" else RESET
+    with_a_file = a_single(channel=channel, body=body, attachments=[FILE])
+
+    problem = refusal(await api.post(AT, json=with_a_file), 422)
+    assert problem["errors"][0]["pointer"] == "/attachments"
+    assert "/api/v1/routes" in problem["detail"]
+    batch = {"messages": [with_a_file, a_single()]}
+    results = (await created(await api.post(f"{AT}/batch", json=batch)))["results"]
+    assert [each["id"] is None for each in results] == [True, False]
+
+    await a_route(sessions, "email", kind="smtp")
+    await created(await api.post(AT, json=with_a_file))
+
+
 async def test_more_than_seven_megabytes_of_files_are_refused(api: AsyncClient, sessions: Sessions) -> None:
     await a_sender(api)
     await a_profile(sessions)
@@ -312,9 +334,12 @@ async def test_the_best_channel_is_the_one_that_is_open(api: AsyncClient, sessio
     assert story[0]["what"].endswith(f"asked for it. {sent['why']}")
 
 
-async def a_route(sessions: Sessions, channel: str, message_class: str = "transactional") -> None:
+async def a_route(
+    sessions: Sessions, channel: str, message_class: str = "transactional", kind: str = "simulated"
+) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        provider = Provider(workspace_id=DEFAULT_WORKSPACE, name=channel, kind="simulated", channel=channel)
+        name = f"{message_class} {channel} by {kind}"
+        provider = Provider(workspace_id=DEFAULT_WORKSPACE, name=name, kind=kind, channel=channel)
         db.add(provider)
         await db.flush()
         by = {"workspace_id": DEFAULT_WORKSPACE, "provider_id": provider.id}

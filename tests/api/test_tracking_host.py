@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from uuid import UUID, uuid4
 
 import pytest
 from httpx2 import ASGITransport, AsyncClient, Request, Response
@@ -44,16 +45,19 @@ class Site:
     """What is at the name."""
 
     def __init__(self) -> None:
-        self.says, self.status, self.asked = TOKENS.installation, "200 OK", b""
+        self.says: str | None = None  # None: what this installation would.
+        self.status, self.asked, self.proof = "200 OK", b"", ""
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.asked = await reader.readuntil(b"\r\n\r\n")
+        self.proof = TOKENS.here(UUID(self.asked.split()[1].decode().removeprefix("/t/ok?asked=")))
+        says = self.proof if self.says is None else self.says
         lines = [
             f"HTTP/1.1 {self.status}",
-            f"Content-Length: {len(self.says)}",
+            f"Content-Length: {len(says)}",
             "Location: https://x.example/",
         ]
-        writer.write("\r\n".join([*lines, "", self.says]).encode())
+        writer.write("\r\n".join([*lines, "", says]).encode())
         writer.close()
 
 
@@ -72,7 +76,7 @@ async def owner(nobody: AsyncClient, sessions: Sessions, site: Site) -> AsyncIte
 
 async def test_a_name_that_leads_to_us_is_taken_and_can_be_given_back(owner: Person, site: Site) -> None:
     assert (await created(await owner.post(AT, {"host": "Click.Records.Example."})))["tracking_host"] == HOST
-    assert site.asked.startswith(b"GET /t/ok HTTP/1.1\r\n")
+    assert site.asked.startswith(b"GET /t/ok?asked=")
     assert (await owner.get("/workspace")).json()["tracking_host"] == HOST
 
     assert (await created(await owner.post(AT, {"host": None})))["tracking_host"] is None
@@ -80,10 +84,10 @@ async def test_a_name_that_leads_to_us_is_taken_and_can_be_given_back(owner: Per
 
 @pytest.mark.parametrize(
     ("status", "says"),
-    [("200 OK", "hello"), ("200 OK", ""), ("302 Found", TOKENS.installation), ("404 Not Found", "")],
+    [("200 OK", "hello"), ("200 OK", ""), ("302 Found", None), ("404 Not Found", "")],
 )
 async def test_a_name_at_which_somebody_else_answers_is_refused(
-    owner: Person, site: Site, status: str, says: str
+    owner: Person, site: Site, status: str, says: str | None
 ) -> None:
     site.status, site.says = status, says
 
@@ -111,10 +115,25 @@ async def test_what_is_no_name_is_refused(owner: Person, host: str) -> None:
     assert refusal(await owner.post(AT, {"host": host}), 422)["errors"][0]["pointer"] == "/host"
 
 
-async def test_we_say_which_installation_we_are_and_nobody_can_guess_it(sessions: Sessions) -> None:
+async def test_a_stranger_can_not_say_again_what_we_said_once(owner: Person, site: Site) -> None:
+    await created(await owner.post(AT, {"host": HOST}))
+    site.says = site.proof
+
+    refusal(await owner.post(AT, {"host": f"evil.{HOST}"}), 422)
+    assert site.proof != site.says
+
+
+async def test_we_prove_where_we_are_to_whoever_draws_a_number(sessions: Sessions) -> None:
+    asked = uuid4()
     tracking = Tracking(sessions, TOKENS, "https://mail.records.example", SystemClock())
     async with AsyncClient(transport=ASGITransport(app=Front(None, tracking)), base_url="http://x") as reader:
-        answer = await reader.get("/t/ok")
+        answer = await reader.get("/t/ok", params={"asked": asked.hex})
+        others = [
+            (await reader.get(f"/t/ok{query}")).status_code
+            for query in ("", "?asked=", "?asked=x", f"?asked={asked}", f"?asked={asked.hex}&b=c")
+        ]
 
-    assert (answer.status_code, answer.text) == (200, TOKENS.installation)
-    assert Tokens(b"another key, just as long").installation != TOKENS.installation
+    assert (answer.status_code, answer.text) == (200, TOKENS.here(asked))
+    assert {*others} == {404}
+    assert TOKENS.here(uuid4()) != answer.text
+    assert Tokens(b"another key, just as long").here(asked) != answer.text

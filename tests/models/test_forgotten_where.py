@@ -241,6 +241,10 @@ async def routed(db: AsyncSession, w: Filled) -> bool:
     return Channel.SMS in await reach.routed(db, MessageClass.TRANSACTIONAL)
 
 
+async def routed_kinds(db: AsyncSession, w: Filled) -> Any:
+    return await reach.kinds(db, Channel.SMS, MessageClass.TRANSACTIONAL)
+
+
 async def told(db: AsyncSession, w: Filled) -> Any:
     return await singles.told(db, await singles.get(db, w.single))
 
@@ -294,12 +298,12 @@ async def settled(db: AsyncSession, w: Filled) -> None:
 
 async def vouched(db: AsyncSession, w: Filled) -> None:
     domain = await domains.get(db, w.domain)
-    await verified_senders.let_go(db, w.domain, None)
+    await verified_senders.let_go(db, w.domain)
     await verified_senders.vouch(db, domain, SOON)
 
 
 async def unused_domain_deleted(db: AsyncSession, w: Filled) -> None:
-    await verified_senders.let_go(db, w.domain, None)
+    await verified_senders.let_go(db, w.domain)
     await domains.delete(db, w.domain)
 
 
@@ -461,6 +465,7 @@ READS: dict[str, Call] = {
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
     "reach.find": lambda db, w: reach.find(db, "c1"),
+    "reach.kinds": routed_kinds,
     "reach.routed": routed,
     "reach.ways": the_ways,
     "singles.get": lambda db, w: singles.get(db, w.single),
@@ -665,7 +670,7 @@ WRITES: dict[str, Call] = {
     "verified_senders.confirm": confirmed,
     "verified_senders.delete": lambda db, w: verified_senders.delete(db, w.sender, ()),
     "verified_senders.expect": sender_expected,
-    "verified_senders.let_go": lambda db, w: verified_senders.let_go(db, w.domain, None),
+    "verified_senders.let_go": lambda db, w: verified_senders.let_go(db, w.domain),
     "verified_senders.put": lambda db, w: verified_senders.put(db, w.id, "new@shop.example", NOW),
     "verified_senders.settle": settled,
     "verified_senders.touch": lambda db, w: verified_senders.touch(db, w.id),

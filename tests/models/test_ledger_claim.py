@@ -97,7 +97,7 @@ async def test_consent_that_ended_counts_no_more(db: AsyncSession) -> None:
 
 
 @pytest.mark.parametrize("reason", [each for each in SuppressionReason if each != "unsubscribed"])
-@pytest.mark.parametrize("message_class", ["marketing", "transactional"])
+@pytest.mark.parametrize("message_class", ["marketing", "transactional", "test"])
 async def test_a_suppressed_address_gets_nothing(
     db: AsyncSession, reason: SuppressionReason, message_class: str
 ) -> None:
