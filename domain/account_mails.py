@@ -68,9 +68,9 @@ MAILS = {
     ),
     "marketing held": _mail(
         "Marketing by {{ channel }} is held in {{ workspace_name }}",
-        "marketing by {{ channel }} is held in {{ workspace_name }}, because it does harm. {{ why }} Messages "
-        "that people asked for still go out. Find out who is written to and did not want it, or whose "
-        "address is gone; then release the hold, under Deliverability or by "
+        "marketing by {{ channel }} is held in {{ workspace_name }}, because it does harm. {{ why }} "
+        "Messages that people asked for still go out. Find out who is written to and did not want it, or "
+        "whose address is gone; then release the hold, under Deliverability or by "
         "POST /api/v1/deliverability/{{ channel }}/release.",
         None,
         "Owners and admins of the workspace get this mail.",

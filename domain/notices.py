@@ -1,9 +1,9 @@
 """Notices that mail servers send back: what became of a mail (RFC 3464), and complaints (RFC 5965).
 
-Anybody can send us anything here. A return path that we signed proves that a notice is about a message. Where
-the mail had none, because its domain is not verified, the id in its headers says which one it was. That proves
-little: all who saw the mail know it. So it counts for failures alone, and only at the message's own address,
-which the reader must compare. Whatever can't be read says nothing.
+Anybody can send us anything here. A return path that we signed proves that a notice is about a message.
+Where the mail had none, because its domain is not verified, the id in its headers says which one it was. That
+proves little: all who saw the mail know it. So it counts for failures alone, and only at the message's own
+address, which the reader must compare. Whatever can't be read says nothing.
 """
 
 import re
