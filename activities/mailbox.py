@@ -6,7 +6,7 @@ in between repeats it, and it counts once. What we don't understand is moved to 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from uuid_utils.compat import uuid7
 
 from domain import notices
+from domain.channels import Channel
 from domain.clock import Clock
+from domain.notices import Notice
+from domain.profiles import IdentityKind, normal
 from domain.reports import MAIL, MAILBOX
 from domain.tokens import Tokens
 from models.base import Sessions
 from models.queries import hooks
-from models.queries.hooks import Coming
+from models.queries.hooks import Coming, Owner
 
 LOOK_EVERY = 3.0  # Seconds.
 MOST = 200  # Mails of a look.
@@ -34,7 +37,7 @@ log = structlog.get_logger()
 class _Mail(NamedTuple):
     path: Path
     raw: bytes
-    message_id: UUID
+    notice: Notice
 
 
 class Mailbox:
@@ -59,12 +62,13 @@ class Mailbox:
         mails = await asyncio.to_thread(self._read, paths)
         if mails:
             async with self._sessions.engine_batch() as db:
-                owners = await hooks.workspaces_of(db, {mail.message_id for mail in mails})
-                known = [mail for mail in mails if mail.message_id in owners]
-                await hooks.put(db, [self._coming(mail, owners[mail.message_id]) for mail in known])
+                owners = await hooks.owners(db, {mail.notice.message_id for mail in mails})
+                known = [mail for mail in mails if _counts(mail.notice, owners)]
+                coming = [self._coming(mail, owners[mail.notice.message_id].workspace_id) for mail in known]
+                await hooks.put(db, coming)
             await asyncio.to_thread(self._remove, [mail.path for mail in known])
             await asyncio.to_thread(
-                self._leave, [mail.path for mail in mails if mail.message_id not in owners]
+                self._leave, [mail.path for mail in mails if not _counts(mail.notice, owners)]
             )
         return len(paths)
 
@@ -86,7 +90,7 @@ class Mailbox:
             if notice is None:
                 others.append(path)
             else:
-                mails.append(_Mail(path, raw, notice.message_id))
+                mails.append(_Mail(path, raw, notice))
         self._leave(others)
         return mails
 
@@ -102,3 +106,16 @@ class Mailbox:
             (self._folder / "cur").mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
                 path.rename(self._folder / "cur" / f"{path.name.partition(':')[0]}:2,")
+                log.warning("A notice finds no message, and is left to people", file=path.name)
+
+
+def _counts(notice: Notice, owners: Mapping[UUID, Owner]) -> bool:
+    """Whether it is about a message of ours; and where that is not proved, about its very address."""
+    owner = owners.get(notice.message_id)
+    if owner is None or owner.channel != Channel.EMAIL:
+        return False
+    return notice.proved or (owner.address is not None and _same(owner.address, notice.address))
+
+
+def _same(address: str, other: str | None) -> bool:
+    return other is not None and normal(IdentityKind.EMAIL, address) == normal(IdentityKind.EMAIL, other)

@@ -262,7 +262,11 @@ class ReportActivities:
         async with self.sessions.accounts() as db:
             alarms = await holds.silent(db)
             for alarm in alarms:
-                said_of_it = {"workspace": alarm.workspace, "channel": alarm.channel, "why": alarm.reason}
+                said_of_it = {
+                    "workspace_name": alarm.workspace,
+                    "channel": alarm.channel,
+                    "why": alarm.reason,
+                }
                 for address in alarm.addresses:
                     await account_mails.queue(
                         db,

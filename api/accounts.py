@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -139,7 +140,8 @@ async def what_is_wrong_with_ours(opened: Stack) -> str | None:
 async def _asked(title: str, provider: Provider[Any], kind: Kind | None) -> str | None:
     try:
         async with asyncio.timeout(PATIENCE):
-            return await provider.check()
+            said = await provider.check()
+            return plainly(said) if said else None
     except TimeoutError:
         return f"{title} did not answer within {PATIENCE:g} s, so nothing is known of the account. {_LATER}"
     except EgressRefused as error:
@@ -152,6 +154,22 @@ async def _asked(title: str, provider: Provider[Any], kind: Kind | None) -> str 
         with suppress(Exception):
             async with asyncio.timeout(_LEAVING):
                 await provider.close()
+
+
+_SYSTEMS_WORDS = re.compile(
+    r"can't be reached: (\[Errno|Multiple exceptions|All connection|Could not connect|Connect)"
+)
+_PLACE = re.compile(r"Connect call failed \('([^']{1,255})', (\d{1,5})")
+
+
+def plainly(said: str) -> str:
+    """What a check found, as people say it: no number of the system's errors, no class, one full stop."""
+    said = said.removeprefix("sender: ")
+    if found := _SYSTEMS_WORDS.search(said):
+        place = _PLACE.search(said)
+        where = f"at {place[1]}:{place[2]}" if place else "there"
+        said = f"{said[: found.start()]}can't be reached: nobody answers {where}"
+    return said if said.endswith(("?", "!")) else f"{said.rstrip('. ')}."
 
 
 _LATER = "Try again, or save it unchecked with ?check=false."

@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_MEMBER = re.compile(r"<\w{1,60}\.\w{1,60}: ('[^'<>]{1,60}')>")  # As pydantic quotes one of an enumeration.
 TEMPORAL_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
@@ -61,7 +62,7 @@ STATUS: dict[type[CampanileError], tuple[HTTPStatus, str, str]] = {
     Conflict: (HTTPStatus.CONFLICT, "conflict", "Not in this state"),
     Stale: (HTTPStatus.PRECONDITION_FAILED, "precondition-failed", "It was changed meanwhile"),
     Invalid: (HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request breaks a rule"),
-    Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Refused to start"),
+    Refused: (HTTPStatus.UNPROCESSABLE_ENTITY, "refused", "Not as things are"),
     Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized", "Who are you?"),
     SecondFactorRequired: (HTTPStatus.UNAUTHORIZED, "second-factor-required", "The second factor, please"),
     Forbidden: (HTTPStatus.FORBIDDEN, "forbidden", "Not yours to do"),
@@ -163,6 +164,8 @@ def handle(app: FastAPI) -> None:
     """Let `app` answer every error with a problem."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, RequestValidationError):
+            return _validation(error, _wanted(request.scope.get("route")))
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return _wrong_method(methods(app, request.scope))
         return of_error(error)
@@ -179,6 +182,15 @@ def methods(app: FastAPI, scope: Scope) -> list[str]:
         if Match.FULL in matches:
             found.add(method)
     return sorted(found)
+
+
+def _wanted(route: Any) -> list[str]:
+    """The fields that this operation's body must have."""
+    field = getattr(route, "body_field", None)
+    model = field.field_info.annotation if field is not None else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [each.alias or name for name, each in model.model_fields.items() if each.is_required()]
 
 
 def _wrong_method(allowed: list[str]) -> JSONResponse:
@@ -238,8 +250,12 @@ def at_fault(error: ValidationError, body: Any) -> list[FieldError]:
     return [_in_words({**each, "loc": ("body", *each["loc"])}, body) for each in error.errors()]
 
 
-def _validation(error: RequestValidationError) -> JSONResponse:
+def _validation(error: RequestValidationError, wanted: Sequence[str] = ()) -> JSONResponse:
+    """`wanted` are the fields to name where there is no body at all."""
     errors = [_in_words(each, error.body) for each in error.errors()]
+    if wanted:
+        for each in errors:
+            each.detail = each.detail.replace("a JSON body.", f"a JSON body with {', '.join(wanted)}.")
     status, kind, title = STATUS[Invalid]
     return problem(status, kind, title, _about(errors), errors)
 
@@ -271,6 +287,7 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
             message = re.sub("^(Input|String|List|Dictionary) should", "This should", message)
+            message = _MEMBER.sub(r"\1", message)
             message = re.sub(" after validation, not \\d+$", "", message)
             detail = message if message.endswith((".", "?", "!")) else f"{message}."
     return FieldError(pointer=pointer, part=str(part), detail=detail)

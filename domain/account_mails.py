@@ -67,10 +67,10 @@ MAILS = {
         "If this was not you, set a new password at once, and ask whoever runs this installation for help.",
     ),
     "marketing held": _mail(
-        "Marketing by {{ channel }} is held in {{ workspace }}",
-        "marketing by {{ channel }} is held in {{ workspace }}, because it does harm. {{ why }} Messages "
-        "that people asked for still go out. Find out who is written to and did not want it, or whose "
-        "address is gone; then release the hold, under Deliverability or by "
+        "Marketing by {{ channel }} is held in {{ workspace_name }}",
+        "marketing by {{ channel }} is held in {{ workspace_name }}, because it does harm. {{ why }} "
+        "Messages that people asked for still go out. Find out who is written to and did not want it, or "
+        "whose address is gone; then release the hold, under Deliverability or by "
         "POST /api/v1/deliverability/{{ channel }}/release.",
         None,
         "Owners and admins of the workspace get this mail.",

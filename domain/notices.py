@@ -1,7 +1,9 @@
 """Notices that mail servers send back: what became of a mail (RFC 3464), and complaints (RFC 5965).
 
-Anybody can send us anything here. So nothing counts that does not carry a return path which we signed, and
-whatever can't be read says nothing.
+Anybody can send us anything here. A return path that we signed proves that a notice is about a message.
+Where the mail had none, because its domain is not verified, the id in its headers says which one it was. That
+proves little: all who saw the mail know it. So it counts for failures alone, and only at the message's own
+address, which the reader must compare. Whatever can't be read says nothing.
 """
 
 import re
@@ -36,6 +38,11 @@ _POLICY = re.compile(
 )
 _FULL = re.compile(r"quota|mailbox (is )?full|over ?quota|insufficient (system )?storage", re.IGNORECASE)
 _COMPLAINTS = ("abuse", "fraud", "virus", "other")
+_FAILURES = (Fate.HARD_BOUNCE, Fate.SOFT_BOUNCE, Fate.FAILED)
+_ID = r"([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+_NAMED = re.compile(
+    rf"^(?:X-Campanile-Message:\s{{0,4}}|Message-ID:\s{{0,4}}<){_ID}", re.IGNORECASE | re.MULTILINE
+)
 _SOURCES = ("delivered-to", "x-original-to", "envelope-to", "to", "original-mail-from", "return-path")
 
 
@@ -46,6 +53,9 @@ class Notice(NamedTuple):
     kind: Fate | Interaction  # Of the latter, only that somebody unsubscribed.
     reason: str | None
     address: str | None  # Whom it was for, as the notice has it.
+    proved: bool = (
+        True  # By a return path that we signed. Otherwise it counts at the message's address alone.
+    )
 
     @property
     def key(self) -> str:
@@ -63,9 +73,17 @@ def read(raw: bytes, tokens: Tokens) -> Notice | None:
 
 def _read(mail: Message, raw: bytes, tokens: Tokens) -> Notice | None:
     parts = [*mail.walk()]
-    message_id = _about(parts, raw, tokens)
-    if message_id is None:
+    if message_id := _about(parts, raw, tokens):
+        return _told(message_id, mail, parts)
+    named = _named(parts)
+    notice = _told(named, mail, parts) if named else None
+    if notice is None or notice.kind not in _FAILURES or notice.address is None:
         return None
+    return notice._replace(proved=False)
+
+
+def _told(message_id: UUID, mail: Message, parts: list[Message]) -> Notice | None:
+    """What the notice says, whatever it is about."""
     for part in parts:
         match part.get_content_type():
             case "message/feedback-report":
@@ -90,6 +108,16 @@ def _about(parts: list[Message], raw: bytes, tokens: Tokens) -> UUID | None:
     for part in parts:
         if not part.is_multipart() and (found := verp.read(_text(part), tokens)):
             return found
+    return None
+
+
+def _named(parts: list[Message]) -> UUID | None:
+    """The message whose headers are quoted. Those of the notice itself are its own."""
+    for part in parts:
+        heads = "\n".join(f"{name}: {value}" for name, value in part.items()) if part is not parts[0] else ""
+        found = _NAMED.search(heads) or (None if part.is_multipart() else _NAMED.search(_text(part)))
+        if found:
+            return UUID(found[1])
     return None
 
 

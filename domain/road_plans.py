@@ -60,7 +60,7 @@ def standing_in_words(standing: Standing | None, now: datetime) -> str:
         case BreakerState.HALF_OPEN:
             return f"It failed, and a few messages are trying it again{why}."
         case BreakerState.CLOSED if until:
-            return f"It asked for a pause, and rests {at}{why}."
+            return f"It asked to be left alone {at}."
     return "It works."
 
 

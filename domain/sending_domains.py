@@ -131,8 +131,26 @@ def to_publish(domain: str, selector: str, dkim: str, ground: Ground) -> list[Re
     why = (
         "Links and pixels of your mail lead to a name of yours. Then set it as the workspace's tracking host."
     )
-    records.append(Record(About.TRACKING, "CNAME", f"click.{domain}", f"{ground.tracking}.", False, why))
+    there = f"{ground.tracking}." if _is_a_name(ground.tracking) else ""
+    records.append(
+        Record(About.TRACKING, "CNAME", f"click.{domain}", there, False, why if there else _NO_NAME)
+    )
     return records
+
+
+_NO_NAME = (
+    "Set PUBLIC_URL first, to an address with a name of your own: an alias can't lead to a number, or to the "
+    "machine that it is asked on."
+)
+
+
+def _is_a_name(host: str) -> bool:
+    """Whether it is a name that others can look up."""
+    try:
+        normal_domain(host)
+    except ValueError:
+        return False
+    return not host.lower().rstrip(".").endswith("localhost")
 
 
 _WHY_SPF = (
@@ -215,6 +233,8 @@ def about_dmarc(record: Record, found: Sequence[str] | None, at: str) -> Finding
 
 def about_host(record: Record, found: Sequence[str] | None) -> Finding:
     """An MX or a CNAME: `found` are the hosts that it leads to."""
+    if not record.value:
+        return _finding(record, Standing.MISSING, found or (), record.why)
     if found is None:
         return _unknown(record)
     wanted = record.value.split()[-1].rstrip(".").lower()

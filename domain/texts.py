@@ -76,12 +76,14 @@ _POLITE = ("please", "pls", "bitte")
 def word(text: str) -> Word | None:
     """What the whole text means, however it is written: "Stop!", "please stop". None for other words.
 
-    The words are those of 47 CFR 64.1200(a)(10) and the ones that carriers know.
+    The words are those of 47 CFR 64.1200(a)(10) and the ones that carriers know. A START must be the word and
+    nothing else: "yes please" answers some other question.
     """
     if len(text) > 100:
         return None
     said = "".join(letter if letter.isalnum() else " " for letter in text.casefold()).split()
-    return _WORDS.get("-".join(each for each in said if each not in _POLITE))
+    meant = _WORDS.get("-".join(each for each in said if each not in _POLITE))
+    return None if meant is Word.START and len(said) > 1 else meant
 
 
 def price(prices: Mapping[str, Decimal], phone: str) -> Decimal | None:

@@ -4,7 +4,7 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -85,13 +85,19 @@ async def add_account(request: Request) -> None:
     """Let somebody in: {"provider", "id" (key id, account or phone number id), "secret", "scopes"}."""
     asked = orjson.loads(await request.body())
     accounts = desk(request).accounts
-    match asked["provider"]:
-        case "sendgrid":
-            accounts.sendgrid[asked["secret"]] = asked.get("scopes", ["mail.send"])
-        case "mixmax":
-            accounts.mixmax.add(asked["secret"])
-        case provider:
-            getattr(accounts, provider)[asked["id"]] = asked["secret"]
+    try:
+        match asked["provider"]:
+            case "sendgrid":
+                accounts.sendgrid[asked["secret"]] = asked.get("scopes", ["mail.send"])
+            case "mixmax":
+                accounts.mixmax.add(asked["secret"])
+            case "ses" | "twilio" | "whatsapp" as provider:
+                getattr(accounts, provider)[asked["id"]] = asked["secret"]
+            case _:
+                named = "ses, sendgrid, mixmax, twilio or whatsapp"
+                raise HTTPException(400, f"provider: There are accounts with {named}.")
+    except KeyError as missing:
+        raise HTTPException(400, f"{missing.args[0]}: This field is required.") from None
 
 
 @router.post("/templates", status_code=204)

@@ -52,6 +52,8 @@ def reporter(request: Request) -> Reporter:
 @router.post("/lab/webhooks", status_code=201)
 async def report_to(request: Request, hook: Hook) -> Response:
     """Report to this address from now on."""
+    for word in hook.plan:
+        known_word(reporter(request), hook.provider, word)
     try:
         await introduce(desk(request), reporter(request), hook)
     except Unanswered as no:
@@ -69,6 +71,15 @@ async def state(request: Request) -> Response:
 async def fire(request: Request, wish: Wish) -> dict[str, int]:
     """Report something now; answers when it has been told."""
     told = reporter(request)
+    known_word(told, wish.provider, wish.event)
+    if wish.wait and wish.provider not in told.hooks:
+        raise HTTPException(409, f"Say first where {wish.provider} is to report: POST /lab/webhooks.")
+    if wish.wait and wish.provider in told.unconfirmed:
+        raise HTTPException(
+            409,
+            f"{wish.provider} reports once SubscribeURL was visited, and it was not: see whether the "
+            "confirmation was refused, or POST /lab/webhooks with confirm: false.",
+        )
     found = chosen(desk(request), wish)
     for one in found:
         told.tell(one, wish.event)
@@ -119,6 +130,15 @@ async def confirm(request: Request) -> Response:
         f"{asked['TopicArn']}:lab</SubscriptionArn></ConfirmSubscriptionResult></ConfirmSubscriptionResponse>",
         media_type="text/xml",
     )
+
+
+def known_word(told: Reporter, provider: str, event: str) -> None:
+    """Refuses what a provider never reports."""
+    if provider not in told.newsrooms:
+        raise HTTPException(400, f"provider: These report: {', '.join(told.newsrooms)}.")
+    words = told.words(provider)
+    if event.partition(":")[0] not in words:
+        raise HTTPException(400, f"event: {provider} reports {', '.join(sorted(words))}.")
 
 
 async def introduce(lab: Desk, told: Reporter, hook: Hook) -> None:

@@ -47,6 +47,8 @@ class Notices:
     """
 
     def __init__(self, folder: Path, rules: Iterable[tuple[str, str]] = (), delay: float = 0) -> None:
+        for part in ("cur", "new", "tmp"):  # `Maildir` makes them only where the folder is not there.
+            (folder / part).mkdir(parents=True, exist_ok=True)
         self.box = mailbox.Maildir(folder, create=True)
         self.rules = list(rules)
         self.delay = delay

@@ -81,6 +81,7 @@ class Newsroom(Protocol):
     """What each provider's module of reports has."""
 
     STORIES: dict[str, list[str]]  # What a plan may say, and the events that it consists of.
+    OTHERS: frozenset[str]  # Events of the provider that are in no story.
 
     def postings(self, lab: "Desk", hook: Hook, events: Sequence[Event], twist: Twist) -> list[Posting]: ...
 
@@ -169,6 +170,12 @@ class Reporter:
         words = (event.partition(":") for event in stories.get(name, [name]))
         when = time.time() + delay
         return [Event(word, detail or given, message, when) for word, _, given in words]
+
+    def words(self, provider: str) -> set[str]:
+        """What it may be told to report, in our words and in its own."""
+        newsroom = self.newsrooms[provider]
+        own = {event.partition(":")[0] for events in newsroom.STORIES.values() for event in events}
+        return {*newsroom.STORIES, *own, *newsroom.OTHERS}
 
     async def settled(self, patience: float = 30) -> None:
         """Until nothing is left to report. Raises TimeoutError."""

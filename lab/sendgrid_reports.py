@@ -27,6 +27,7 @@ STORIES = {
     "click": ["processed", "delivered", "click"],
     "unsubscribe": ["processed", "delivered", "unsubscribe"],
 }
+OTHERS: frozenset[str] = frozenset({"group_unsubscribe", "group_resubscribe"})
 SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"

@@ -29,6 +29,7 @@ STORIES = {
     "click": ["Send", "Delivery", "Click"],
     "unsubscribe": ["Send", "Delivery", "Subscription"],
 }
+OTHERS: frozenset[str] = frozenset()
 SIGNED = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": (

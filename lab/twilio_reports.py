@@ -19,6 +19,7 @@ STORIES = {
     "read": ["sent", "delivered", "read"],
     "failed": ["failed"],
 }
+OTHERS: frozenset[str] = frozenset({"accepted", "queued", "sending", "canceled"})
 STOP = {"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"}
 START = {"start", "yes", "unstop"}
 HELP = {"help", "info"}

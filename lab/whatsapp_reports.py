@@ -21,6 +21,7 @@ STORIES = {
     "unsubscribe": ["failed:131050"],
     "failed": ["failed"],
 }
+OTHERS: frozenset[str] = frozenset({"played", "deleted", "warning"})
 BUSINESS = "102290129340398"  # The WhatsApp Business Account.
 
 

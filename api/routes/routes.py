@@ -90,7 +90,8 @@ class Turn(Out):
     priority: int
     weight: int
     share: float | None = Field(
-        description="Of the messages that come to its priority, up to 1; null when nothing goes by it now."
+        description="Of the messages that come to its priority, up to 1; null when nothing goes by it now. "
+        "To a second priority come only those that the first can't take."
     )
     left_today: int | None = Field(description="What its warm-up allows today; null for no limit.")
     why_not: str | None = Field(description="Why nothing goes by it now, in a sentence.")

@@ -153,20 +153,29 @@ async def count(db: Db, counted: Iterable[tuple[UUID, UUID, dict[str, int]]], da
         await db.execute(_COUNT, {"day": day, "counts": orjson.dumps(rows).decode()})
 
 
+class Owner(NamedTuple):
+    """Whose a message is, and where it went."""
+
+    workspace_id: UUID
+    channel: str
+    address: str | None
+
+
 # A look at each workspace, by the primary key: no index knows a message by its id alone.
 _OF_MESSAGES = text(
     """
-    select m.id, m.workspace_id
+    select m.id, m.workspace_id, m.channel, m.address
     from unnest(cast(:ids as uuid[])) asked(id)
     cross join workspaces w
     cross join lateral (
-        select m.id, m.workspace_id from messages m where m.workspace_id = w.id and m.id = asked.id limit 1
+        select m.id, m.workspace_id, m.channel, m.address from messages m
+        where m.workspace_id = w.id and m.id = asked.id limit 1
     ) m
     """
 )
 
 
-async def workspaces_of(db: Db, message_ids: Collection[UUID]) -> dict[UUID, UUID]:
+async def owners(db: Db, message_ids: Collection[UUID]) -> dict[UUID, Owner]:
     """Whose these messages are, by their ids. Ids of messages that are gone are left out."""
     rows = await db.execute(_OF_MESSAGES, {"ids": [*message_ids]})
-    return {row[0]: row[1] for row in rows}
+    return {row[0]: Owner(*row[1:]) for row in rows}

@@ -109,6 +109,19 @@ _HOLDS = text(
     where workspace_id = {HERE} and profile_id = :profile and purpose = :purpose and ended_at is null
     """
 )
+_BEFORE = text(
+    f"""
+    select state, source from consents
+    where workspace_id = {HERE} and profile_id = :profile and purpose = :purpose and ended_at is not null
+    order by ended_at desc, id desc limit 1
+    """
+)
+_END = text(
+    f"""
+    update consents set ended_at = :now
+    where workspace_id = {HERE} and profile_id = :profile and purpose = :purpose and ended_at is null
+    """
+)
 _TOPIC_HOLDS = text(
     f"""
     select state, source, at from topic_consents
@@ -146,8 +159,9 @@ _NOTE = text(
 async def take_at_their_word(db: AsyncSession, word: Word, now: datetime) -> None:
     """Write down what somebody said, unless they said otherwise later.
 
-    A no is taken from anybody. A yes takes back their own no, and nothing else: who never agreed to marketing
-    has not done so by START. Both are about the topic alone where they name one.
+    A no is taken from anybody. A yes takes back their own no, and nothing else: what was so before it is so
+    again, and who never agreed to marketing has not done so by START. Both are about the topic alone where
+    they name one.
     """
     about = str(word.topic_id or word.channel)
     if word.address is not None:
@@ -205,9 +219,20 @@ async def _wants_it_again(db: AsyncSession, who: UUID | None, word: Word, now: d
         if held is not None and held.at > word.at:
             return
         if held is not None and held.state == ConsentState.DENIED and held.source in OWN_WORD:
-            purpose, granted = Purpose(word.channel), ConsentState.GRANTED
-            await profiles.consent(db, who, purpose, granted, ConsentSource.PERSON, word.at)
+            await _take_back(db, who, Purpose(word.channel), word.at, now)
     if word.address is not None:
         values = {"channel": word.channel, "hash": address_hash(word.address), "now": word.at}
         if await changed(db, _END_UNSUBSCRIBED, {**values, "said": word.at}):
             await profiles.suppression_changed(db, word.channel, word.address, now)
+
+
+async def _take_back(db: AsyncSession, who: UUID, purpose: Purpose, at: datetime, now: datetime) -> None:
+    """End somebody's own no. It becomes a yes where there was one before it."""
+    before = (await db.execute(_BEFORE, {"profile": who, "purpose": purpose.value})).one_or_none()
+    if before is not None and before.state == ConsentState.GRANTED:
+        await profiles.consent(db, who, purpose, ConsentState.GRANTED, ConsentSource.PERSON, at)
+        return
+    await db.execute(_END, {"profile": who, "purpose": purpose.value, "now": at})
+    if before is not None and before.source not in OWN_WORD:  # Others' no is not theirs to take back.
+        await profiles.consent(db, who, purpose, ConsentState.DENIED, before.source, at)
+    await follow_ups.note(db, [who], now, reads=["consents"])

@@ -59,6 +59,10 @@ async def test_complaints_above_the_limit_hold_a_channels_marketing_and_owners_a
 
     assert await held(sessions) == {"email"}
     assert await mails(sessions) == [OWNER_OF_ALL.email]
+    async with sessions.engine() as db:
+        [holes] = await some(db, "select holes from messages where step = 'marketing held'")
+        [name] = await some(db, f"select name from workspaces where id = '{DEFAULT_WORKSPACE}'")
+    assert name in holes
     [(reason,)] = await rows(sessions, "select reason from holds")
     assert reason.startswith("There were 5 complaints about 7 messages")
     asked = "select actor ->> 'kind', action, object_kind from audit_log where object_kind = 'hold'"

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from activities.mailbox import Mailbox
 from domain import notices, verp
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from tests.domain.test_notices import ARF, PATH, POSTFIX, mail
+from tests.domain.test_notices import ARF, MESSAGE, PATH, POSTFIX, UNSIGNED, mail
 from tests.people import a_message, a_person
 from tests.reporting import TOKENS, settled
 from tests.sending import NOW
@@ -70,6 +71,36 @@ async def test_a_notice_that_is_read_twice_counts_once(sessions: Sessions, folde
 
     assert (done.reports, done.repeated) == (1, 2)
     assert await fates(sessions) == ["complained"]
+
+
+@pytest.mark.parametrize(
+    ("address", "fate"),
+    [("ADA@shop.example", "hard bounce"), ("eve@shop.example", None)],
+    ids=["its own", "another"],
+)
+async def test_without_a_signed_return_path_a_failure_counts_at_the_messages_own_address_alone(
+    sessions: Sessions, folder: Path, address: str, fate: str | None
+) -> None:
+    message = await a_mail(sessions)
+    shape = UNSIGNED.replace(str(MESSAGE), str(message)).replace("nobody@example.com", address)
+    (folder / "new" / "1.mx").write_bytes(mail(shape))
+
+    assert await look(sessions, folder) == 1
+    await settled(sessions)
+
+    assert await fates(sessions) == [fate]
+    assert left(folder) == {"new": [], "cur": [] if fate else ["1.mx:2,"]}
+
+
+async def test_a_notice_that_finds_nothing_is_told_in_the_log(sessions: Sessions, folder: Path) -> None:
+    put(folder, "gone.mx", POSTFIX, UUID(int=7))
+
+    with capture_logs() as told:
+        await look(sessions, folder)
+
+    assert [(line["event"], line["file"]) for line in told] == [
+        ("A notice finds no message, and is left to people", "gone.mx")
+    ]
 
 
 async def test_what_says_nothing_of_ours_is_left_to_people(sessions: Sessions, folder: Path) -> None:

@@ -408,8 +408,8 @@ async def test_a_notice_of_a_mail_server_settles_a_mail_of_whatever_workspace(se
     message = await a_mail(sessions)
     raw = mail(POSTFIX).replace(PATH.encode(), verp.address("x.example", message, TOKENS).encode())
     async with sessions.engine_batch() as db:
-        owners = await hooks.workspaces_of(db, {message, uuid4()})
-        hook = Coming(uuid7(), owners[message], MAILBOX, NOW, MAIL, "", {}, raw)
+        owners = await hooks.owners(db, {message, uuid4()})
+        hook = Coming(uuid7(), owners[message].workspace_id, MAILBOX, NOW, MAIL, "", {}, raw)
         await hooks.put(db, [hook])
 
     await settled(sessions)

@@ -233,6 +233,26 @@ async def test_start_is_no_consent_of_somebody_who_never_gave_it(sessions: Sessi
     assert await consents(sessions) == [("denied", "import")]
 
 
+@pytest.mark.parametrize("before", [None, "import"])
+async def test_start_after_a_stop_leaves_what_was_before_it(sessions: Sessions, before: str | None) -> None:
+    """Nobody had ever granted it; and somebody's file had denied it."""
+    who, _ = await ada(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("delete from consents where purpose = 'sms'"))
+        if before:
+            await profiles.consent(db, who, Purpose.SMS, ConsentState.DENIED, before, YESTERDAY)
+    account, clock = await an_account(sessions, Channel.SMS), GivenClock(at(5))
+    for n in range(2):
+        for kind, minute in (("unsubscribed", 2 * n + 1), ("resubscribed", 2 * n + 2)):
+            await came(sessions, account, a_report(kind, address=PHONE, at=at(minute)))
+            await settled(sessions, clock)
+            if kind == "unsubscribed":
+                assert await consents(sessions) == [("denied", "person")]
+
+    assert await holds(sessions) == []
+    assert await consents(sessions) == ([("denied", before)] if before else [])
+
+
 async def test_start_does_not_bring_back_a_number_that_bounced(sessions: Sessions) -> None:
     _, message = await ada(sessions, "sms")
     account = await an_account(sessions, Channel.SMS)

@@ -29,6 +29,7 @@ async def owner(nobody: AsyncClient, sessions: Sessions, dns: DnsLab) -> Person:
     stack = stack_of(nobody)
     stack.published = Dns(f"127.0.0.1:{dns.port}")
     settings = {"bounce_host": "bounces.mail.example", "spf_mechanism": "include:spf.mail.example"}
+    settings["public_url"] = "https://mail.example"
     stack.settings = stack.settings.model_copy(update=settings)
     return await an_owner(nobody, sessions, "owner@example.com")
 
@@ -208,3 +209,16 @@ async def test_its_key_is_sealed_and_in_no_answer_and_no_line_of_the_audit_log(
         assert kept not in answer.text
         assert "PRIVATE" not in answer.text
         assert "dkim_key" not in answer.text
+
+
+async def test_an_installation_without_a_name_says_so_instead_of_an_alias_to_a_number(owner: Person) -> None:
+    stack = stack_of(owner.api)
+    stack.settings = stack.settings.model_copy(update={"public_url": "http://127.0.0.1:8000"})
+
+    made = await check(owner, await a_domain(owner))
+
+    [line] = [each for each in made["publish"] if each["about"] == "tracking"]
+    [found] = [each for each in made["findings"] if each["about"] == "tracking"]
+    assert (line["value"], line["required"]) == ("", False)
+    assert line["why"].startswith("Set PUBLIC_URL first")
+    assert found["says"] == line["why"]

@@ -131,6 +131,29 @@ async def test_a_provider_that_does_not_answer_is_told_apart_from_one_that_says_
         assert [each["pointer"] for each in problem["errors"]] == ["/settings"]
 
 
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("sender: 535 Wrong password", "535 Wrong password."),
+        ("SES: The key is not valid..", "SES: The key is not valid."),
+        (
+            "mx.example:25 can't be reached: [Errno 111] Connect call failed ('192.0.2.7', 25)",
+            "mx.example:25 can't be reached: nobody answers at 192.0.2.7:25.",
+        ),
+        ("Twilio can't be reached: ConnectTimeout", "Twilio can't be reached: nobody answers there."),
+        ("Is the key yours?", "Is the key yours?"),
+    ],
+)
+def test_what_a_check_finds_is_said_plainly(said: str, plain: str) -> None:
+    assert accounts.plainly(said) == plain
+
+
+async def test_a_hold_without_a_body_names_what_is_missing(lonely_api: AsyncClient) -> None:
+    problem = refusal(await lonely_api.post(f"{AT}/{BUILT_IN}/hold"), 422)
+
+    assert problem["detail"] == "Send a JSON body with reason."
+
+
 async def test_what_is_wrong_with_settings_has_pointers(lonely_api: AsyncClient) -> None:
     async def wrong_with(**values: Any) -> set[str]:
         answer = await lonely_api.post(AT, json=a_body(**values))

@@ -216,3 +216,11 @@ async def test_the_workspaces_calendar_says_what_a_warm_up_allows(
     [turn] = (await the_plan(api))["turns"]
 
     assert turn["left_today"] == 200
+
+
+async def test_a_class_that_is_none_is_answered_with_those_that_there_are(lonely_api: AsyncClient) -> None:
+    asked = {"channel": "email", "class": "loud"}
+    problem = refusal(await lonely_api.get(f"{V1}/routes/plan", params=asked), 422)
+
+    [error] = problem["errors"]
+    assert error["detail"] == "This should be 'marketing' or 'transactional'."

@@ -280,6 +280,61 @@ def test_a_notice_of_a_mail_that_is_not_ours_says_nothing() -> None:
     assert notices.read(mail(POSTFIX).replace(PATH.encode(), b"ada@shop.example"), TOKENS) is None
 
 
+UNSIGNED = POSTFIX.replace("PATH", "shop@records.example").replace(
+    "Return-Path: <shop@records.example>\n    Subject: Our",
+    f"X-Campanile-Message: {MESSAGE}\n    Subject: Our",
+)
+
+
+@pytest.mark.parametrize("header", ["X-Campanile-Message: ID", "Message-ID: <ID@records.example>"])
+@pytest.mark.parametrize("kind", ["text/rfc822-headers", "message/rfc822"])
+def test_without_a_return_path_of_ours_a_failure_is_about_the_message_whose_headers_it_quotes(
+    header: str, kind: str
+) -> None:
+    line = f"X-Campanile-Message: {MESSAGE}"
+    shape = UNSIGNED.replace(line, header.replace("ID@", f"{MESSAGE}@").replace(": ID", f": {MESSAGE}"))
+    notice = notices.read(mail(shape.replace("text/rfc822-headers", kind)), TOKENS)
+
+    assert notice is not None
+    assert (notice.message_id, notice.kind, notice.address, notice.proved) == (
+        MESSAGE,
+        Fate.HARD_BOUNCE,
+        "nobody@example.com",
+        False,
+    )
+
+
+def test_a_return_path_of_ours_is_proof() -> None:
+    notice = notices.read(mail(POSTFIX), TOKENS)
+
+    assert notice is not None
+    assert notice.proved
+
+
+def test_the_id_alone_is_enough_for_failures_and_for_nothing_else() -> None:
+    complaint = ARF.replace("KIND", "abuse").replace("PATH", "shop@records.example")
+    complaint = complaint.replace(
+        "Subject: Our sale\n\n    Buy", f"X-Campanile-Message: {MESSAGE}\n\n    Buy"
+    )
+    assert str(MESSAGE) in complaint
+    delivered = UNSIGNED.replace("Action: failed", "Action: delivered").replace("5.1.1", "2.0.0")
+    nobody = UNSIGNED.replace("Final-Recipient: rfc822; nobody@example.com\n", "").replace(
+        "Original-Recipient: rfc822;nobody@example.com\n", ""
+    )
+
+    for shape in (complaint, delivered, nobody):
+        assert notices.read(mail(shape), TOKENS) is None
+
+
+def test_the_id_of_the_notice_itself_is_not_that_of_a_message() -> None:
+    own = "<20260302120005.4Pq1Xy0ZzTz1yR@mx.shop.example>"
+    shape = UNSIGNED.replace(f"X-Campanile-Message: {MESSAGE}", "X-Mailer: none").replace(
+        own, f"<{MESSAGE}@x>"
+    )
+
+    assert notices.read(mail(shape), TOKENS) is None
+
+
 def test_an_answer_that_a_person_or_their_holiday_program_wrote_is_no_bounce() -> None:
     assert notices.read(mail("From: ada@example.com\nTo: PATH\n\nI am away. 5.1.1!\n"), TOKENS) is None
 

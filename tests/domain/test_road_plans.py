@@ -34,7 +34,7 @@ OPEN, HALF_OPEN, HELD = BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.
     [
         (BreakerState.CLOSED, None, None, "It works."),
         (BreakerState.CLOSED, NOW, None, "It works."),
-        (BreakerState.CLOSED, SOON, "429", "It asked for a pause, and rests until 09:00:25 UTC: 429."),
+        (BreakerState.CLOSED, SOON, "429", "It asked to be left alone until 09:00:25 UTC."),
         (OPEN, SOON, "503.", "It is left alone until 09:00:25 UTC: 503."),
         (OPEN, NOW, None, "It failed, and the next few messages try it again."),
         (HALF_OPEN, SOON, None, "It failed, and a few messages are trying it again."),

@@ -29,6 +29,12 @@ def part(mail: EmailMessage, kind: str) -> Any:
     return found
 
 
+def test_an_empty_folder_becomes_a_maildir(tmp_path: Path) -> None:
+    Notices(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cur", "new", "tmp"]
+
+
 @pytest.mark.parametrize(
     ("outcome", "action", "status"),
     [

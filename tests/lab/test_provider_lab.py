@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook
 from lab.app import ProviderLab
 from tests.lab.clients import an_ear, ask
 
-SECRET = "whsec_Q2FtcGFuaWxlIHByb3ZpZGVyIGxhYg=="
+SECRET = "whsec_Q2FtcGFuaWxlIHByb3ZpZGVyIGxhYidzIHJlY2VpdmU="
 
 
 async def mixmax(url: str, to: str = "anna@example.test", token: str = "lab-mixmax") -> httpx2.Response:
@@ -115,6 +115,37 @@ async def test_others_may_be_let_in() -> None:
         assert (await mixmax(lab.url, token="new")).status_code == 200
         await ask("POST", f"{lab.url}/lab/templates", json={"name": "sale", "parameters": 1})
         assert lab.desk.templates["sale", "en_US"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status", "named"),
+    [
+        ("accounts", {"provider": "seznam", "id": "1", "secret": "x"}, 400, "provider"),
+        ("accounts", {"provider": "push", "id": "1", "secret": "x"}, 400, "provider"),
+        ("accounts", {"provider": "ses", "id": "1"}, 400, "secret"),
+        ("fire", {"provider": "mixmax", "event": "delivered"}, 400, "provider"),
+        ("fire", {"provider": "ses", "event": "delivred"}, 400, "delivered"),
+        ("fire", {"provider": "sendgrid", "event": "delivered"}, 409, "/lab/webhooks"),
+        ("webhooks", {"provider": "sendgrid", "url": "http://x.test", "plan": {"lost": 1}}, 400, "bounce"),
+    ],
+)
+async def test_what_the_lab_does_not_know_is_refused_in_words(
+    path: str, asked: dict[str, Any], status: int, named: str
+) -> None:
+    async with ProviderLab() as lab:
+        answer = await ask("POST", f"{lab.url}/lab/{path}", json=asked)
+
+    assert answer.status_code == status
+    assert named in answer.json()["detail"]
+
+
+async def test_what_an_unconfirmed_subscription_would_report_is_refused_at_once() -> None:
+    async with ProviderLab() as lab, an_ear() as (_, url):
+        await lab.report("ses", url)
+        answer = await ask("POST", f"{lab.url}/lab/fire", json={"provider": "ses", "event": "Delivery"})
+
+    assert answer.status_code == 409
+    assert "SubscribeURL" in answer.json()["detail"]
 
 
 async def test_a_plan_shares_out_what_becomes_of_messages() -> None:
