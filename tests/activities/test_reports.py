@@ -70,6 +70,16 @@ async def test_a_delivery_is_the_messages_fate(sessions: Sessions) -> None:
         assert await some(db, "select count(*) from hooks") == [0]
 
 
+async def test_a_reason_is_kept_without_the_address_that_it_names(sessions: Sessions) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    words = "550 <ada@shop.example> is gone, call +49 151 1234567"
+    await came(sessions, account, a_report("hard bounce", message, reason=words))
+
+    await settled(sessions)
+
+    assert await fate(sessions, message) == ("accepted", "hard bounce", "550 <…> is gone, call …")
+
+
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_fate_only_rises_in_whatever_order_reports_come(
