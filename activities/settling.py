@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from channels import registry
 from domain import holds as limits
 from domain.channels import Channel, address_kind
 from domain.events import MESSAGE_REPLIED, EventKind
@@ -308,7 +309,8 @@ class Settling:
         if not counts:
             return
         today = period_start(Period.DAY, self.now, self.workspace.time_zone)
-        for channel, lately in (await holds.count(self.db, self.here, counts, today)).items():
+        judged = await holds.count(self.db, self.here, counts, today, registry.reporting())
+        for channel, lately in judged.items():
             why = limits.too_much(lately)
             if why is None:
                 continue
