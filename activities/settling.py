@@ -26,6 +26,7 @@ from domain.reports import (
     EARLY_AGAIN,
     EARLY_FOR,
     HELP,
+    HELP_AGAIN,
     REPLIED,
     RESUBSCRIBED,
     WORDS,
@@ -254,9 +255,14 @@ class Settling:
         await arrivals.put(self.db, coming)
 
     async def _help(self, said: Said, line: Line | None) -> None:
-        """Answer HELP with the workspace's words, where the provider has not."""
+        """Answer HELP with the workspace's words, where the provider has not, once in a while for an address.
+
+        Each answer costs, and the other side may be a machine that answers as well.
+        """
         words, address = self.workspace.sms_help, self._address(said, line)
         if not words or address is None or self._channel(said, line) != Channel.SMS:
+            return
+        if not await people_reporting.is_first(self.db, HELP, address, self.now, HELP_AGAIN):
             return
         version = await bodies.version(self.db, self.here, _HELP_TEXT)
         single = Single(

@@ -25,6 +25,7 @@ KNOWN_FOR = timedelta(days=30)  # So long a report that comes again is known.
 EARLY_FOR = timedelta(hours=1)  # So long a report waits for its message.
 EARLY_AGAIN = timedelta(seconds=20)
 BUSY_AGAIN = timedelta(seconds=1)  # When the message is in somebody's hands right now.
+HELP_AGAIN = timedelta(hours=1)  # So long nobody is answered HELP a second time.
 
 # Of a person rather than of a message: they count at once, whether there is a message or not.
 OPENED, CLICKED, UNSUBSCRIBED = Interaction.OPENED, Interaction.CLICKED, Interaction.UNSUBSCRIBED

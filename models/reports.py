@@ -70,14 +70,15 @@ class SoftBounce(Base):
 class LastWord(Base):
     """When somebody last said themselves, by what a provider reports, whether they want to hear of something.
 
-    So that STOP and START, which may overtake each other, end as they were said.
+    So that STOP and START, which may overtake each other, end as they were said. And when somebody was last
+    answered HELP.
     """
 
     __tablename__ = "last_words"
     __table_args__ = (Index("ix_last_words_at", "at", postgresql_using="brin"),)
 
     workspace_id: Mapped[Tenant]
-    about: Mapped[str] = mapped_column(primary_key=True)  # A channel, or a topic's id.
+    about: Mapped[str] = mapped_column(primary_key=True)  # A channel, a topic's id, or `help`.
     address_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     at: Mapped[datetime]
 

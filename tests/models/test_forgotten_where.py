@@ -613,6 +613,9 @@ WRITES: dict[str, Call] = {
     "people_reporting.suppress": lambda db, w: people_reporting.suppress(
         db, {("email", "ada@shop.example"): (SuppressionReason.HARD_BOUNCE, "test")}, NOW
     ),
+    "people_reporting.is_first": lambda db, w: people_reporting.is_first(
+        db, "help", "+4915112345678", NOW, timedelta(hours=1)
+    ),
     "people_reporting.take_at_their_word": lambda db, w: people_reporting.take_at_their_word(
         db, Word("email", "ada@shop.example", w.ada, w.accepted, None, False, SOON), SOON
     ),
