@@ -28,7 +28,7 @@ from channels.contract import Hook, Report, Reporting, ReportKind
 from domain import notices
 from domain.channels import Channel
 from domain.clock import Clock
-from domain.reports import ANSWER, MAIL, MAILBOX, Said, said
+from domain.reports import ANSWER, KNOWN_FOR_GOOD, MAIL, MAILBOX, Said, said
 from domain.routing import BUILT_IN
 from domain.tokens import Tokens
 from models.base import Sessions
@@ -213,7 +213,8 @@ class ReportActivities:
         first: dict[str, Said] = {}
         for each in told:
             first.setdefault(each.key, each)
-        new = await reports.new(db, workspace_id, [*first], now) if first else set()
+        keys = {key: each.kind in KNOWN_FOR_GOOD for key, each in first.items()}
+        new = await reports.new(db, workspace_id, keys, now) if keys else set()
         return [each for key, each in first.items() if key in new]
 
     async def _count(

@@ -31,6 +31,8 @@ HELP_AGAIN = timedelta(hours=1)  # So long nobody is answered HELP a second time
 OPENED, CLICKED, UNSUBSCRIBED = Interaction.OPENED, Interaction.CLICKED, Interaction.UNSUBSCRIBED
 RESUBSCRIBED, HELP, REPLIED = "resubscribed", "help", "replied"
 WORDS = frozenset({UNSUBSCRIBED.value, RESUBSCRIBED, HELP, REPLIED})
+# Known for ever. Where a provider names no time, an old START that is played again would look like a new one.
+KNOWN_FOR_GOOD = frozenset({UNSUBSCRIBED.value, RESUBSCRIBED})
 ACCEPTED = "accepted"
 
 _LONGEST_KEY = 150  # Characters.

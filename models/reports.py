@@ -31,7 +31,10 @@ class Hook(Base):
 
 
 class Reported(Base):
-    """Reports that came in lately, so that one which comes again counts once."""
+    """Reports that came in lately, so that one which comes again counts once.
+
+    STOP and START are known for ever (`at` is infinity): they may come again without a time of their own.
+    """
 
     __tablename__ = "reported"
     __table_args__ = (Index("ix_reported_at", "at", postgresql_using="brin"),)

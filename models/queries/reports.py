@@ -32,16 +32,17 @@ async def lock(db: Db, workspace_id: UUID) -> bool:
 _NEW = text(
     """
     insert into reported (workspace_id, key, at)
-    select :workspace, key, :now from unnest(cast(:keys as text[])) key order by key
+    select :workspace, k.key, case when k.for_good then 'infinity' else cast(:now as timestamptz) end
+    from unnest(cast(:keys as text[]), cast(:for_good as bool[])) k(key, for_good) order by k.key
     on conflict do nothing
     returning key
     """
 )
 
 
-async def new(db: Db, workspace_id: UUID, keys: Collection[str], now: datetime) -> set[str]:
-    """Which of these keys were never seen before. From now on they were."""
-    values = {"workspace": workspace_id, "keys": [*keys], "now": now}
+async def new(db: Db, workspace_id: UUID, keys: Mapping[str, bool], now: datetime) -> set[str]:
+    """Which of these keys were never seen before. From now on they were: those that are true, for good."""
+    values = {"workspace": workspace_id, "keys": [*keys], "for_good": [*keys.values()], "now": now}
     return set((await db.execute(_NEW, values)).scalars())
 
 
@@ -304,7 +305,7 @@ _FORGET_WORDS = text("delete from last_words where at < :before")
 
 
 async def forget(db: Db, *, reported: datetime, bounced: datetime) -> None:
-    """Forget what came in before. As the engine: of every workspace."""
+    """Forget what came in before, but STOP and START. As the engine: of every workspace."""
     await db.execute(_FORGET_REPORTED, {"before": reported})
     await db.execute(_FORGET_WORDS, {"before": reported})
     await db.execute(_FORGET_BOUNCES, {"before": bounced})
