@@ -27,6 +27,7 @@ from domain.reports import (
     EARLY_FOR,
     HELP,
     HELP_AGAIN,
+    MAILBOX,
     REPLIED,
     RESUBSCRIBED,
     WORDS,
@@ -150,13 +151,20 @@ class Settling:
         return line.channel if line is not None else self.origins[said.account].channel.value
 
     def _address(self, said: Said, line: Line | None) -> str | None:
-        """Where the message went, or where the report says that it went; in the form that is kept."""
-        address = line.address if line is not None and line.address is not None else said.address
+        """Where the message went, or where the report says that it went; in the form that is kept.
+
+        Anybody who got a mail can write a notice about it, and name whom they like in there: of a notice only
+        the message's address counts, of which erasure leaves none. What a provider says of somebody's own
+        word is about who sent that.
+        """
+        address = line.address if line is not None else None
+        if address is None and said.account != MAILBOX and (line is None or said.kind in WORDS):
+            address = said.address
         kind = address_kind(Channel(self._channel(said, line)))
         return normal(kind, address) if address is not None and kind is not None else address
 
     def _tells_of_a_person(self, said: Said) -> bool:
-        return said.address is not None and (said.kind in WORDS or said.kind in _WHY)
+        return self._address(said, None) is not None and (said.kind in WORDS or said.kind in _WHY)
 
     def _try_again(self, said: Said) -> None:
         since = said.since or self.now

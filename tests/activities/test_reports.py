@@ -428,3 +428,68 @@ async def test_a_notice_of_a_mail_server_settles_a_mail_of_whatever_workspace(se
     assert await rows(sessions, "select reason, source from suppressions") == [
         ("hard bounce", "the mail server")
     ]
+async def test_a_webhook_with_more_words_than_a_transaction_takes_is_settled_in_several(
+    sessions: Sessions,
+) -> None:
+    account, settler = await an_account(sessions), a_settler(sessions)
+    words = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(450)]
+    await came(sessions, account, *words)
+
+    batches = [await settler.batch(DEFAULT_WORKSPACE, 200) for _ in range(4)]
+
+    assert [each.reports for each in batches] == [450, 0, 0, 0]
+    assert [each.more for each in batches] == [True, True, False, False]
+    assert await rows(sessions, "select count(*) from suppressions") == [(450,)]
+    assert await rows(sessions, "select count(*) from early_reports") == [(0,)]
+
+
+async def test_one_workspaces_words_hold_up_no_others_reports(sessions: Sessions) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    theirs = await another_workspace(sessions)
+    loud = await an_account(sessions, workspace_id=theirs)
+    words = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(450)]
+    await came(sessions, loud, *words, workspace_id=theirs)
+    await came(sessions, account, a_report("delivered", message))
+
+    await a_settler(sessions, turn=0).round(Reported())
+
+    assert (await fate(sessions, message))[1] == "delivered"
+    async with sessions.engine() as db:
+        assert await some(db, "select count(*) from early_reports") == [250]
+
+
+async def test_what_the_database_refuses_among_the_rest_of_a_webhook_is_dropped_alone(
+    sessions: Sessions, database: Database
+) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    said = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(220)]
+    said += [a_report("unsubscribed", address="poison@shop.example"), a_report("delivered", message)]
+    with psycopg.connect(database.admin_url.replace("+psycopg", "")) as db:
+        db.execute("alter table suppressions add constraint never check (address <> 'poison@shop.example')")
+    await came(sessions, account, *said)
+    done, settler = Reported(), a_settler(sessions)
+
+    while await settler.round(done):
+        pass
+
+    assert (done.unread, done.raised) == (1, 1)
+    assert await rows(sessions, "select count(*) from suppressions") == [(220,)]
+
+
+async def test_a_notice_suppresses_nobody_but_whom_the_mail_went_to(sessions: Sessions) -> None:
+    """Who was erased still has the return path, and may write into a notice whom they like."""
+    message = await a_mail(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update messages set address = null"))
+    raw = mail(POSTFIX).replace(PATH.encode(), verp.address("x.example", message, TOKENS).encode())
+    raw = raw.replace(b"nobody@example.com", b"somebody@else.example")
+    async with sessions.engine_batch() as db:
+        hook = Coming(uuid7(), DEFAULT_WORKSPACE, MAILBOX, NOW, MAIL, "", {}, raw)
+        await hooks.put(db, [hook])
+
+    done = await settled(sessions)
+
+    assert (done.raised, done.suppressed) == (1, 0)
+    assert await rows(sessions, "select count(*) from suppressions") == [(0,)]
+
+
