@@ -45,7 +45,10 @@ class Reported(Base):
 
 
 class EarlyReport(Base):
-    """A report whose message is not there yet, or is in somebody's hands: it is tried again for an hour."""
+    """A report whose message is not there yet, or is in somebody's hands: it is tried again for an hour.
+
+    And what a webhook said beyond what one transaction settles: that is due at once.
+    """
 
     __tablename__ = "early_reports"
     __table_args__ = (Index("ix_early_reports_due", "due_at"),)
