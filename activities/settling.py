@@ -45,6 +45,7 @@ from models.queries import (
     enrollments_moved,
     follow_ups,
     holds,
+    ledger,
     people_reporting,
     pokes,
     reports,
@@ -105,12 +106,14 @@ class Settling:
         self.done = Done()
         self.early: list[tuple[Said, datetime]] = []
         self.counts: dict[str, Counts] = defaultdict(Counts)
+        self.second_tries: dict[UUID, UUID] = {}  # By the unknown messages that they are to replace.
 
     async def run(self, said: Sequence[Said]) -> Done:
         """Settle all of these; none of them was settled before."""
         said = await self._with_messages(said)
         wanted = sorted({each.message_id for each in said if each.message_id is not None})
         lines, busy = await reports.hold(self.db, self.here, wanted) if wanted else ({}, set())
+        await self._hold_second_tries(lines, busy)
         about: dict[UUID, list[Said]] = defaultdict(list)
         at_once: list[tuple[Said, Line | None]] = []
         for each in said:
@@ -134,6 +137,27 @@ class Settling:
         await reports.keep_early(self.db, self.here, self.early, self.now)
         self.done.early = len(self.early)
         return self.done
+
+    async def _hold_second_tries(self, lines: dict[UUID, Line], busy: set[UUID]) -> None:
+        """Of unknown messages that were queued once more. Where a sender has the second in hand, the first
+        is busy as well: so that the second is not sent when the first proves to be."""
+        unknown = [id_ for id_, line in lines.items() if line.state == MessageState.UNKNOWN]
+        if not unknown:
+            return
+        self.second_tries = await reports.second_tries(self.db, self.here, unknown)
+        _, taken = await reports.hold(self.db, self.here, sorted(self.second_tries.values()))
+        for first, second in self.second_tries.items():
+            if second in taken:
+                del lines[first]
+                busy.add(first)
+
+    async def _withdraw(self, proved: Iterable[UUID]) -> None:
+        """These were unknown, and are known to be sent: what waits to be sent in their place is not."""
+        ids = [self.second_tries[id_] for id_ in proved if id_ in self.second_tries]
+        withdrawn = await reports.withdraw(self.db, self.here, ids, self.now)
+        claimed = [id_ for id_, before in withdrawn.items() if before is MessageState.CLAIMED]
+        await ledger.give_back(self.db, self.here, claimed)
+        self.done.closed += len(withdrawn)
 
     async def _with_messages(self, said: Sequence[Said]) -> list[Said]:
         """Where the provider says only what it calls a message itself, find ours."""
@@ -166,11 +190,12 @@ class Settling:
     def _tells_of_a_person(self, said: Said) -> bool:
         return self._address(said, None) is not None and (said.kind in WORDS or said.kind in _WHY)
 
-    def _try_again(self, said: Said) -> None:
+    def _try_again(self, said: Said, soon: timedelta = EARLY_AGAIN) -> None:
+        """After a pause that doubles, for an hour."""
         since = said.since or self.now
         age = self.now - since
         if age < EARLY_FOR:
-            self.early.append((replace(said, since=since), self.now + max(EARLY_AGAIN, age)))
+            self.early.append((replace(said, since=since), self.now + max(soon, age)))
         else:
             self.done.stray[said.account] += 1
 
@@ -183,8 +208,7 @@ class Settling:
                 self.counts[line.channel].count(line.fate, each.fate)
             if line.state == MessageState.SENDING and each.proved:
                 # Whoever sends it right now may die of it: look once more, to know what it became.
-                again = replace(about[each.id][0], kind=ACCEPTED, answer=False, since=None)
-                self.early.append((again, self.now + BUSY_AGAIN))
+                self._try_again(replace(about[each.id][0], kind=ACCEPTED, answer=False), BUSY_AGAIN)
         states = await reports.settle(self.db, self.here, settled, self.now)
         closed = [id_ for id_, (before, after) in states.items() if before in _CLOSED and after is not before]
         self.done.closed += len(closed)
@@ -193,6 +217,8 @@ class Settling:
         )
         sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
         await reports.count_again(self.db, self.here, sent)
+        known = (MessageState.UNKNOWN, MessageState.ACCEPTED)
+        await self._withdraw([id_ for id_, change in states.items() if change == known])
         await self._free([lines[id_] for id_ in closed])
         changed = [
             lines[each.id].profile_id

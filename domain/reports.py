@@ -92,8 +92,10 @@ def said(
     extra: dict[str, Any],
     answer: bool = False,
 ) -> Said:
-    """A report, with nothing in it that can't be stored, not from the future, and its reason without anybody's
-    address: the message has that, until its owner is erased."""
+    """A report, with nothing in it that can't be stored, and not from the future.
+
+    Its reason names nobody's address: the message has that, until its owner is erased.
+    """
     return Said(
         account,
         key_of(account, key),

@@ -405,6 +405,22 @@ async def test_help_is_answered_with_the_workspaces_words_where_the_provider_has
     assert await helped(sessions) == [("sms", "transactional", PHONE, ["Write to {{ ada }}."], True)]
 
 
+async def test_help_is_answered_once_an_hour_to_each_number(sessions: Sessions) -> None:
+    """Answers cost, and a machine at the other end would answer them."""
+    account, clock = await an_account(sessions, Channel.SMS), GivenClock()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update workspaces set sms_help = 'Write to us.'"))
+    asked = [(PHONE, 0), (PHONE, 0), ("+4915187654321", 0), (PHONE, 50), (PHONE, 20)]
+    answers = []
+    for number, minutes in asked:
+        clock.move(timedelta(minutes=minutes))
+        await came(sessions, account, a_report("help", address=number, text="HELP"))
+        await settled(sessions, clock)
+        answers.append(len(await helped(sessions)))
+
+    assert answers == [1, 1, 2, 2, 3]
+
+
 async def test_a_reply_of_a_number_that_nobody_has_makes_a_person(
     sessions: Sessions, clock: GivenClock
 ) -> None:
@@ -425,22 +441,6 @@ async def test_reports_about_somebody_who_was_erased_bring_nothing_of_them_back(
     told = [
         a_report(kind, message, address=ADA, reason=f"550 <{ADA}> is gone")
         for kind in ("hard bounce", "unsubscribed", "opened")
-async def test_help_is_answered_once_an_hour_to_each_number(sessions: Sessions) -> None:
-    """Answers cost, and a machine at the other end would answer them."""
-    account, clock = await an_account(sessions, Channel.SMS), GivenClock()
-    async with sessions(DEFAULT_WORKSPACE) as db:
-        await db.execute(text("update workspaces set sms_help = 'Write to us.'"))
-    asked = [(PHONE, 0), (PHONE, 0), ("+4915187654321", 0), (PHONE, 50), (PHONE, 20)]
-    answers = []
-    for number, minutes in asked:
-        clock.move(timedelta(minutes=minutes))
-        await came(sessions, account, a_report("help", address=number, text="HELP"))
-        await settled(sessions, clock)
-        answers.append(len(await helped(sessions)))
-
-    assert answers == [1, 1, 2, 2, 3]
-
-
     ]
     await came(sessions, account, *told)
 

@@ -609,7 +609,7 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 WRITES: dict[str, Call] = {
     "holds.count": lambda db, w: holds.count(db, w.id, {"email": Fared(hard=1)}, NOW.date(), []),
     "holds.hold": lambda db, w: holds.hold(db, w.id, "email", "It was too much.", NOW),
-    "holds.release": lambda db, w: holds.release(db, w.id, "sms", "Ada", NOW, NOW.date()),
+    "holds.release": lambda db, w: holds.release(db, w.id, "sms", "Ada", NOW, NOW.date(), []),
     "people_reporting.suppress": lambda db, w: people_reporting.suppress(
         db, {("email", "ada@shop.example"): (SuppressionReason.HARD_BOUNCE, "test")}, NOW
     ),
