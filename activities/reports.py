@@ -1,10 +1,12 @@
 """What providers report afterwards is settled: from the webhooks that wait, to fates, suppressions and holds.
 
 A batch is one transaction, of one workspace: webhooks that are taken out of their table are settled, or are
-still there. What nobody can read, or the database refuses, is found by taking one at a time, and counted.
+still there. Of a webhook that says more than fits into a batch, the rest waits with the early reports, and is
+due at once. What nobody can read, or the database refuses, is found by taking one at a time, and counted.
 """
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ from channels.contract import Hook, Report, Reporting, ReportKind
 from domain import notices
 from domain.channels import Channel
 from domain.clock import Clock
-from domain.reports import ANSWER, MAIL, MAILBOX, Said, said
+from domain.reports import ANSWER, KNOWN_FOR_GOOD, MAIL, MAILBOX, WORDS, Said, said
 from domain.routing import BUILT_IN
 from domain.tokens import Tokens
 from models.base import Sessions
@@ -36,9 +38,11 @@ from models.queries import account_mails, holds, hooks, reports, workspaces
 from models.queries.hooks import Coming
 
 MOST = 200  # Webhooks of a transaction.
-MOST_BYTES = 4_000_000  # Of their bodies together.
-MOST_EARLY = 2_000
-IN_A_ROW = 20  # Batches for one workspace before the next one has its turn.
+MOST_BYTES = 1_000_000  # Of their bodies together: one of the largest.
+MOST_WORK = 2_000  # What a transaction settles: a report is one, people's own word is several statements.
+WORK_OF_A_WORD = 10
+MOST_EARLY = MOST_WORK
+TURN = 5.0  # Seconds for one workspace before the next one has its turn.
 LOOK_EVERY = 2.0  # Seconds, in case nobody rang, and for reports that wait for their message.
 SLICES = 4  # So many slices' time at once: there is only one errand, and it never ends.
 
@@ -60,12 +64,13 @@ class Reported:
     stray: int = 0  # There is no such message.
     unread: int = 0  # Webhooks that nobody understands.
     lag: float = 0  # Seconds that the first of the last batch had waited.
+    more: bool = False  # Whether the last batch may have left something that is due.
 
     def add(self, other: "Reported") -> None:
         for name in ("hooks", "reports", "repeated", "raised", "known", "closed", "suppressed", "stray"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.unread += other.unread
-        self.early, self.lag = other.early, other.lag
+        self.early, self.lag, self.more = other.early, other.lag, other.more
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,11 @@ class ReportActivities:
         timing: Timing,
         mails: Mails,
         most: int = MOST,
+        turn: float = TURN,
     ) -> None:
         self.sessions, self.accounts, self.tokens = sessions, accounts, tokens
         self.bell, self.clock, self.timing, self.mails = bell, clock, timing, mails
-        self.most = most
+        self.most, self.turn = most, turn
 
     @activity.defn(name="settle_reports")
     async def settle(self) -> Reported:
@@ -104,12 +110,17 @@ class ReportActivities:
         return done
 
     async def round(self, done: Reported, glass: Hourglass | None = None) -> int:
-        """One look at every workspace for which something waits. Returns how many webhooks were taken."""
+        """One look at every workspace for which something waits, in any order: where time runs out before
+        all had their turn, no one is always the last. Returns how many webhooks were taken; not 0 where
+        more is due."""
         async with self.sessions.engine() as db:
             waiting = await hooks.waiting(db, self.clock.now())
+        random.shuffle(waiting)
         found = 0
         failed: DBAPIError | None = None
         for workspace_id in waiting:
+            if glass is not None and glass.over:
+                break
             try:
                 found += await self._work_for(workspace_id, done, glass)
             except DBAPIError as error:  # Others go on.
@@ -121,7 +132,8 @@ class ReportActivities:
 
     async def _work_for(self, workspace_id: UUID, done: Reported, glass: Hourglass | None) -> int:
         found, most = 0, self.most
-        for _ in range(IN_A_ROW):
+        turn_ends = asyncio.get_running_loop().time() + self.turn
+        while True:
             try:
                 batch = await self.batch(workspace_id, most)
             except DBAPIError as error:
@@ -132,8 +144,9 @@ class ReportActivities:
                     continue
                 batch = await self._drop_first(workspace_id, error)
             done.add(batch)
-            found += batch.hooks
-            if batch.hooks < most or (glass is not None and glass.over):
+            found += batch.hooks or batch.more
+            turn_is_over = asyncio.get_running_loop().time() > turn_ends
+            if not batch.more or turn_is_over or (glass is not None and glass.over):
                 break
             most = min(self.most, most * 4)
         return found
@@ -141,14 +154,14 @@ class ReportActivities:
     async def batch(self, workspace_id: UUID, most: int) -> Reported:
         """Take up to `most` webhooks of a workspace, and let them take effect, in one transaction.
 
-        With more than one go the reports that wait for their message and are due.
+        With them go the reports that wait and are due, as many as a batch has room for. While those fill it,
+        no webhook is taken; and where one at a time is asked for, the webhooks come first.
         """
         done, now = Reported(), self.clock.now()
         async with self.sessions.pump(workspace_id) as db:
             if not await reports.lock(db, workspace_id):
                 return done
-            taken = await hooks.take(db, workspace_id, most, MOST_BYTES)
-            early = await reports.take_early(db, workspace_id, now, MOST_EARLY) if most > 1 else []
+            taken, early = await self._take(db, workspace_id, most, now)
             if not taken and not early:
                 return done
             done.hooks = len(taken)
@@ -158,12 +171,31 @@ class ReportActivities:
             fresh = await self._fresh(db, workspace_id, read.said, now)
             workspace = await workspaces.get(db, workspace_id)
             settling = Settling(db, workspace, read.origins, now)
-            settled = await settling.run([*early, *fresh])
+            now_due, later = _portion([*early, *fresh])
+            await reports.keep_early(db, workspace_id, [(each, now) for each in later], now)
+            settled = await settling.run(now_due)
+            done.more = bool(later) or len(taken) >= most or len(early) >= self._room(most)
             _add_up(done, settled, read, fresh)
             await self._count(db, workspace_id, read, fresh, settled, now)
         for channel in settled.held:
             log.warning("Marketing is held", workspace=str(workspace_id), channel=channel)
         return done
+
+    def _room(self, most: int) -> int:
+        """How many early reports go with `most` webhooks."""
+        return MOST_EARLY if most >= self.most else most
+
+    async def _take(
+        self, db: AsyncSession, workspace_id: UUID, most: int, now: datetime
+    ) -> tuple[list[Coming], list[Said]]:
+        room = self._room(most)
+        if most == 1:
+            taken = await hooks.take(db, workspace_id, 1, MOST_BYTES)
+            return taken, [] if taken else await reports.take_early(db, workspace_id, now, room)
+        early = await reports.take_early(db, workspace_id, now, room)
+        if len(early) >= room:
+            return [], early
+        return await hooks.take(db, workspace_id, most, MOST_BYTES), early
 
     async def _read(
         self,
@@ -213,7 +245,8 @@ class ReportActivities:
         first: dict[str, Said] = {}
         for each in told:
             first.setdefault(each.key, each)
-        new = await reports.new(db, workspace_id, [*first], now) if first else set()
+        keys = {key: each.kind in KNOWN_FOR_GOOD for key, each in first.items()}
+        new = await reports.new(db, workspace_id, keys, now) if keys else set()
         return [each for key, each in first.items() if key in new]
 
     async def _count(
@@ -246,12 +279,14 @@ class ReportActivities:
         async with self.sessions.pump(workspace_id) as db:
             if not await reports.lock(db, workspace_id):
                 return Reported()
-            taken = await hooks.take(db, workspace_id, 1, MOST_BYTES)
-            counted = [(workspace_id, each.provider_id, {"unread": 1}) for each in taken]
-            await hooks.count(db, counted, self.clock.now().astimezone(UTC).date())
+            now = self.clock.now()
+            taken, early = await self._take(db, workspace_id, 1, now)
+            of = [each.provider_id for each in taken] + [each.account for each in early]
+            counted = [(workspace_id, account, {"unread": 1}) for account in of]
+            await hooks.count(db, counted, now.astimezone(UTC).date())
         state = error.orig.sqlstate if isinstance(error.orig, Error) else None
         log.error("The database refuses a webhook", workspace=str(workspace_id), sqlstate=state)
-        return Reported(hooks=len(taken), unread=len(taken))
+        return Reported(hooks=len(taken), unread=len(of), more=True)
 
     async def alert(self) -> int:
         """Write to owners and admins about holds of which nobody was told. Returns about how many."""
@@ -286,6 +321,16 @@ class _Read:
     origins: dict[UUID, Origin]
     said: list[Said]
     unread: Counter[UUID]
+
+
+def _portion(told: Sequence[Said]) -> tuple[Sequence[Said], Sequence[Said]]:
+    """What one transaction settles of these, and the rest."""
+    work = 0
+    for n, each in enumerate(told):
+        work += WORK_OF_A_WORD if each.kind in WORDS else 1
+        if work > MOST_WORK:
+            return told[:n], told[n:]
+    return told, []
 
 
 # A parser says ValueError; the others are what one that was not careful enough says of a strange body. And

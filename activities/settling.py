@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from channels import registry
 from domain import holds as limits
 from domain.channels import Channel, address_kind
 from domain.events import MESSAGE_REPLIED, EventKind
@@ -25,6 +26,8 @@ from domain.reports import (
     EARLY_AGAIN,
     EARLY_FOR,
     HELP,
+    HELP_AGAIN,
+    MAILBOX,
     REPLIED,
     RESUBSCRIBED,
     WORDS,
@@ -42,6 +45,7 @@ from models.queries import (
     enrollments_moved,
     follow_ups,
     holds,
+    ledger,
     people_reporting,
     pokes,
     reports,
@@ -102,12 +106,14 @@ class Settling:
         self.done = Done()
         self.early: list[tuple[Said, datetime]] = []
         self.counts: dict[str, Counts] = defaultdict(Counts)
+        self.second_tries: dict[UUID, UUID] = {}  # By the unknown messages that they are to replace.
 
     async def run(self, said: Sequence[Said]) -> Done:
         """Settle all of these; none of them was settled before."""
         said = await self._with_messages(said)
         wanted = sorted({each.message_id for each in said if each.message_id is not None})
         lines, busy = await reports.hold(self.db, self.here, wanted) if wanted else ({}, set())
+        await self._hold_second_tries(lines, busy)
         about: dict[UUID, list[Said]] = defaultdict(list)
         at_once: list[tuple[Said, Line | None]] = []
         for each in said:
@@ -132,6 +138,27 @@ class Settling:
         self.done.early = len(self.early)
         return self.done
 
+    async def _hold_second_tries(self, lines: dict[UUID, Line], busy: set[UUID]) -> None:
+        """Of unknown messages that were queued once more. Where a sender has the second in hand, the first
+        is busy as well: so that the second is not sent when the first proves to be."""
+        unknown = [id_ for id_, line in lines.items() if line.state == MessageState.UNKNOWN]
+        if not unknown:
+            return
+        self.second_tries = await reports.second_tries(self.db, self.here, unknown)
+        _, taken = await reports.hold(self.db, self.here, sorted(self.second_tries.values()))
+        for first, second in self.second_tries.items():
+            if second in taken:
+                del lines[first]
+                busy.add(first)
+
+    async def _withdraw(self, proved: Iterable[UUID]) -> None:
+        """These were unknown, and are known to be sent: what waits to be sent in their place is not."""
+        ids = [self.second_tries[id_] for id_ in proved if id_ in self.second_tries]
+        withdrawn = await reports.withdraw(self.db, self.here, ids, self.now)
+        claimed = [id_ for id_, before in withdrawn.items() if before is MessageState.CLAIMED]
+        await ledger.give_back(self.db, self.here, claimed)
+        self.done.closed += len(withdrawn)
+
     async def _with_messages(self, said: Sequence[Said]) -> list[Said]:
         """Where the provider says only what it calls a message itself, find ours."""
         lost = [
@@ -148,19 +175,27 @@ class Settling:
         return line.channel if line is not None else self.origins[said.account].channel.value
 
     def _address(self, said: Said, line: Line | None) -> str | None:
-        """Where the message went, or where the report says that it went; in the form that is kept."""
-        address = line.address if line is not None and line.address is not None else said.address
+        """Where the message went, or where the report says that it went; in the form that is kept.
+
+        Anybody who got a mail can write a notice about it, and name whom they like in there: of a notice only
+        the message's address counts, of which erasure leaves none. What a provider says of somebody's own
+        word is about who sent that.
+        """
+        address = line.address if line is not None else None
+        if address is None and said.account != MAILBOX and (line is None or said.kind in WORDS):
+            address = said.address
         kind = address_kind(Channel(self._channel(said, line)))
         return normal(kind, address) if address is not None and kind is not None else address
 
     def _tells_of_a_person(self, said: Said) -> bool:
-        return said.address is not None and (said.kind in WORDS or said.kind in _WHY)
+        return self._address(said, None) is not None and (said.kind in WORDS or said.kind in _WHY)
 
-    def _try_again(self, said: Said) -> None:
+    def _try_again(self, said: Said, soon: timedelta = EARLY_AGAIN) -> None:
+        """After a pause that doubles, for an hour."""
         since = said.since or self.now
         age = self.now - since
         if age < EARLY_FOR:
-            self.early.append((replace(said, since=since), self.now + max(EARLY_AGAIN, age)))
+            self.early.append((replace(said, since=since), self.now + max(soon, age)))
         else:
             self.done.stray[said.account] += 1
 
@@ -173,8 +208,7 @@ class Settling:
                 self.counts[line.channel].count(line.fate, each.fate)
             if line.state == MessageState.SENDING and each.proved:
                 # Whoever sends it right now may die of it: look once more, to know what it became.
-                again = replace(about[each.id][0], kind=ACCEPTED, answer=False, since=None)
-                self.early.append((again, self.now + BUSY_AGAIN))
+                self._try_again(replace(about[each.id][0], kind=ACCEPTED, answer=False), BUSY_AGAIN)
         states = await reports.settle(self.db, self.here, settled, self.now)
         closed = [id_ for id_, (before, after) in states.items() if before in _CLOSED and after is not before]
         self.done.closed += len(closed)
@@ -183,6 +217,8 @@ class Settling:
         )
         sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
         await reports.count_again(self.db, self.here, sent)
+        known = (MessageState.UNKNOWN, MessageState.ACCEPTED)
+        await self._withdraw([id_ for id_, change in states.items() if change == known])
         await self._free([lines[id_] for id_ in closed])
         changed = [
             lines[each.id].profile_id
@@ -253,9 +289,14 @@ class Settling:
         await arrivals.put(self.db, coming)
 
     async def _help(self, said: Said, line: Line | None) -> None:
-        """Answer HELP with the workspace's words, where the provider has not."""
+        """Answer HELP with the workspace's words, where the provider has not, once in a while for an address.
+
+        Each answer costs, and the other side may be a machine that answers as well.
+        """
         words, address = self.workspace.sms_help, self._address(said, line)
         if not words or address is None or self._channel(said, line) != Channel.SMS:
+            return
+        if not await people_reporting.is_first(self.db, HELP, address, self.now, HELP_AGAIN):
             return
         version = await bodies.version(self.db, self.here, _HELP_TEXT)
         single = Single(
@@ -308,7 +349,8 @@ class Settling:
         if not counts:
             return
         today = period_start(Period.DAY, self.now, self.workspace.time_zone)
-        for channel, lately in (await holds.count(self.db, self.here, counts, today)).items():
+        judged = await holds.count(self.db, self.here, counts, today, registry.reporting())
+        for channel, lately in judged.items():
             why = limits.too_much(lately)
             if why is None:
                 continue

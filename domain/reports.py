@@ -4,7 +4,6 @@ The words are those of `channels.contract.ReportKind`; the ones about the messag
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +14,7 @@ import orjson
 from pydantic import TypeAdapter
 
 from domain.messages import Fate, Interaction, MessageState
+from domain.redacting import without_addresses
 
 # Whose hooks are notices that came into the installation's own mailbox, about mail of any workspace.
 MAILBOX = UUID(int=0)
@@ -25,11 +25,14 @@ KNOWN_FOR = timedelta(days=30)  # So long a report that comes again is known.
 EARLY_FOR = timedelta(hours=1)  # So long a report waits for its message.
 EARLY_AGAIN = timedelta(seconds=20)
 BUSY_AGAIN = timedelta(seconds=1)  # When the message is in somebody's hands right now.
+HELP_AGAIN = timedelta(hours=1)  # So long nobody is answered HELP a second time.
 
 # Of a person rather than of a message: they count at once, whether there is a message or not.
 OPENED, CLICKED, UNSUBSCRIBED = Interaction.OPENED, Interaction.CLICKED, Interaction.UNSUBSCRIBED
 RESUBSCRIBED, HELP, REPLIED = "resubscribed", "help", "replied"
 WORDS = frozenset({UNSUBSCRIBED.value, RESUBSCRIBED, HELP, REPLIED})
+# Known for ever. Where a provider names no time, an old START that is played again would look like a new one.
+KNOWN_FOR_GOOD = frozenset({UNSUBSCRIBED.value, RESUBSCRIBED})
 ACCEPTED = "accepted"
 
 _LONGEST_KEY = 150  # Characters.
@@ -38,7 +41,6 @@ _LONGEST_TEXT = 4_000
 _LARGEST_EXTRA = 8_000  # Bytes.
 _ORDER = {fate: n for n, fate in enumerate(Fate)}
 _ARRIVED = frozenset({Fate.DELIVERED, Fate.READ, Fate.COMPLAINED})
-_ADDRESS = re.compile(r"[^\s<>]{1,64}@[^\s<>]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,10 @@ def said(
     extra: dict[str, Any],
     answer: bool = False,
 ) -> Said:
-    """A report, with nothing in it that can't be stored, and not from the future."""
+    """A report, with nothing in it that can't be stored, and not from the future.
+
+    Its reason names nobody's address: the message has that, until its owner is erased.
+    """
     return Said(
         account,
         key_of(account, key),
@@ -99,7 +104,7 @@ def said(
         message_id,
         _clean(theirs, _LONGEST_KEY),
         _clean(address, 4_000),
-        _clean(reason, _LONGEST_REASON),
+        _clean(reason and without_addresses(reason), _LONGEST_REASON),
         _clean(text, _LONGEST_TEXT),
         machine,
         _kept(extra),
@@ -124,11 +129,6 @@ def _clean(text: str | None, longest: int) -> str | None:
     if text is None:
         return None
     return text.encode("utf-8", "replace").decode().replace("\0", "").strip()[:longest] or None
-
-
-def without_addresses(reason: str | None) -> str | None:
-    """What a provider's words may say about somebody who was erased."""
-    return reason and _ADDRESS.sub("…", reason)
 
 
 def rises(to: Fate | None, over: str | None) -> bool:
@@ -181,10 +181,7 @@ def settle(line: Line, reports: Iterable[Said]) -> Settled:
     state = None
     if proved and line.state in (MessageState.QUEUED, MessageState.CLAIMED, MessageState.UNKNOWN):
         state = MessageState.FAILED if fate == Fate.FAILED else MessageState.ACCEPTED
-    reason = best.reason if best else None
-    if line.address is None:
-        reason = without_addresses(reason)
-    return Settled(line.id, fate, best is not None, proved, reason, state)
+    return Settled(line.id, fate, best is not None, proved, best.reason if best else None, state)
 
 
 @dataclass(slots=True)

@@ -31,7 +31,10 @@ class Hook(Base):
 
 
 class Reported(Base):
-    """Reports that came in lately, so that one which comes again counts once."""
+    """Reports that came in lately, so that one which comes again counts once.
+
+    STOP and START are known for ever (`at` is infinity): they may come again without a time of their own.
+    """
 
     __tablename__ = "reported"
     __table_args__ = (Index("ix_reported_at", "at", postgresql_using="brin"),)
@@ -42,7 +45,10 @@ class Reported(Base):
 
 
 class EarlyReport(Base):
-    """A report whose message is not there yet, or is in somebody's hands: it is tried again for an hour."""
+    """A report whose message is not there yet, or is in somebody's hands: it is tried again for an hour.
+
+    And what a webhook said beyond what one transaction settles: that is due at once.
+    """
 
     __tablename__ = "early_reports"
     __table_args__ = (Index("ix_early_reports_due", "due_at"),)
@@ -70,14 +76,15 @@ class SoftBounce(Base):
 class LastWord(Base):
     """When somebody last said themselves, by what a provider reports, whether they want to hear of something.
 
-    So that STOP and START, which may overtake each other, end as they were said.
+    So that STOP and START, which may overtake each other, end as they were said. And when somebody was last
+    answered HELP.
     """
 
     __tablename__ = "last_words"
     __table_args__ = (Index("ix_last_words_at", "at", postgresql_using="brin"),)
 
     workspace_id: Mapped[Tenant]
-    about: Mapped[str] = mapped_column(primary_key=True)  # A channel, or a topic's id.
+    about: Mapped[str] = mapped_column(primary_key=True)  # A channel, a topic's id, or `help`.
     address_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     at: Mapped[datetime]
 

@@ -164,11 +164,13 @@ async def came(
         await hooks.put(db, [hook])
 
 
-def a_settler(sessions: Sessions, clock: Clock | None = None, most: int = 200) -> ReportActivities:
+def a_settler(
+    sessions: Sessions, clock: Clock | None = None, most: int = 200, turn: float = 5.0
+) -> ReportActivities:
     """Who settles, with a bell that nobody rings."""
     mails = Mails("https://campanile.example", "accounts@campanile.example")
     given = clock or GivenClock()
-    return ReportActivities(sessions, accounts(), TOKENS, Bell(""), given, Timing(slice=1), mails, most)
+    return ReportActivities(sessions, accounts(), TOKENS, Bell(""), given, Timing(slice=1), mails, most, turn)
 
 
 async def settled(sessions: Sessions, clock: Clock | None = None) -> Reported:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from uuid_utils.compat import uuid7
 
 from activities.accounts import Accounts, CannotUse
-from api.hooks.known import Known, KnownAccounts
+from api.hooks.known import KnownAccounts
 from api.ingest import answers
 from api.ingest.answers import Answer, Header, problem
 from api.ingest.reading import Crowded, Garbled, HungUp, Pieces, TooLarge, TooSlow, Unknown, body_of
@@ -25,7 +25,7 @@ from channels.contract import Handshake, Hook, NotGenuine
 from domain.clock import Clock
 from models.base import Sessions
 from models.queries import hooks
-from models.queries.hooks import Coming
+from models.queries.hooks import Coming, Known
 
 log = structlog.get_logger("hooks")
 
@@ -40,6 +40,7 @@ KEPT = ("content-type", "x-amz-sns-message-type")  # What says how a body is to 
 _ACCOUNT = re.compile(r"/hooks/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE).fullmatch
 
 NOWHERE = problem(404, "No account has this address for its webhooks.")
+GONE = problem(410, "The account was deleted, with what proves its webhooks: stop sending them.")
 SILENT = problem(404, "The provider of this account reports nothing by webhooks.")
 AWAY = problem(503, "The webhook can't be stored now: send it again soon.", (b"retry-after", b"5"))
 UNREADABLE = problem(400, "The webhook can't be read: it is not what this provider sends.")
@@ -126,6 +127,8 @@ class Hooks:
             known = await self._known.of(UUID(found[1]))
             if known is None:
                 return NOWHERE
+            if known.deleted:
+                return GONE
             body = await body_of(dict(scope["headers"]), receive, LARGEST, self._pieces)
             query = scope["query_string"].decode("latin-1")
             url = f"{self._public_url}{scope['path']}{'?' + query if query else ''}"

@@ -3,22 +3,16 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 from uuid import UUID
 
 from api.tracking.groups import Groups
 from api.tracking.storage import Storage
 from models.base import Sessions
 from models.queries import hooks
-from models.queries.providers import AccountRow
+from models.queries.hooks import Known
 
 SECONDS = 5.0
 MOST = 2_000  # Ids in memory: anybody may ask for any.
-
-
-class Known(NamedTuple):
-    workspace_id: UUID
-    row: AccountRow
 
 
 class KnownAccounts:
@@ -46,7 +40,7 @@ class KnownAccounts:
         async def look() -> dict[UUID, Known]:
             async with self._sessions.glance() as db:
                 found = await hooks.anywhere(db, set(ids))
-            return {row.id: Known(workspace_id, row) for workspace_id, row in found}
+            return {known.row.id: known for known in found}
 
         known = await self._storage.do(look)
         return [known.get(each) for each in ids]

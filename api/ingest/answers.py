@@ -75,6 +75,7 @@ _TITLES = {
     404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "Wrong method"),
     408: ("too-slow", "It took too long"),
+    410: ("gone", "It is no more"),
     413: ("too-large", "Too large"),
     415: ("unknown-encoding", "Packed in an unknown way"),
     422: ("invalid", "The request breaks a rule"),

@@ -12,6 +12,7 @@ from api.deps import Db
 from api.manners import Mannered
 from api.shapes import Out, example
 from api.stack import Opened
+from channels import registry
 from domain.channels import Channel
 from domain.roles import Permission
 from domain.workspaces import Period, period_start
@@ -125,5 +126,7 @@ async def release_hold(
     workspace, now = await workspaces.get(db, workspace_id), opened.clock.now()
     today = period_start(Period.DAY, now, workspace.time_zone)
     return HoldOut.model_validate(
-        await holds.release(db, workspace_id, held_channel.value, asker.name, now, today)
+        await holds.release(
+            db, workspace_id, held_channel.value, asker.name, now, today, registry.reporting()
+        )
     )

@@ -3,7 +3,7 @@
 Behind the wall, except for what is said to be the engine's.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -12,9 +12,11 @@ import orjson
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.channels import Channel
 from domain.errors import NotFound
 from domain.holds import OVER
 from domain.reports import Counts
+from domain.routing import BUILT_IN
 from models.base import Db
 from models.reports import Delivery, Hold, HookDay
 
@@ -61,33 +63,60 @@ _COUNT = text(
         failed = d.failed + excluded.failed
     """
 )
+# What went by providers that never say what was delivered, such as mail servers: they say only what was not.
+_SILENTLY = f"""
+    select coalesce(sum(a.accepted), 0)
+    from provider_days a
+    left join providers p on p.workspace_id = :workspace and p.id = a.provider_id
+    where a.workspace_id = :workspace and {{days}}
+        and case when a.provider_id = '{BUILT_IN}' then {{channel}} = '{Channel.EMAIL}'
+            else p.channel = {{channel}} and p.kind <> all(cast(:reporting as text[])) end
+"""
+_JUDGED = "a.day > :since and (l.judged_from is null or a.day >= l.judged_from)"
+_SILENTLY_LATELY = _SILENTLY.format(channel="l.channel", days=_JUDGED)
+_SILENTLY_TODAY = _SILENTLY.format(channel="h.channel", days="a.day = cast(:today as date)")
 # Of a channel whose hold was released, only what came afterwards.
 _LATELY = text(
-    """
-    select d.channel, sum(d.delivered) - coalesce(max((r.judged ->> 'delivered')::int), 0) as delivered,
-        sum(d.hard) - coalesce(max((r.judged ->> 'hard')::int), 0) as hard,
-        sum(d.soft) - coalesce(max((r.judged ->> 'soft')::int), 0) as soft,
-        sum(d.complained) - coalesce(max((r.judged ->> 'complained')::int), 0) as complained,
-        sum(d.failed) - coalesce(max((r.judged ->> 'failed')::int), 0) as failed
-    from deliveries d
-    left join lateral (
-        select h.judged_from, case when h.judged_from > :since then h.judged end as judged from holds h
-        where h.workspace_id = :workspace and h.channel = d.channel and h.judged_from is not null
-        order by h.id desc limit 1
-    ) r on true
-    where d.workspace_id = :workspace and d.channel = any(cast(:channels as text[])) and d.day > :since
-        and (r.judged_from is null or d.day >= r.judged_from)
-    group by d.channel
+    f"""
+    with lately as (
+        select d.channel, max(r.judged_from) as judged_from,
+            sum(d.delivered) - coalesce(max((r.judged ->> 'delivered')::int), 0) as delivered,
+            sum(d.hard) - coalesce(max((r.judged ->> 'hard')::int), 0) as hard,
+            sum(d.soft) - coalesce(max((r.judged ->> 'soft')::int), 0) as soft,
+            sum(d.complained) - coalesce(max((r.judged ->> 'complained')::int), 0) as complained,
+            sum(d.failed) - coalesce(max((r.judged ->> 'failed')::int), 0) as failed
+        from deliveries d
+        left join lateral (
+            select h.judged_from, case when h.judged_from > :since then h.judged end as judged from holds h
+            where h.workspace_id = :workspace and h.channel = d.channel and h.judged_from is not null
+            order by h.id desc limit 1
+        ) r on true
+        where d.workspace_id = :workspace and d.channel = any(cast(:channels as text[])) and d.day > :since
+            and (r.judged_from is null or d.day >= r.judged_from)
+        group by d.channel
+    )
+    select l.channel, l.delivered + ({_SILENTLY_LATELY}), l.hard, l.soft, l.complained, l.failed
+    from lately l
     """
 )
 
 
-async def count(db: Db, workspace_id: UUID, counts: Mapping[str, Counts], today: date) -> dict[str, Counts]:
-    """Add to today's counts by channel. Returns what lies within the time that is judged, all in all."""
+async def count(
+    db: Db, workspace_id: UUID, counts: Mapping[str, Counts], today: date, reporting: Collection[str]
+) -> dict[str, Counts]:
+    """Add to today's counts by channel. Returns what lies within the time that is judged, all in all.
+
+    What other kinds of providers than the `reporting` ones accepted is taken for delivered in there.
+    """
     rows = [{"channel": channel, **_as_json(each)} for channel, each in counts.items()]
     values = {"workspace": workspace_id, "day": today, "counts": orjson.dumps(rows).decode()}
     await db.execute(_COUNT, values)
-    lately = {"workspace": workspace_id, "channels": [*counts], "since": today - OVER}
+    lately = {
+        "workspace": workspace_id,
+        "channels": [*counts],
+        "since": today - OVER,
+        "reporting": [*reporting],
+    }
     return {row[0]: Counts(*map(int, row[1:])) for row in await db.execute(_LATELY, lately)}
 
 
@@ -117,14 +146,15 @@ async def hold(db: Db, workspace_id: UUID, channel: str, reason: str, now: datet
 
 
 _RELEASE = text(
-    """
+    f"""
     update holds h set released_at = :now, released_by = :by, judged_from = cast(:today as date),
         judged = coalesce((
-            select jsonb_build_object('delivered', d.delivered, 'hard', d.hard, 'soft', d.soft,
+            select jsonb_build_object(
+                'delivered', d.delivered + ({_SILENTLY_TODAY}), 'hard', d.hard, 'soft', d.soft,
                 'complained', d.complained, 'failed', d.failed)
             from deliveries d
             where d.workspace_id = :workspace and d.channel = h.channel and d.day = cast(:today as date)
-        ), '{}')
+        ), '{{}}')
     where h.workspace_id = :workspace and h.channel = :channel and h.released_at is null
     returning h.id
     """
@@ -132,13 +162,27 @@ _RELEASE = text(
 
 
 async def release(
-    db: AsyncSession, workspace_id: UUID, channel: str, by: str, now: datetime, today: date
+    db: AsyncSession,
+    workspace_id: UUID,
+    channel: str,
+    by: str,
+    now: datetime,
+    today: date,
+    reporting: Collection[str],
 ) -> Hold:
-    """Let marketing on a channel go on. What was counted so far is not held against it again.
+    """Let marketing on a channel go on. What was counted so far, as `count` counts, is not held against it
+    again.
 
     Raises `NotFound` when it is not held.
     """
-    values = {"workspace": workspace_id, "channel": channel, "by": by, "now": now, "today": today}
+    values = {
+        "workspace": workspace_id,
+        "channel": channel,
+        "by": by,
+        "now": now,
+        "today": today,
+        "reporting": [*reporting],
+    }
     released = await db.scalar(_RELEASE, values)
     if released is None:
         raise NotFound(f"Marketing by {channel} is not held.")

@@ -14,7 +14,12 @@ from models.queries.providers import AccountRow
 _COLUMNS = """
     id, name, kind, channel, settings, credentials, rate, domain_rates, warm_up, updated_at::text
 """
-_ANYWHERE = text(f"select workspace_id, {_COLUMNS} from providers where id = any(cast(:providers as uuid[]))")
+_ANYWHERE = text(
+    f"""
+    select workspace_id, deleted_at is not null, {_COLUMNS} from providers
+    where id = any(cast(:providers as uuid[]))
+    """
+)
 _ACCOUNTS = text(
     f"""
     select {_COLUMNS} from providers
@@ -23,11 +28,18 @@ _ACCOUNTS = text(
 )
 
 
-async def anywhere(db: Db, provider_ids: Collection[UUID]) -> list[tuple[UUID, AccountRow]]:
-    """The workspace and the row of each of these accounts, also of those that were deleted: what they sent is
-    still reported on."""
+class Known(NamedTuple):
+    """An account, whosever it is."""
+
+    workspace_id: UUID
+    deleted: bool
+    row: AccountRow
+
+
+async def anywhere(db: Db, provider_ids: Collection[UUID]) -> list[Known]:
+    """Each of these accounts, also those that were deleted."""
     rows = await db.execute(_ANYWHERE, {"providers": [*provider_ids]})
-    return [(row[0], AccountRow(*row[1:])) for row in rows]
+    return [Known(row[0], row[1], AccountRow(*row[2:])) for row in rows]
 
 
 async def accounts(db: Db, workspace_id: UUID, provider_ids: Collection[UUID]) -> list[AccountRow]:

@@ -4,7 +4,7 @@ Within one workspace that the transaction has entered, by the engine or behind t
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
@@ -178,6 +178,22 @@ async def take_at_their_word(db: AsyncSession, word: Word, now: datetime) -> Non
         await _wants_it_again(db, who, word, now)
     else:
         await _wants_no_more(db, who, word)
+
+
+_FIRST = text(
+    f"""
+    insert into last_words as l (workspace_id, about, address_hash, at) values ({HERE}, :about, :hash, :now)
+    on conflict (workspace_id, about, address_hash) do update set at = excluded.at
+        where l.at <= cast(:before as timestamptz)
+    returning true
+    """
+)
+
+
+async def is_first(db: AsyncSession, about: str, address: str, now: datetime, within: timedelta) -> bool:
+    """Whether this was not asked about the address `within` the last while. From now on it was."""
+    values = {"about": about, "hash": address_hash(address), "now": now, "before": now - within}
+    return bool(await db.scalar(_FIRST, values))
 
 
 async def _who(db: AsyncSession, word: Word) -> UUID | None:

@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.outboxes import EXPRESS_OF
 from models.queries import pokes
 
+# A provider has spoken of it, though its sender died before it knew.
+_PROVED = "m.state = 'unknown' and m.reported_at is not null"
 _DECIDE = text(
     f"""
     with due as (
@@ -18,7 +20,10 @@ _DECIDE = text(
         for update of m skip locked
     ),
     decided as (
-        update messages m set reconcile_at = null
+        update messages m set reconcile_at = null,
+            state = case when {_PROVED} then case when m.fate = 'failed' then 'failed' else 'accepted' end
+                else m.state end,
+            reason = case when {_PROVED} then null else m.reason end
         from due where m.workspace_id = due.workspace_id and m.id = due.id
         returning m.*, due.unknown_policy
     ),
@@ -65,7 +70,7 @@ async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
 
     A new line goes out through the workspace's outbox, with the same decision's key and `resend` + 1. If that
     becomes unknown, too, it stays so: a provider that keeps every mail and loses every answer must not get
-    one a minute.
+    one a minute. What a provider has reported on was sent, and is not sent again.
     """
     row = (await db.execute(_DECIDE, {"now": now})).one()
     if row.resent:

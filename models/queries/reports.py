@@ -13,7 +13,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
-from domain.messages import MessageState
+from domain.messages import MessageState, Skip
 from domain.profiles import ADDRESS_KIND, address_hash
 from domain.reports import AS_SAID, Line, Said, Settled
 from models.base import Db
@@ -32,16 +32,17 @@ async def lock(db: Db, workspace_id: UUID) -> bool:
 _NEW = text(
     """
     insert into reported (workspace_id, key, at)
-    select :workspace, key, :now from unnest(cast(:keys as text[])) key order by key
+    select :workspace, k.key, case when k.for_good then 'infinity' else cast(:now as timestamptz) end
+    from unnest(cast(:keys as text[]), cast(:for_good as bool[])) k(key, for_good) order by k.key
     on conflict do nothing
     returning key
     """
 )
 
 
-async def new(db: Db, workspace_id: UUID, keys: Collection[str], now: datetime) -> set[str]:
-    """Which of these keys were never seen before. From now on they were."""
-    values = {"workspace": workspace_id, "keys": [*keys], "now": now}
+async def new(db: Db, workspace_id: UUID, keys: Mapping[str, bool], now: datetime) -> set[str]:
+    """Which of these keys were never seen before. From now on they were: those that are true, for good."""
+    values = {"workspace": workspace_id, "keys": [*keys], "for_good": [*keys.values()], "now": now}
     return set((await db.execute(_NEW, values)).scalars())
 
 
@@ -117,6 +118,7 @@ async def by_their_name(db: Db, workspace_id: UUID, asked: Sequence[tuple[str, s
     return {row[0]: row[1] for row in await db.execute(_BY_THEIR_NAME, values)}
 
 
+_WAITS = f"{{}}.state in ('{MessageState.QUEUED}', '{MessageState.CLAIMED}')"
 _HOLD = text(
     """
     select m.id, m.channel, m.class, m.state, m.fate, m.marked_at is not null, m.profile_id, m.address,
@@ -138,6 +140,62 @@ async def hold(db: Db, workspace_id: UUID, ids: Collection[UUID]) -> tuple[dict[
         return held, set()
     there = await db.execute(_THERE, {"workspace": workspace_id, "ids": missing})
     return held, set(there.scalars())
+
+
+# By the keys of their decisions; those of people and those of addresses have an index each.
+_SECOND_TRIES = text(
+    f"""
+    select m.id, second.id
+    from messages m
+    cross join lateral (
+        select s.id from messages s
+        where s.workspace_id = :workspace and s.profile_id = m.profile_id and s.source_id = m.source_id
+            and s.step = m.step and s.occasion = m.occasion and s.visit = m.visit and s.resend = 1
+            and {_WAITS.format("s")}
+        union all
+        select s.id from messages s
+        where m.profile_id is null and s.workspace_id = :workspace and s.profile_id is null
+            and s.source_id = m.source_id and s.occasion = m.occasion and s.bare = m.bare and s.resend = 1
+            and {_WAITS.format("s")}
+        limit 1
+    ) second
+    where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and m.resend = 0
+    """
+)
+
+
+async def second_tries(db: Db, workspace_id: UUID, ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """The messages that wait to be sent in the place of these, which are unknown; by the first ones' ids."""
+    rows = await db.execute(_SECOND_TRIES, {"workspace": workspace_id, "ids": [*ids]})
+    return {row[0]: row[1] for row in rows}
+
+
+_WITHDRAW = text(
+    f"""
+    with done as (
+        update messages m set state = '{MessageState.SKIPPED}', reason = '{Skip.CANCELLED}',
+            detail = 'the first one proved to be sent', closed_at = :now, attempt = null
+        where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[])) and {_WAITS.format("m")}
+        returning m.id, m.queue_id, old.state as before, old.due_at as due_at
+    ),
+    turns as (
+        delete from queue q using done d
+        where q.workspace_id = :workspace and q.queue_id = d.queue_id and q.due_at = d.due_at
+            and q.message_id = d.id and d.before = '{MessageState.QUEUED}'
+    )
+    select id, before from done
+    """
+)
+
+
+async def withdraw(
+    db: Db, workspace_id: UUID, ids: Sequence[UUID], now: datetime
+) -> dict[UUID, MessageState]:
+    """Skip those of these messages that wait; they are held. Returns the state that each was in."""
+    if not ids:
+        return {}
+    rows = await db.execute(_WITHDRAW, {"workspace": workspace_id, "ids": [*ids], "now": now})
+    return {id_: MessageState(before) for id_, before in rows}
 
 
 # The row is held, so what was read of it is so. Whoever waits for its turn has none any more; whoever claimed
@@ -304,7 +362,7 @@ _FORGET_WORDS = text("delete from last_words where at < :before")
 
 
 async def forget(db: Db, *, reported: datetime, bounced: datetime) -> None:
-    """Forget what came in before. As the engine: of every workspace."""
+    """Forget what came in before, but STOP and START. As the engine: of every workspace."""
     await db.execute(_FORGET_REPORTED, {"before": reported})
     await db.execute(_FORGET_WORDS, {"before": reported})
     await db.execute(_FORGET_BOUNCES, {"before": bounced})

@@ -7,11 +7,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from channels import registry
+from domain.channels import Channel
+from domain.routing import BUILT_IN
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import holds
+from models.queries import buckets, holds
 from tests.people import a_message, another_workspace
-from tests.reporting import a_report, a_settler, an_account, came, settled
+from tests.reporting import MUTE, a_report, a_settler, an_account, came, settled
 from tests.sending import NOW, people, some
 from tests.support import OWNER_OF_ALL, GivenClock
 
@@ -69,6 +72,48 @@ async def test_complaints_above_the_limit_hold_a_channels_marketing_and_owners_a
     assert await rows(sessions, asked) == [("system", "create", "hold")]
 
 
+async def went_by(sessions: Sessions, provider: UUID, accepted: int) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await buckets.count(db, DEFAULT_WORKSPACE, provider, TODAY, buckets.Counts(accepted=accepted))
+
+
+@pytest.mark.parametrize(
+    ("kind", "accepted", "is_held"),
+    [("built in", 3_000, False), ("built in", 1_000, True), ("mute", 3_000, False), ("parrot", 3_000, True)],
+)
+async def test_complaints_are_measured_by_what_was_accepted_where_nobody_reports_deliveries(
+    sessions: Sessions, kind: str, accepted: int, is_held: bool
+) -> None:
+    """Mail servers say only what was not delivered; a text is no mail."""
+    parrot, mute = await an_account(sessions), await an_account(sessions, kind=MUTE.name)
+    await went_by(sessions, {"built in": BUILT_IN, "mute": mute, "parrot": parrot}[kind], accepted)
+    await went_by(sessions, await an_account(sessions, Channel.SMS), 10_000)
+    await complaints(sessions, parrot, 5)
+
+    await settled(sessions)
+
+    assert (await held(sessions) == {"email"}) == is_held
+
+
+async def test_what_was_accepted_before_a_release_is_not_measured_by_again(sessions: Sessions) -> None:
+    account = await an_account(sessions)
+    await went_by(sessions, BUILT_IN, 1_000)
+    await complaints(sessions, account, 9)
+    await settled(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await holds.release(db, DEFAULT_WORKSPACE, "email", "Ada", NOW, TODAY, registry.reporting())
+    await went_by(sessions, BUILT_IN, 1_500)
+    await complaints(sessions, account, 4)
+    await settled(sessions)
+    assert await held(sessions) == set()
+    await complaints(sessions, account, 1)
+
+    await settled(sessions)
+
+    assert await held(sessions) == {"email"}
+    assert "5 complaints about 1,507 messages" in str(await rows(sessions, "select reason from holds"))
+
+
 async def test_tests_are_not_counted(sessions: Sessions) -> None:
     account = await an_account(sessions)
     await complaints(sessions, account, 9, "test")
@@ -84,7 +129,7 @@ async def test_what_was_released_is_not_held_again_for_what_was_before(sessions:
     await complaints(sessions, account, 9)
     await settled(sessions, clock)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        released = await holds.release(db, DEFAULT_WORKSPACE, "email", "Ada", NOW, TODAY)
+        released = await holds.release(db, DEFAULT_WORKSPACE, "email", "Ada", NOW, TODAY, [])
     assert (released.released_by, released.judged_from) == ("Ada", TODAY)
     await complaints(sessions, account, 4)
     await settled(sessions, clock)

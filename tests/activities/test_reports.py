@@ -13,11 +13,11 @@ from uuid_utils.compat import uuid7
 
 from activities.reports import Reported
 from domain import verp
-from domain.messages import MessageState
+from domain.messages import MessageState, SourceKind
 from domain.reports import ANSWER, MAIL, MAILBOX
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import claims, enrollments, flows, hooks, ledger
+from models.queries import claims, enrollments, flows, hooks, ledger, reconcile
 from models.queries.hooks import Coming
 from models.queries.ledger import Queue
 from tests.domain.test_notices import PATH, POSTFIX, mail
@@ -68,6 +68,16 @@ async def test_a_delivery_is_the_messages_fate(sessions: Sessions) -> None:
     assert await rows(sessions, "select channel, delivered, hard from deliveries") == [("email", 1, 0)]
     async with sessions.engine() as db:
         assert await some(db, "select count(*) from hooks") == [0]
+
+
+async def test_a_reason_is_kept_without_the_address_that_it_names(sessions: Sessions) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    words = "550 <ada@shop.example> is gone, call +49 151 1234567"
+    await came(sessions, account, a_report("hard bounce", message, reason=words))
+
+    await settled(sessions)
+
+    assert await fate(sessions, message) == ("accepted", "hard bounce", "550 <…> is gone, call …")
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -285,6 +295,92 @@ async def test_a_message_whose_sender_died_after_it_was_reported_on_is_accepted(
     assert await rows(sessions, "select count(*) from early_reports") == [(0,)]
 
 
+async def test_a_message_that_stays_in_a_dead_workers_hands_is_looked_at_less_and_less_often(
+    sessions: Sessions,
+) -> None:
+    """As of a paused campaign, whose leases nobody takes over. What was reported is not forgotten by that."""
+    account, clock = await an_account(sessions), GivenClock()
+    queue, _, message = await _on_the_wire(sessions)
+    await came(sessions, account, a_report("delivered", message))
+    looks = strays = 0
+    for _ in range(90):
+        done = await settled(sessions, clock)
+        looks, strays = looks + done.early, strays + done.stray
+        clock.move(timedelta(minutes=1))
+
+    assert (looks, strays) == (7, 1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update leases set until = clock_timestamp() - interval '1 s'"))
+        await db.execute(text("update workspaces set unknown_policy = 'resend'"))
+        await ledger.recover(db, queue, NOW, NOW)
+    async with sessions.engine() as db:
+        assert (await reconcile.decide(db, at(1)))[0] == 0
+    assert (await fate(sessions, message))[:2] == ("accepted", "delivered")
+
+
+async def _sent_once_more(sessions: Sessions) -> UUID:
+    """A campaign's mail of which nobody knows anything, and which is queued again."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db)
+        await db.execute(text("update workspaces set unknown_policy = 'resend'"))
+        await a_campaign(db, await people(db, 1), marked_at=NOW, reconcile_at=NOW)
+        await db.execute(text("delete from queue"))
+        message: UUID
+        [message] = await some(db, "update messages set state = 'unknown', closed_at = now() returning id")
+    async with sessions.engine() as db:
+        assert await reconcile.decide(db, NOW) == (1, 0)
+    return message
+
+
+OUTBOX = Queue(DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, SourceKind.OUTBOX)
+
+
+@pytest.mark.parametrize("state", ["queued", "claimed"])
+async def test_what_waits_to_be_sent_in_the_place_of_a_message_that_proves_to_be_sent_is_not(
+    sessions: Sessions, state: str
+) -> None:
+    account, message = await an_account(sessions), await _sent_once_more(sessions)
+    attempt = uuid7()
+    if state == "claimed":
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            [claimed] = (await claims.claim(db, OUTBOX, attempt, NOW, 60, 9)).claimed
+    await came(sessions, account, a_report("delivered", message))
+
+    done = await settled(sessions)
+
+    assert (done.known, done.closed) == (1, 1)
+    asked = "select resend, state, reason from messages order by resend"
+    assert await rows(sessions, asked) == [(0, "accepted", None), (1, "skipped", "cancelled")]
+    assert await rows(sessions, "select count(*) from queue") == [(0,)]
+    if state == "claimed":
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            assert await ledger.mark(db, OUTBOX, attempt, [(claimed.id, ["x"])], NOW) == set()
+
+
+async def test_a_report_waits_while_somebody_has_the_second_try_in_hand(sessions: Sessions) -> None:
+    account, clock, message = await an_account(sessions), GivenClock(), await _sent_once_more(sessions)
+    await came(sessions, account, a_report("delivered", message))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("select from messages where resend = 1 for update"))
+        done = await settled(sessions, clock)
+        assert (done.raised, done.early) == (0, 1)
+
+    clock.move(timedelta(seconds=2))
+    done = await settled(sessions, clock)
+
+    assert (done.raised, done.closed) == (1, 1)
+
+
+async def test_what_the_provider_dropped_is_still_sent_once_more(sessions: Sessions) -> None:
+    account, message = await an_account(sessions), await _sent_once_more(sessions)
+    await came(sessions, account, a_report("failed", message))
+
+    await settled(sessions)
+
+    asked = "select resend, state from messages order by resend"
+    assert await rows(sessions, asked) == [(0, "failed"), (1, "queued")]
+
+
 async def test_a_message_in_somebodys_hands_is_left_to_them_and_settled_a_moment_later(
     sessions: Sessions,
 ) -> None:
@@ -402,6 +498,71 @@ async def test_a_refused_row_is_dropped_alone(sessions: Sessions, database: Data
 
     assert (done.unread, done.raised) == (1, 1)
     assert (await fate(sessions, message))[1] == "delivered"
+
+
+async def test_a_webhook_with_more_words_than_a_transaction_takes_is_settled_in_several(
+    sessions: Sessions,
+) -> None:
+    account, settler = await an_account(sessions), a_settler(sessions)
+    words = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(450)]
+    await came(sessions, account, *words)
+
+    batches = [await settler.batch(DEFAULT_WORKSPACE, 200) for _ in range(4)]
+
+    assert [each.reports for each in batches] == [450, 0, 0, 0]
+    assert [each.more for each in batches] == [True, True, False, False]
+    assert await rows(sessions, "select count(*) from suppressions") == [(450,)]
+    assert await rows(sessions, "select count(*) from early_reports") == [(0,)]
+
+
+async def test_one_workspaces_words_hold_up_no_others_reports(sessions: Sessions) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    theirs = await another_workspace(sessions)
+    loud = await an_account(sessions, workspace_id=theirs)
+    words = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(450)]
+    await came(sessions, loud, *words, workspace_id=theirs)
+    await came(sessions, account, a_report("delivered", message))
+
+    await a_settler(sessions, turn=0).round(Reported())
+
+    assert (await fate(sessions, message))[1] == "delivered"
+    async with sessions.engine() as db:
+        assert await some(db, "select count(*) from early_reports") == [250]
+
+
+async def test_what_the_database_refuses_among_the_rest_of_a_webhook_is_dropped_alone(
+    sessions: Sessions, database: Database
+) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    said = [a_report("unsubscribed", address=f"p{n}@shop.example") for n in range(220)]
+    said += [a_report("unsubscribed", address="poison@shop.example"), a_report("delivered", message)]
+    with psycopg.connect(database.admin_url.replace("+psycopg", "")) as db:
+        db.execute("alter table suppressions add constraint never check (address <> 'poison@shop.example')")
+    await came(sessions, account, *said)
+    done, settler = Reported(), a_settler(sessions)
+
+    while await settler.round(done):
+        pass
+
+    assert (done.unread, done.raised) == (1, 1)
+    assert await rows(sessions, "select count(*) from suppressions") == [(220,)]
+
+
+async def test_a_notice_suppresses_nobody_but_whom_the_mail_went_to(sessions: Sessions) -> None:
+    """Who was erased still has the return path, and may write into a notice whom they like."""
+    message = await a_mail(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update messages set address = null"))
+    raw = mail(POSTFIX).replace(PATH.encode(), verp.address("x.example", message, TOKENS).encode())
+    raw = raw.replace(b"nobody@example.com", b"somebody@else.example")
+    async with sessions.engine_batch() as db:
+        hook = Coming(uuid7(), DEFAULT_WORKSPACE, MAILBOX, NOW, MAIL, "", {}, raw)
+        await hooks.put(db, [hook])
+
+    done = await settled(sessions)
+
+    assert (done.raised, done.suppressed) == (1, 0)
+    assert await rows(sessions, "select count(*) from suppressions") == [(0,)]
 
 
 async def test_a_notice_of_a_mail_server_settles_a_mail_of_whatever_workspace(sessions: Sessions) -> None:

@@ -13,7 +13,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.lists import Topic
 from models.profiles import Consent, Identity
-from models.queries import flows, profiles, suppressions
+from models.queries import flows, profiles, reports, suppressions
 from models.queries.profiles_erased import erase
 from tests.arrivals import pump
 from tests.people import HERE, a_message, a_person
@@ -222,6 +222,26 @@ async def test_the_last_word_counts_in_whatever_order_words_come(
     ]
 
 
+async def test_a_start_that_is_played_again_long_after_undoes_no_later_stop(sessions: Sessions) -> None:
+    """Some providers name no time: then it is the time at which it came."""
+    await ada(sessions)
+    account, clock = await an_account(sessions, Channel.SMS), GivenClock()
+    start = a_report("resubscribed", address=PHONE)
+    await came(sessions, account, start)
+    await settled(sessions, clock)
+    await came(sessions, account, a_report("unsubscribed", address=PHONE, at=at(1)))
+    clock.move(timedelta(days=40))
+    await settled(sessions, clock)
+    async with sessions.engine_batch() as db:
+        await reports.forget(db, reported=clock.now(), bounced=clock.now())
+    await came(sessions, account, start | {"at": clock.now().isoformat()})
+
+    done = await settled(sessions, clock)
+
+    assert (done.reports, done.repeated) == (0, 1)
+    assert await holds(sessions) == [("sms", PHONE, "unsubscribed")]
+
+
 async def test_start_is_no_consent_of_somebody_who_never_gave_it(sessions: Sessions) -> None:
     who, _ = await ada(sessions)
     async with sessions(DEFAULT_WORKSPACE) as db:
@@ -403,6 +423,22 @@ async def test_help_is_answered_with_the_workspaces_words_where_the_provider_has
     await settled(sessions)
 
     assert await helped(sessions) == [("sms", "transactional", PHONE, ["Write to {{ ada }}."], True)]
+
+
+async def test_help_is_answered_once_an_hour_to_each_number(sessions: Sessions) -> None:
+    """Answers cost, and a machine at the other end would answer them."""
+    account, clock = await an_account(sessions, Channel.SMS), GivenClock()
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update workspaces set sms_help = 'Write to us.'"))
+    asked = [(PHONE, 0), (PHONE, 0), ("+4915187654321", 0), (PHONE, 50), (PHONE, 20)]
+    answers = []
+    for number, minutes in asked:
+        clock.move(timedelta(minutes=minutes))
+        await came(sessions, account, a_report("help", address=number, text="HELP"))
+        await settled(sessions, clock)
+        answers.append(len(await helped(sessions)))
+
+    assert answers == [1, 1, 2, 2, 3]
 
 
 async def test_a_reply_of_a_number_that_nobody_has_makes_a_person(

@@ -22,7 +22,7 @@ async def test_days_holds_and_webhooks_are_shown(
     async with sessions(DEFAULT_WORKSPACE) as db:
         for ago in (0, 3, 40):
             day = now.date() - timedelta(days=ago)
-            await holds.count(db, DEFAULT_WORKSPACE, {"email": Counts(delivered=7, hard=1)}, day)
+            await holds.count(db, DEFAULT_WORKSPACE, {"email": Counts(delivered=7, hard=1)}, day, [])
         assert await holds.hold(db, DEFAULT_WORKSPACE, "email", "It was too much.", now)
         assert not await holds.hold(db, DEFAULT_WORKSPACE, "email", "It was too much.", now)
     async with sessions.engine_batch() as db:

@@ -16,6 +16,7 @@ from api.front import Front
 from api.hooks import Hooks
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.queries import provider_accounts
 from tests.people import a_message, a_person, another_workspace
 from tests.relay import Relay
 from tests.reporting import MUTE, SECRET, a_report, accounts, an_account, settled
@@ -94,6 +95,19 @@ async def test_the_way_from_a_webhook_to_a_fate(sessions: Sessions, provider: As
     done = await settled(sessions)
 
     assert (done.reports, done.repeated, done.raised) == (1, 1, 1)
+
+
+async def test_a_deleted_account_is_gone_and_its_provider_need_not_come_again(sessions: Sessions) -> None:
+    account = await an_account(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await provider_accounts.delete(db, account, NOW)
+    async with served(sessions) as (provider, _):
+        answer = await provider.post(f"/hooks/{account}", content=b"[]", headers=GENUINE)
+
+    assert "deleted" in refused(answer, 410)
+    assert await waiting(sessions) == [(0,)]
+    async with sessions.engine() as db:
+        assert await some(db, "select count(*) from hook_days") == [0]
 
 
 async def test_a_handshake_is_answered_and_does_not_wait(sessions: Sessions, provider: AsyncClient) -> None:
@@ -175,16 +189,6 @@ async def test_an_account_whose_secret_can_not_be_opened_is_told_to_come_again(
         await db.execute(text("update providers set credentials = 'v1.k9.AAAA'"))
 
     refused(await provider.post(f"/hooks/{account}", content=b"[]", headers=GENUINE), 503)
-
-
-async def test_an_account_that_was_deleted_still_hears_of_what_it_sent(
-    sessions: Sessions, provider: AsyncClient
-) -> None:
-    account = await an_account(sessions)
-    async with sessions(DEFAULT_WORKSPACE) as db:
-        await db.execute(text("update providers set deleted_at = now()"))
-
-    assert (await provider.post(f"/hooks/{account}", content=b"[]", headers=GENUINE)).is_success
 
 
 async def test_a_provider_that_reports_nothing_has_no_address(

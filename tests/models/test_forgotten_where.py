@@ -612,11 +612,14 @@ LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
 WRITES: dict[str, Call] = {
-    "holds.count": lambda db, w: holds.count(db, w.id, {"email": Fared(hard=1)}, NOW.date()),
+    "holds.count": lambda db, w: holds.count(db, w.id, {"email": Fared(hard=1)}, NOW.date(), []),
     "holds.hold": lambda db, w: holds.hold(db, w.id, "email", "It was too much.", NOW),
-    "holds.release": lambda db, w: holds.release(db, w.id, "sms", "Ada", NOW, NOW.date()),
+    "holds.release": lambda db, w: holds.release(db, w.id, "sms", "Ada", NOW, NOW.date(), []),
     "people_reporting.suppress": lambda db, w: people_reporting.suppress(
         db, {("email", "ada@shop.example"): (SuppressionReason.HARD_BOUNCE, "test")}, NOW
+    ),
+    "people_reporting.is_first": lambda db, w: people_reporting.is_first(
+        db, "help", "+4915112345678", NOW, timedelta(hours=1)
     ),
     "people_reporting.take_at_their_word": lambda db, w: people_reporting.take_at_their_word(
         db, Word("email", "ada@shop.example", w.ada, w.accepted, None, False, SOON), SOON
