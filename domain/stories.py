@@ -95,7 +95,7 @@ def story(
         to = f", for {line.address}" if line.address else ""
         told.append((line.claimed_at, _LINE, f"Its turn came{to}."))
     if line.marked_at:
-        told.append((line.marked_at, _LINE, _went(line, explained=len(notes) > int(asked_for))))
+        told.append((line.marked_at, _LINE, _went(line, len(notes) - int(asked_for))))
     if line.closed_at:
         told.append((line.closed_at, _LATER, _closed(line)))
     if line.closed_at and line.reported_at and _was_unknown(line):
@@ -126,8 +126,8 @@ def _decided(line: Line) -> str:
             return "It was asked for."
 
 
-def _went(line: Line, *, explained: bool) -> str:
-    """`explained`: the notes tell of the tries before."""
+def _went(line: Line, refusals: int) -> str:
+    """`refusals` are those that notes tell of: one for each provider that did not take it."""
     match line.state:
         case MessageState.ACCEPTED:
             how = "It went out" + (f" by {line.provider}" if line.provider else "")
@@ -135,13 +135,14 @@ def _went(line: Line, *, explained: bool) -> str:
             how = "It may have gone out" + (f" by {line.provider}" if line.provider else "")
         case _:
             how = "It was offered to " + (line.provider or "a provider")
+    if refusals:
+        tries = refusals + (line.state not in (MessageState.QUEUED, MessageState.CLAIMED))
+        return f"{how}, try {tries}." if tries > 1 else f"{how}."
     before = line.attempts - 1
     if before < 1:
         return f"{how}."
-    if explained:
-        return f"{how}, try {line.attempts}."
-    tries = "an earlier try that was" if before == 1 else f"{before} earlier tries that were"
-    return f"{how}, after {tries} not taken."
+    earlier = "an earlier try that was" if before == 1 else f"{before} earlier tries that were"
+    return f"{how}, after {earlier} not taken."
 
 
 def _was_unknown(line: Line) -> bool:
