@@ -1,7 +1,8 @@
 """Talking to what is under way: start it, or ask it to change."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from api.errors import Unavailable
 from api.shapes import Out, example
 from domain.channels import Channel, address_kind
 from domain.errors import Conflict
+from domain.road_plans import held_in_words
 from models.workspaces import Workspace
 from settings import Settings
 
@@ -72,9 +74,16 @@ def _reason(error: BaseException) -> str | None:
     return reason
 
 
-def lacking(workspace: Workspace, channels: Collection[Channel] = (Channel.EMAIL,)) -> list[str]:
-    """What a workspace needs before it may send anything on these channels, in sentences."""
-    reasons: list[str] = []
+def lacking(
+    workspace: Workspace,
+    channels: Collection[Channel] = (Channel.EMAIL,),
+    held: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """What a workspace needs before it may send anything on these channels, in sentences.
+
+    `held` are the channels on which what is to be sent is held, and why.
+    """
+    reasons = [held_in_words(channel, held[channel]) for channel in sorted(channels) if channel in held]
     if Channel.EMAIL not in channels:
         return reasons
     if not workspace.sender_email:

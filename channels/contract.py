@@ -196,6 +196,10 @@ class Account:
     settings: BaseModel  # An instance of the kind's `settings`.
 
 
+def no_advice(_settings: Mapping[str, Any]) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of provider: what an account needs to be opened, and how it is."""
@@ -207,3 +211,5 @@ class Kind:
     capabilities: Capabilities
     open: Callable[[Account, World], Provider[Any]]
     rate: float | None = None  # Messages a second, where an account has no limit of its own.
+    # What an account with these settings, credentials left out, should have besides, in sentences.
+    advice: Callable[[Mapping[str, Any]], Sequence[str]] = no_advice

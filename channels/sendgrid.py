@@ -6,7 +6,7 @@ library opens a connection for each call, so that it is not used to send; it ver
 
 import asyncio
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -347,6 +347,13 @@ def _unsendable(error: Exception) -> Outcome:
     return rejected(f"The letter could not be filled: {error}")
 
 
+def advice(settings: Mapping[str, Any]) -> list[str]:
+    """What an account lacks so that its reports count."""
+    if settings.get("webhook_key"):
+        return []
+    return ["Without webhook_key SendGrid's reports are refused: deliveries and bounces stay unknown."]
+
+
 KIND = Kind(
     name="sendgrid",
     title="SendGrid",
@@ -354,4 +361,5 @@ KIND = Kind(
     settings=SendGridSettings,
     capabilities=CAPABILITIES,
     open=SendGrid,
+    advice=advice,
 )

@@ -7,7 +7,7 @@ boto3 blocks, so that it works in threads of its own. It would repeat a call tha
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -370,6 +370,20 @@ def _unsendable(error: Exception) -> Outcome:
     )
 
 
+def advice(settings: Mapping[str, Any]) -> list[str]:
+    """What an account lacks so that its reports count."""
+    lacks = []
+    if not settings.get("topic_arn"):
+        lacks.append(
+            "Without topic_arn Amazon SES's reports are refused: deliveries and bounces stay unknown."
+        )
+    if not settings.get("configuration_set"):
+        lacks.append(
+            "Without configuration_set Amazon SES reports only where a sender's identity has its own."
+        )
+    return lacks
+
+
 KIND = Kind(
     name="ses",
     title="Amazon SES",
@@ -377,4 +391,5 @@ KIND = Kind(
     settings=SesSettings,
     capabilities=CAPABILITIES,
     open=Ses,
+    advice=advice,
 )

@@ -36,6 +36,17 @@ def normal(channel: Channel, address: str) -> str:
     return _subscription(address) if channel is Channel.PUSH else _url(address)
 
 
+def readable(channel: Channel, address: str | None) -> str | None:
+    """The address as people may see it: a push subscription's keys write to its browser, and stay with us."""
+    if channel is not Channel.PUSH or address is None:
+        return address
+    try:
+        host: str | None = urlsplit(orjson.loads(address)["endpoint"]).hostname
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return host
+
+
 def _url(address: str) -> str:
     """Whether we go there is looked at when we do."""
     url = address.strip()

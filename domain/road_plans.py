@@ -13,7 +13,7 @@ from domain.channels import Channel
 class Way:
     """One route, with how its provider stands."""
 
-    route_id: UUID
+    route_id: UUID | None  # None for the mail server that comes with the installation.
     provider_id: UUID
     provider: str  # Its name.
     priority: int
@@ -70,24 +70,41 @@ def _because(reason: str | None) -> str:
 
 def plan(ways: Sequence[Way], now: datetime) -> list[Turn]:
     """The ways in the order in which they are tried: by priority, then the likelier first."""
-    shut = {id(way): why_not(way, now) for way in ways}
+    closed = {id(way): why_not(way, now) for way in ways}
     turns = []
     for way in sorted(ways, key=lambda way: (way.priority, -way.weight, way.provider)):
-        why = shut[id(way)]
+        why = closed[id(way)]
         beside = sum(
-            other.weight for other in ways if other.priority == way.priority and shut[id(other)] is None
+            other.weight for other in ways if other.priority == way.priority and closed[id(other)] is None
         )
         turns.append(Turn(way, None if why else way.weight / beside, why))
     return turns
 
 
-def in_words(turns: Sequence[Turn], channel: Channel, *, held: bool = False) -> str:
-    """The plan in a sentence or two; `held` when the workspace's messages of this kind are."""
-    if held:
-        return (
-            f"Marketing by {channel} is held: too many bounced or complained. GET /api/v1/deliverability "
-            "says more, and its release lets it go on."
-        )
+def held_in_words(channel: Channel, reason: str) -> str:
+    """That marketing on a channel is held, why, and the way out; the reason is a sentence."""
+    return (
+        f"Marketing by {channel} is held: {reason} "
+        f"POST /api/v1/deliverability/{channel}/release lets it go on."
+    )
+
+
+def shut(turns: Sequence[Turn], channel: Channel, held: str | None = None) -> str | None:
+    """Why nothing goes now, in sentences; None when something may. `held` as in `in_words`."""
+    if held is not None:
+        return held_in_words(channel, held)
+    if not turns:
+        return f"There is no route for {channel}, so messages wait: make one by POST /api/v1/routes."
+    if any(turn.share is not None for turn in turns):
+        return None
+    each = " ".join(f"{turn.way.provider}: {turn.why_not}" for turn in turns)
+    return f"No provider can take it now. {each}"
+
+
+def in_words(turns: Sequence[Turn], channel: Channel, held: str | None = None) -> str:
+    """The plan in a sentence or two; `held` is why the workspace's messages of this kind are, if they are."""
+    if held is not None:
+        return held_in_words(channel, held)
     if not turns and channel is Channel.EMAIL:
         return "There is no route, so mail goes by the installation's own server."
     if not turns:

@@ -79,21 +79,28 @@ class Deed:
     link: int | None
 
 
-def story(line: Line, notes: Iterable[Told], deeds: Iterable[Deed]) -> list[Told]:
-    """What happened to a message, in order. What it waits for comes last, at the time it is due."""
+def story(
+    line: Line, notes: Iterable[Told], deeds: Iterable[Deed], now: datetime, why: str | None = None
+) -> list[Told]:
+    """What happened to a message, in order. What it waits for comes last, now or at the time it is due.
+
+    `why` says in sentences what keeps a message that is due from going.
+    """
     notes = list(notes)
     told = [(each.at, _NOTED, each.what) for each in notes]
-    if line.resend or line.source_kind is not SourceKind.OUTBOX or not notes:
+    asked_for = any(each.at <= line.created_at for each in notes)
+    if line.resend or line.source_kind is not SourceKind.OUTBOX or not asked_for:
         told.append((line.created_at, _NOTED, _decided(line)))
     if line.claimed_at:
         to = f", for {line.address}" if line.address else ""
         told.append((line.claimed_at, _LINE, f"Its turn came{to}."))
     if line.marked_at:
-        by = f" by {line.provider}" if line.provider else ""
-        again = f", try {line.attempts}" if line.attempts > 1 else ""
-        told.append((line.marked_at, _LINE, f"It went out{by}{again}."))
+        told.append((line.marked_at, _LINE, _went(line, len(notes) - int(asked_for))))
     if line.closed_at:
         told.append((line.closed_at, _LATER, _closed(line)))
+    if line.closed_at and line.reported_at and _was_unknown(line):
+        at = max(line.closed_at, line.reported_at)
+        told.append((at, _LATER, "Its report says that it was."))
     if line.fate:
         because = f": {line.reason}" if line.reason else ""
         at = line.reported_at or line.closed_at or line.created_at
@@ -101,7 +108,7 @@ def story(line: Line, notes: Iterable[Told], deeds: Iterable[Deed]) -> list[Told
     told += [(each.at, _LATER, _did(each)) for each in deeds]
     told.sort(key=lambda each: each[:2])
     if line.state is MessageState.QUEUED:
-        told.append((line.due_at, _LATER, _waits(line)))
+        told.append((max(line.due_at, now), _LATER, _waits(line, why if line.due_at <= now else None)))
     return [Told(at, what) for at, _, what in told]
 
 
@@ -119,26 +126,58 @@ def _decided(line: Line) -> str:
             return "It was asked for."
 
 
+def _went(line: Line, refusals: int) -> str:
+    """`refusals` are those that notes tell of: one for each provider that did not take it."""
+    match line.state:
+        case MessageState.ACCEPTED:
+            how = "It went out" + (f" by {line.provider}" if line.provider else "")
+        case MessageState.UNKNOWN:
+            how = "It may have gone out" + (f" by {line.provider}" if line.provider else "")
+        case _:
+            how = "It was offered to " + (line.provider or "a provider")
+    if refusals:
+        tries = refusals + (line.state not in (MessageState.QUEUED, MessageState.CLAIMED))
+        return f"{how}, try {tries}." if tries > 1 else f"{how}."
+    before = line.attempts - 1
+    if before < 1:
+        return f"{how}."
+    earlier = "an earlier try that was" if before == 1 else f"{before} earlier tries that were"
+    return f"{how}, after {earlier} not taken."
+
+
+def _was_unknown(line: Line) -> bool:
+    """Whether nobody heard the provider's yes, and what it reported later tells that there was one.
+
+    A yes that is heard has the provider's own name for the message, where it reports at all.
+    """
+    return line.state is MessageState.ACCEPTED and line.provider_id is None and line.reported_at is not None
+
+
 def _closed(line: Line) -> str:
     match line.state:
+        case MessageState.ACCEPTED if _was_unknown(line):
+            return "Nobody heard whether it was accepted."
         case MessageState.ACCEPTED:
             return f"It was accepted, as {line.provider_id}." if line.provider_id else "It was accepted."
         case MessageState.FAILED:
             return _sentence(f"It was refused for good: {line.reason}" if line.reason else "It failed")
         case MessageState.UNKNOWN:
             because = f": {line.reason}" if line.reason else ""
-            return _sentence(f"Nobody can say whether it was accepted{because}")
+            return _sentence(f"Nobody knows whether it was accepted{because}")
         case _:
             why = _SKIPPED[Skip(line.reason)] if line.reason else "nothing says why"
             more = f" ({line.detail})" if line.detail else ""
             return _sentence(f"It was not sent: {why}{more}")
 
 
-def _waits(line: Line) -> str:
+def _waits(line: Line, why: str | None) -> str:
+    if line.reason:
+        again = _sentence(f"It waits to be tried again: {line.reason}")
+        return f"{again} {why}" if why else again
+    if why:
+        return f"It waits. {why}"
     if line.detail:
         return _sentence(f"It waits: {line.detail}")
-    if line.reason:
-        return _sentence(f"It waits to be tried again: {line.reason}")
     return "It waits for its turn."
 
 

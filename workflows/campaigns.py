@@ -58,6 +58,7 @@ class Progress:
     unknown: int = 0
     open: int = 0
     cancelled: int = 0  # Of those skipped.
+    agenda: str = ""  # Why the rest waits, in words.
 
     def add(self, done: Slice) -> None:
         self.accepted += done.accepted
@@ -73,12 +74,14 @@ class Progress:
         self.cancelled = tally.reasons.get(Skip.CANCELLED, 0)
 
     def in_words(self) -> str:
+        waits = self.agenda and self.open
         return (
             f"**{self.name}** is {self.state}.\n\n"
             "| queued | accepted | failed | skipped | unknown | still open |\n"
             "|---:|---:|---:|---:|---:|---:|\n"
             f"| {self.queued:,} | {self.accepted:,} | {self.failed:,} | {self.skipped:,} "
             f"| {self.unknown:,} | {self.open:,} |\n"
+            + (f"\nThe rest waits: {self.agenda}.\n" if waits else "")
         )
 
 
@@ -159,6 +162,7 @@ class CampaignWorkflow:
                 self.now.add(part)
             last = done[-1]
             self.now.open = min(part.open for part in done)
+            self.now.agenda = last.agenda
             self.tell()
             # Of an audience that was frozen meanwhile, they may not have seen the last page.
             missed = freezing and not self.freezing

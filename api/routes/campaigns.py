@@ -20,6 +20,7 @@ from api.stack import Opened
 from domain.campaigns import CampaignState
 from domain.channels import address_kind
 from domain.errors import Conflict, Invalid, Refused
+from domain.messages import MessageClass
 from domain.names import slug
 from domain.roles import Permission
 from domain.segments import parse
@@ -27,6 +28,7 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.queries import (
     campaigns,
+    holds,
     messages,
     rows,
     segments,
@@ -300,7 +302,9 @@ async def _refuse_what_would_fail(db: AsyncSession, campaign: Campaign, now: dat
     segment = await rows.get(db, Segment, campaign.segment_id)
     version = await templates.newest(db, campaign.template_id)
     channel = await templates.channel_of(db, campaign.template_id)
-    reasons = lacking(workspace, [channel]) + unreachable([channel])
+    is_marketing = campaign.message_class == MessageClass.MARKETING
+    held = await holds.why(db, campaign.workspace_id) if is_marketing else {}
+    reasons = lacking(workspace, [channel], held) + unreachable([channel])
     rule = await segments_written.resolved(db, parse(segment.rule))
     audience = segments.audience(rule, workspace, now)
     if not await campaigns.anyone(db, audience):

@@ -16,6 +16,7 @@ from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
 from api.manners import Mannered
 from api.shapes import Out, Page, example, page_of
+from domain.channels import Channel, readable
 from domain.messages import Fate, MessageClass, MessageState, SourceKind
 from domain.roles import Permission
 from models.base import Sessions
@@ -45,7 +46,9 @@ class MessageOut(Out):
 
     id: UUID
     profile_id: UUID | None = Field(description="Null for a bare address.")
-    address: str | None = Field(description="Where it went; chosen when its turn came.")
+    address: str | None = Field(
+        description="Where it went; chosen when its turn came. Of a push only the host."
+    )
     state: MessageState
     reason: str | None = Field(description="Why it was skipped or failed.")
     detail: str | None = Field(description="More about the reason, or why it waits, in words.")
@@ -152,7 +155,8 @@ def listed(found: Collection[Message], limit: int) -> Page[MessageOut]:
 
 
 def shown(row: Message) -> MessageOut:
-    return MessageOut.model_validate({**vars(row), "sent_at": row.marked_at})
+    address = readable(Channel(row.channel), row.address)
+    return MessageOut.model_validate({**vars(row), "address": address, "sent_at": row.marked_at})
 
 
 def wants_csv(accept: str) -> bool:

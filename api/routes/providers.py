@@ -117,6 +117,7 @@ class ProviderOut(Out):
     domain_rates: dict[str, float]
     warm_up: WarmUp | None
     webhook_url: str | None = Field(description="Enter it at the provider; null when it has no webhooks.")
+    advice: list[str] = Field(description="What it lacks so that all can be known of its messages.")
     state: BreakerState = Field(description="GET /providers/{id}/health says more.")
     created_at: datetime | None
     updated_at: datetime | None
@@ -128,6 +129,7 @@ class ProviderOut(Out):
             "channel": "email",
             "built_in": False,
             "webhook_url": f"https://campanile.example/hooks/{_ID}",
+            "advice": [],
             "state": "closed",
             "created_at": "2026-11-21T09:00:00Z",
             "updated_at": "2026-11-21T09:00:00Z",
@@ -263,6 +265,8 @@ async def change_provider(
         values["settings"], secrets = credentials.parted(settings)
         values["credentials"] = credentials.seal(opened.sealer, secrets, provider_id)
     async with opened.sessions(workspace_id, asker.actor) as db:
+        if "name" in given:
+            await provider_accounts.claim_name(db, workspace_id, change.name, but=provider_id)
         now_is = await provider_accounts.get(db, provider_id, lock=True)
         standing = (await breakers.standings(db, workspace_id)).get(provider_id)
         unchanged.check(shown(opened, now_is, standing))
@@ -298,6 +302,7 @@ def shown(opened: Stack, row: Provider, standing: Standing | None) -> ProviderOu
             "built_in": False,
             "settings": {**unset, **row.settings},
             "webhook_url": webhook_url(opened, kind, row.id) if kind else None,
+            "advice": [*kind.advice(row.settings)] if kind else [],
             "state": _state(standing),
         }
     )
@@ -316,6 +321,7 @@ def built_in(standing: Standing | None) -> ProviderOut:
         domain_rates={},
         warm_up=None,
         webhook_url=None,
+        advice=[],
         state=_state(standing),
         created_at=None,
         updated_at=None,

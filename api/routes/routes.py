@@ -3,7 +3,6 @@
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, status
 from pydantic import Field
@@ -19,8 +18,7 @@ from domain.channels import Channel
 from domain.errors import Invalid
 from domain.messages import MessageClass
 from domain.roles import Permission
-from domain.routing import WarmUp
-from models.queries import breakers, holds, routes, workspaces
+from models.queries import roads, routes
 from models.queries.routes import Named
 
 router = APIRouter(prefix="/routes", tags=["routes"], route_class=Mannered)
@@ -163,32 +161,11 @@ async def plan_routes(
     message_class: Annotated[Routed, Query(alias="class", examples=["marketing"])],
 ) -> Plan:
     """Which way messages would go now, in which order, and why a provider is left out."""
-    now = opened.clock.now()
-    workspace = await workspaces.get(db, workspace_id)
-    today = now.astimezone(ZoneInfo(workspace.time_zone)).date()
-    found = await routes.ways(db, channel, message_class, today)
-    standings = await breakers.standings(db, workspace_id)
-    is_marketing = message_class is MessageClass.MARKETING
-    held = is_marketing and channel in await holds.open_for(db, workspace_id)
-    turns = road_plans.plan(
-        [
-            road_plans.Way(
-                way.route.id,
-                way.route.provider_id,
-                way.provider,
-                way.route.priority,
-                way.route.weight,
-                standings.get(way.route.provider_id),
-                WarmUp.model_validate(way.warm_up).left(today, way.leased) if way.warm_up else None,
-            )
-            for way in found
-        ],
-        now,
-    )
+    found = await roads.find(db, workspace_id, channel, message_class, opened.clock.now())
     return Plan(
         channel=channel,
         message_class=message_class,
-        summary=road_plans.in_words(turns, channel, held=held),
+        summary=road_plans.in_words(found.turns, channel, found.held),
         turns=[
             Turn(
                 route_id=turn.way.route_id,
@@ -200,7 +177,8 @@ async def plan_routes(
                 left_today=turn.way.left,
                 why_not=turn.why_not,
             )
-            for turn in turns
+            for turn in found.turns
+            if turn.way.route_id is not None
         ],
     )
 

@@ -90,7 +90,7 @@ class StoryOut(MessageOut):
     provider: UUID | None = Field(description="The account by which it went, or was tried last.")
     expires_at: datetime | None
     story: list[ToldOut] = Field(
-        description="What happened, in order. What it waits for comes last, at the time it is due."
+        description="What happened, in order. What it waits for comes last, now or at the time it is due."
     )
 
     model_config = example(
@@ -214,10 +214,10 @@ async def _desk(db: Db, opened: Opened, asker: Asker, workspace_id: UUID) -> Des
 
 
 @router.get("/{message_id}", dependencies=[needs(Permission.MESSAGES_READ)])
-async def read_message(message_id: UUID, db: Db) -> StoryOut:
+async def read_message(message_id: UUID, opened: Opened, db: Db) -> StoryOut:
     """Any message of the ledger, with its story in words: why it went or not, how, and what came of it."""
     message = await singles.get(db, message_id)
-    told = await singles.told(db, message)
+    told = await singles.told(db, message, opened.clock.now())
     return StoryOut.model_validate(
         {
             **shown(message).model_dump(),

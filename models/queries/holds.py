@@ -28,6 +28,15 @@ async def open_for(db: Db, workspace_id: UUID) -> set[str]:
     return set((await db.execute(_OPEN, {"workspace": workspace_id})).scalars())
 
 
+_WHY = text("select channel, reason from holds where workspace_id = :workspace and released_at is null")
+
+
+async def why(db: Db, workspace_id: UUID) -> dict[str, str]:
+    """The channels on which this workspace's marketing is held, and why, in a sentence."""
+    rows = await db.execute(_WHY, {"workspace": workspace_id})
+    return {row[0]: row[1] for row in rows}
+
+
 async def page(db: AsyncSession, workspace_id: UUID, limit: int) -> Sequence[Hold]:
     """The newest first, also those that were released."""
     asked = select(Hold).where(Hold.workspace_id == workspace_id).order_by(Hold.id.desc()).limit(limit)

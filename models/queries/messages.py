@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, case, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.channels import Channel
-from domain.messages import OPEN, Interaction, MessageClass, MessageState, SourceKind, Work
+from domain.messages import OPEN, Interaction, MessageClass, MessageState, Skip, SourceKind, Work
 from domain.outboxes import outbox
 from models.messages import Message, MessageEvent, Queued
 from models.profiles import Profile
@@ -24,7 +24,7 @@ class Counts:
     """Messages by what became of them. Readers are counted once a message."""
 
     states: dict[MessageState, int]
-    skipped: dict[str, int]  # By reason.
+    skipped: dict[str, int]  # By reason, in the order of `Skip`.
     opened: int
     clicked: int
 
@@ -57,7 +57,7 @@ async def counts(db: AsyncSession, source_id: UUID) -> Counts:
         if row.skip:
             found.skipped[row.skip] = row.n
         found = replace(found, opened=found.opened + row.opened, clicked=found.clicked + row.clicked)
-    return found
+    return replace(found, skipped={skip.value: found.skipped[skip] for skip in Skip if skip in found.skipped})
 
 
 async def unsubscribed(db: AsyncSession, source_id: UUID) -> int:

@@ -15,9 +15,30 @@ from models.queries import workspaces
 MOST = 50  # Accounts in a workspace.
 
 
+async def claim_name(db: AsyncSession, workspace_id: UUID, name: str, but: UUID | None = None) -> None:
+    """Nobody else takes this name before the transaction ends. Raises `Conflict` when another account has it.
+
+    `but` is the account that is called so, or is about to be.
+    """
+    await workspaces.get(db, workspace_id, lock=True)  # Two at once would both find it free.
+    asked = select(Provider.id).where(Provider.name == name, Provider.deleted_at.is_(None))
+    taken = await db.scalar((asked if but is None else asked.where(Provider.id != but)).limit(1))
+    if taken is not None:
+        raise Conflict(f'There is a provider called "{name}" already ({taken}): take another name.', "/name")
+
+
+async def name(db: AsyncSession, provider_id: UUID) -> str | None:
+    """What an account is called, also one that was deleted."""
+    found: str | None = await db.scalar(select(Provider.name).where(Provider.id == provider_id))
+    return found
+
+
 async def create(db: AsyncSession, workspace_id: UUID, provider_id: UUID, values: dict[str, Any]) -> Provider:
-    """`values` are columns of `models.providers.Provider`. Raises `Conflict` when there are too many."""
-    await workspaces.get(db, workspace_id, lock=True)  # Two at once would both count the same.
+    """`values` are columns of `models.providers.Provider`.
+
+    Raises `Conflict` when there are too many, or one of that name.
+    """
+    await claim_name(db, workspace_id, values["name"])  # Two at once would both count the same, too.
     there = select(func.count()).select_from(Provider).where(Provider.deleted_at.is_(None))
     if (await db.scalar(there) or 0) >= MOST:
         raise Conflict(f"A workspace has at most {MOST} providers: delete one that no route needs.")

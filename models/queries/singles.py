@@ -9,8 +9,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
-from domain.channels import Channel
+from domain.campaigns import CampaignState
+from domain.channels import Channel, readable
 from domain.errors import NotFound
+from domain.flows import FlowState
 from domain.messages import Fate, Interaction, MessageClass, MessageState, SourceKind, Work
 from domain.outboxes import outbox
 from domain.routing import BUILT_IN
@@ -20,7 +22,7 @@ from models.campaigns import Campaign
 from models.flows import Flow
 from models.messages import Message, MessageEvent, Queued
 from models.providers import Provider
-from models.queries import attachments, notes, pokes
+from models.queries import attachments, notes, pokes, roads
 from models.queries.attachments import File
 
 
@@ -96,12 +98,13 @@ async def get(db: AsyncSession, message_id: UUID) -> Message:
     return message
 
 
-async def told(db: AsyncSession, message: Message) -> list[Told]:
-    """The story of a message."""
+async def told(db: AsyncSession, message: Message, now: datetime) -> list[Told]:
+    """The story of a message, with what keeps it back now."""
+    source, pausing = await _source(db, message)
     line = Line(
         state=MessageState(message.state),
         source_kind=SourceKind(message.source_kind),
-        source=await _source(db, message),
+        source=source,
         step=message.step,
         channel=message.channel,
         resend=message.resend,
@@ -111,7 +114,7 @@ async def told(db: AsyncSession, message: Message) -> list[Told]:
         claimed_at=message.claimed_at,
         marked_at=message.marked_at,
         closed_at=message.closed_at,
-        address=message.address,
+        address=readable(Channel(message.channel), message.address),
         reason=message.reason,
         detail=message.detail,
         provider=await _provider(db, message.provider),
@@ -126,18 +129,31 @@ async def told(db: AsyncSession, message: Message) -> list[Told]:
         .limit(200)
     )
     noted = await notes.of(db, message.workspace_id, message.id)
-    return story(line, noted, [Deed(Interaction(kind), at, link) for kind, at, link in deeds])
+    why = pausing
+    if line.state is MessageState.QUEUED and line.due_at <= now and why is None:
+        why = await roads.in_the_way(db, message, now)
+    did = [Deed(Interaction(kind), at, link) for kind, at, link in deeds]
+    return story(line, noted, did, now, why)
 
 
-async def _source(db: AsyncSession, message: Message) -> str | None:
+async def _source(db: AsyncSession, message: Message) -> tuple[str | None, str | None]:
+    """The name of what decided it, and why that sends nothing now, if it does not."""
+    found: Campaign | Flow | None
     match message.source_kind:
         case SourceKind.CAMPAIGN:
-            asked = select(Campaign.name).where(Campaign.id == message.source_id)
+            kind, sends = "campaign", CampaignState.RUNNING.value
+            found = await db.get(Campaign, (message.workspace_id, message.source_id))
         case SourceKind.FLOW:
-            asked = select(Flow.name).where(Flow.id == message.source_id)
+            kind, sends = "flow", FlowState.LIVE.value
+            found = await db.get(Flow, (message.workspace_id, message.source_id))
         case _:
-            return None
-    return await db.scalar(asked)
+            return None, None
+    if found is None:
+        return None, None
+    # What is sent again goes by the outbox, whatever became of its source.
+    if found.state == sends or message.queue_id != message.source_id:
+        return found.name, None
+    return found.name, f"Its {kind} is {found.state}."
 
 
 async def _provider(db: AsyncSession, provider_id: UUID | None) -> str | None:

@@ -42,7 +42,7 @@ async def asked_for(sessions: Sessions, *files: list[File]) -> list[UUID]:
 
 async def story(sessions: Sessions, message_id: UUID) -> list[str]:
     async with sessions(DEFAULT_WORKSPACE) as db:
-        told = await singles.told(db, await singles.get(db, message_id))
+        told = await singles.told(db, await singles.get(db, message_id), NOW)
         return [each.what for each in told]
 
 

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.messages import Message
+from models.queries import holds
 from tests.api.support import NOBODY, V1, a_campaign, a_profile, a_segment, a_sender, a_template, refusal
 
 AT = f"{V1}/campaigns"
@@ -58,6 +60,25 @@ async def test_a_start_is_refused_with_everything_that_is_in_its_way(api: AsyncC
     assert problem["type"].endswith(":refused")
     for word in ("sender_email", "postal_address", "empty"):
         assert word in problem["detail"]
+
+
+async def test_marketing_that_is_held_is_not_started_and_the_refusal_says_how_to_let_it_go_on(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    campaign = await a_campaign(api)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await holds.hold(db, DEFAULT_WORKSPACE, "email", "It was too much.", datetime.now(UTC))
+
+    problem = refusal(await api.post(f"{AT}/{campaign}/start"), 422)
+
+    assert problem["detail"] == (
+        "Marketing by email is held: It was too much. "
+        "POST /api/v1/deliverability/email/release lets it go on."
+    )
+    assert (await api.post(f"{V1}/deliverability/email/release")).is_success
+    assert (await api.post(f"{AT}/{campaign}/start")).is_success
 
 
 async def test_a_start_is_refused_when_nobody_has_what_the_template_prints(

@@ -64,6 +64,7 @@ async def test_stats_count_every_state_and_what_readers_did(api: AsyncClient, se
 
     stats = (await api.get(f"{AT}/{campaign}/stats")).json()
 
+    assert [*stats["skipped_by_reason"]] == ["no consent", "capped"]
     assert stats == {
         "state": "draft",
         "started_at": None,

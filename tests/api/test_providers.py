@@ -387,3 +387,44 @@ async def test_a_test_send_is_in_the_ledger_and_goes_by_this_provider_alone(
     expected = (made["id"], "test", "email", "me@records.example", "queued", True)
     assert [tuple(line) for line in lines] == [(each["message_id"], *expected) for each in sent]
     assert versions == 1
+
+
+async def test_two_accounts_have_two_names_and_a_deleted_one_leaves_its_own(lonely_api: AsyncClient) -> None:
+    first = await pigeon_account(lonely_api, name="Ours")
+    second = await pigeon_account(lonely_api, name="Theirs")
+
+    taken = [
+        await lonely_api.post(f"{AT}?check=false", json=a_body(name="Ours")),
+        await lonely_api.patch(f"{AT}/{second['id']}", json={"name": "Ours"}),
+    ]
+
+    for answer in taken:
+        [error] = refusal(answer, 409)["errors"]
+        assert error["pointer"] == "/name"
+        assert error["detail"].startswith('There is a provider called "Ours" already')
+    assert (await lonely_api.patch(f"{AT}/{first['id']}", json={"name": "Ours", "rate": 2})).is_success
+    assert (await lonely_api.delete(f"{AT}/{first['id']}")).is_success
+    assert (await lonely_api.patch(f"{AT}/{second['id']}", json={"name": "Ours"})).is_success
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "lacks"),
+    [
+        ("sendgrid", {"api_key": "SG.x"}, ["webhook_key"]),
+        (
+            "ses",
+            {"region": "eu-west-1", "access_key_id": "AKIA", "secret_access_key": "x"},
+            ["topic_arn", "configuration_set"],
+        ),
+        ("simulated", {}, []),
+    ],
+)
+async def test_an_account_whose_reports_would_be_refused_comes_with_advice(
+    lonely_api: AsyncClient, kind: str, settings: dict[str, str], lacks: list[str]
+) -> None:
+    body = {"name": "Mail", "kind": kind, "settings": settings}
+
+    made = await created(await lonely_api.post(f"{AT}?check=false", json=body))
+
+    assert [each.split()[1] for each in made["advice"]] == lacks
+    assert (await lonely_api.get(f"{AT}/{made['id']}")).json()["advice"] == made["advice"]

@@ -13,7 +13,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Identity
 from models.providers import Provider, Route
-from models.queries import attachments
+from models.queries import attachments, holds
 from tests.api.support import V1, a_profile, a_sender, a_template, created, refusal
 from tests.people import an_event
 
@@ -472,3 +472,71 @@ async def test_an_erased_persons_files_and_story_go_with_them(api: AsyncClient, 
     refusal(await api.get(f"{AT}/{sent['id']}/content"), 404)
     story = (await api.get(f"{AT}/{sent['id']}")).json()["story"]
     assert "ada" not in str(story)
+
+
+async def the_story(api: AsyncClient, message_id: str) -> list[str]:
+    told = (await created(await api.get(f"{AT}/{message_id}")))["story"]
+    assert [each["at"] for each in told] == sorted(each["at"] for each in told)
+    return [each["what"] for each in told]
+
+
+async def test_a_message_whose_only_provider_is_held_says_so(api: AsyncClient, sessions: Sessions) -> None:
+    await a_route(sessions, "sms")
+    [provider, ours] = (await created(await api.get(f"{V1}/providers")))["items"]
+    text_ = {"channel": "sms", "body": {"text": "Hi"}, "to": {"phone": "+491701234567"}}
+    sent = await created(await api.post(AT, json=text_))
+    assert (await the_story(api, sent["id"]))[-1] == "It waits for its turn."
+
+    await created(await api.post(f"{V1}/providers/{provider['id']}/hold", json={"reason": "Cats."}))
+
+    assert (await the_story(api, sent["id"]))[-1] == (
+        "It waits. No provider can take it now. sms: It is held by hand until somebody releases it: Cats."
+    )
+    await a_sender(api)
+    await a_profile(sessions)
+    await created(await api.post(f"{V1}/providers/{ours['id']}/hold", json={"reason": "Dogs."}))
+    mail = await created(await api.post(AT, json=a_single()))
+    assert (await the_story(api, mail["id"]))[-1] == (
+        "It waits. No provider can take it now. The mail server of this installation: It is held by hand "
+        "until somebody releases it: Dogs."
+    )
+
+
+async def test_a_message_without_a_route_or_of_held_marketing_says_how_it_goes_on(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    text_ = {"channel": "sms", "body": {"text": "Hi"}, "to": {"phone": "+491701234567"}}
+    await a_route(sessions, "sms")
+    sent = await created(await api.post(AT, json=text_))
+    await a_sender(api)
+    await a_profile(sessions)
+    mail = await created(await api.post(AT, json=a_single(**{"class": "marketing"})))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("delete from routes"))
+        await holds.hold(db, DEFAULT_WORKSPACE, "email", "It was too much.", datetime.now(UTC))
+
+    assert (await the_story(api, sent["id"]))[-1] == (
+        "It waits. There is no route for sms, so messages wait: make one by POST /api/v1/routes."
+    )
+    assert (await the_story(api, mail["id"]))[-1] == (
+        "It waits. Marketing by email is held: It was too much. "
+        "POST /api/v1/deliverability/email/release lets it go on."
+    )
+
+
+async def test_a_push_shows_where_it_goes_and_not_the_keys_to_write_there(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    await a_route(sessions, "push")
+    keys = {"p256dh": "publickey", "auth": "secretkey"}
+    to = {"subscription": {"endpoint": "https://push.example/device", "keys": keys}}
+    push = {"channel": "push", "body": {"title": "Hi", "body": "There"}, "to": to}
+    sent = await created(await api.post(AT, json=push))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("update messages set address = bare, claimed_at = created_at"))
+
+    answer = await api.get(f"{AT}/{sent['id']}")
+
+    assert "secretkey" not in answer.text
+    assert answer.json()["address"] == "push.example"
+    assert "Its turn came, for push.example." in [each["what"] for each in answer.json()["story"]]

@@ -166,7 +166,7 @@ async def of_people(api: AsyncClient) -> dict[str, str]:
 
 async def a_provider(api: AsyncClient) -> str:
     """An account that sends nothing."""
-    return await _made(api, "/providers", {"name": "Trial", "kind": "simulated"})
+    return await _made(api, "/providers", {"name": "Another trial", "kind": "simulated"})
 
 
 async def a_route(api: AsyncClient, provider_id: str, message_class: str) -> str:

@@ -40,7 +40,7 @@ SENT = replace(
 
 
 def words(line: Line, notes: list[Told] | None = None, deeds: list[Deed] | None = None) -> list[str]:
-    return [each.what for each in story(line, notes or [], deeds or [])]
+    return [each.what for each in story(line, notes or [], deeds or [], NOON)]
 
 
 def test_a_single_message_is_told_from_the_request_to_the_click() -> None:
@@ -82,9 +82,58 @@ def test_what_a_message_waits_for_comes_last_when_it_is_due() -> None:
     quiet = replace(LINE, due_at=later, detail="quiet hours")
     refused_ = replace(LINE, attempts=1, marked_at=NOON, due_at=later, reason="421 try again later")
 
-    assert story(quiet, [], [])[-1] == Told(later, "It waits: quiet hours.")
+    assert story(quiet, [], [], NOON, "Its flow is paused.")[-1] == Told(later, "It waits: quiet hours.")
     assert words(refused_)[-1] == "It waits to be tried again: 421 try again later."
     assert words(LINE)[-1] == "It waits for its turn."
+
+
+def test_a_message_that_is_overdue_says_what_keeps_it_and_that_it_does_so_now() -> None:
+    now, why = NOON + timedelta(hours=1), "There is no route for sms."
+    tried = replace(LINE, attempts=1, marked_at=NOON + timedelta(minutes=5), reason="503 down")
+
+    assert story(LINE, [], [], now, why) == [
+        Told(NOON, "It was asked for."),
+        Told(now, "It waits. There is no route for sms."),
+    ]
+    told = story(tried, [], [], now, why)
+    assert told[-1].what == "It waits to be tried again: 503 down. There is no route for sms."
+    assert [each.at for each in told] == sorted(each.at for each in told)
+
+
+def test_what_waits_to_be_tried_again_was_asked_for_and_offered_rather_than_sent() -> None:
+    waits = replace(SENT, state=MessageState.QUEUED, attempts=1, closed_at=None, reason="no connection")
+    notes = [Told(NOON + timedelta(seconds=11), refused('"Main"', "no connection"))]
+
+    assert words(waits, notes) == [
+        "It was asked for.",
+        "Its turn came, for ada@example.com.",
+        'It was offered to "Main".',
+        '"Main" did not take it: no connection.',
+        "It waits to be tried again: no connection.",
+    ]
+
+
+def test_tries_that_no_note_tells_of_are_told_with_the_last() -> None:
+    campaign = replace(SENT, source_kind=SourceKind.CAMPAIGN, source="Winter letter")
+
+    assert words(campaign)[2] == 'It went out by "Main", after an earlier try that was not taken.'
+    assert (
+        words(replace(campaign, attempts=3))[2]
+        == 'It went out by "Main", after 2 earlier tries that were not taken.'
+    )
+
+
+def test_a_lost_answer_is_told_as_such_until_a_report_says_more() -> None:
+    reported = replace(
+        SENT, attempts=1, provider_id=None, fate=Fate.DELIVERED, reported_at=NOON + timedelta(seconds=20)
+    )
+
+    assert words(reported)[2:] == [
+        'It went out by "Main".',
+        "Nobody heard whether it was accepted.",
+        "Its report says that it was.",
+        "It was delivered.",
+    ]
 
 
 def test_every_reason_and_every_fate_has_its_words() -> None:
@@ -104,6 +153,8 @@ def test_what_failed_and_what_nobody_knows_say_why() -> None:
     )
 
     assert words(failed)[-1] == "It was refused for good: 550 no such user."
+    assert words(failed)[-2] == 'It was offered to "Main", after an earlier try that was not taken.'
+    assert words(unknown)[-2].startswith('It may have gone out by "Main"')
     assert words(unknown)[-1] == (
-        "Nobody can say whether it was accepted: the worker stopped before the answer was known."
+        "Nobody knows whether it was accepted: the worker stopped before the answer was known."
     )

@@ -89,6 +89,7 @@ from models.queries import (
     queued,
     reach,
     recalculations,
+    roads,
     routes,
     rows,
     segment_fields,
@@ -246,7 +247,25 @@ async def routed_kinds(db: AsyncSession, w: Filled) -> Any:
 
 
 async def told(db: AsyncSession, w: Filled) -> Any:
-    return await singles.told(db, await singles.get(db, w.single))
+    return await singles.told(db, await singles.get(db, w.single), NOW)
+
+
+async def claimed_name(db: AsyncSession, w: Filled) -> Any:
+    """A name that an account of this workspace has is not free here."""
+    taken = (await provider_accounts.get(db, w.provider)).name
+    try:
+        await provider_accounts.claim_name(db, w.id, taken)
+    except Conflict as error:
+        return error
+    return None
+
+
+async def in_its_way(db: AsyncSession, w: Filled) -> Any:
+    return [await roads.in_the_way(db, await singles.get(db, w.single), NOW)]
+
+
+async def the_roads(db: AsyncSession, w: Filled) -> Any:
+    return (await roads.find(db, w.id, Channel.EMAIL, MessageClass.MARKETING, NOW)).turns
 
 
 EVERYTHING = frozenset({"identities", "orders", "messages", "consents", "topics", "suppressions", "tags"})
@@ -459,6 +478,7 @@ READS: dict[str, Call] = {
     "holds.days": lambda db, w: holds.days(db, w.id, NOW.date()),
     "holds.hook_days": lambda db, w: holds.hook_days(db, w.id, NOW.date()),
     "holds.open_for": lambda db, w: holds.open_for(db, w.id),
+    "holds.why": lambda db, w: holds.why(db, w.id),
     "holds.page": lambda db, w: holds.page(db, w.id, 9),
     "attachments.carrying": lambda db, w: attachments.carrying(db, w.id, [w.single]),
     "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
@@ -549,10 +569,14 @@ READS: dict[str, Call] = {
     "quarantine.page": lambda db, w: quarantine.page(db, quarantine.Asked(), None, 9),
     "quarantine.waiting": lambda db, w: quarantine.waiting(db, w.aside),
     "quarantine.which": lambda db, w: quarantine.which(db, quarantine.Asked()),
+    "provider_accounts.claim_name": claimed_name,
     "provider_accounts.changes": lambda db, w: provider_accounts.changes(db, w.provider, None, 9),
     "provider_accounts.day": lambda db, w: provider_accounts.day(db, w.provider, NOW.date()),
     "provider_accounts.get": lambda db, w: provider_accounts.get(db, w.provider),
+    "provider_accounts.name": lambda db, w: provider_accounts.name(db, w.provider),
     "provider_accounts.page": lambda db, w: provider_accounts.page(db, None, 9),
+    "roads.find": the_roads,
+    "roads.in_the_way": in_its_way,
     "routes.get": lambda db, w: routes.get(db, w.route),
     "routes.page": lambda db, w: routes.page(db, None, None, None, 9),
     "routes.ways": lambda db, w: routes.ways(db, Channel.EMAIL, MessageClass.MARKETING, NOW.date()),

@@ -15,6 +15,7 @@ from domain.messages import Skip
 from domain.workspaces import DEFAULT_WORKSPACE
 from lab.smtp import Fault, Phase, SmtpLab
 from models.base import Sessions
+from models.reports import Hold
 from tests.sending import a_segment
 from tests.support import Database, eventually
 from tests.workflows.site import Site, SlowProvider, at_work, slices_of, told
@@ -74,6 +75,21 @@ async def test_a_campaign_completes_and_tells_name_state_and_counts_in_words(
         "CampanileStatus": "completed",
         "CampanileWorkspace": str(DEFAULT_WORKSPACE),
     }
+
+
+async def test_a_campaign_whose_marketing_is_held_says_what_the_rest_waits_for(site: Site) -> None:
+    campaign = await site.a_campaign(3)
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        db.add(Hold(workspace_id=DEFAULT_WORKSPACE, channel="email", at=site.clock.now(), reason="Too much."))
+
+    handle = await site.start(campaign)
+
+    async def it_says_so() -> bool:
+        return "The rest waits: marketing by email is held" in (await told(handle))[2]
+
+    await eventually(it_says_so, what="its details")
+    await handle.execute_update(CampaignWorkflow.cancel)
+    assert "The rest waits" not in (await handle.result()).in_words()
 
 
 async def test_two_starts_make_one_run(site: Site, channel: SlowProvider) -> None:
