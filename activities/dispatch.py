@@ -22,7 +22,7 @@ from activities.letters import Letters, NoWriter, Writer
 from activities.routing import Closed, Router
 from activities.slices import Hourglass, Slice, Timing, to_the_end
 from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
-from domain.channels import Channel
+from domain.channels import OTHERS_SERVERS, Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind
 from domain.routing import BUILT_IN
@@ -266,7 +266,8 @@ class Dispatch:
             hand.answers = [*_settled(batch, outcomes)]
             if attempt.queue.kind is SourceKind.OUTBOX:
                 hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
-            await self.router.note(attempt.source.workspace, way, outcomes, seconds)
+            ours = group.kind[0] not in OTHERS_SERVERS
+            await self.router.note(attempt.source.workspace, way, outcomes, seconds if ours else 0)
             await receipts.keep(self.sessions, attempt.queue.workspace_id, way, batch, outcomes, self.clock)
             refused = {e.id for e, o in zip(batch, outcomes, strict=True) if _may_move(o)}
             if not refused or group.only:

@@ -16,6 +16,10 @@ class Channel(StrEnum):
     WEBHOOK = "webhook"  # Its address is a URL.
 
 
+# Who is called there is somebody's own choice: it may be slow, or gone, and says nothing of our account.
+OTHERS_SERVERS = (Channel.PUSH, Channel.WEBHOOK)
+
+
 def address_kind(channel: Channel) -> IdentityKind | None:
     """The kind of identity that a profile is reached by; None where a channel has addresses of its own."""
     return ADDRESS_KIND.get(channel)

@@ -7,7 +7,7 @@ provider, and not for what other workspaces send.
 import hashlib
 from uuid import UUID
 
-from domain.channels import Channel
+from domain.channels import OTHERS_SERVERS, Channel
 
 # The same in SQL, of a workspace's id. The migration that lets the application poke it says so, too.
 EXPRESS_OF = "md5({} || ' express')::uuid"
@@ -18,10 +18,7 @@ def express(workspace_id: UUID) -> UUID:
     return UUID(hashlib.md5(f"{workspace_id} express".encode(), usedforsecurity=False).hexdigest())
 
 
-# Whoever is called there is somebody's own choice, and may take as long as we wait at all.
-_SLOW = (Channel.WEBHOOK, Channel.PUSH)
-
-
 def outbox(workspace_id: UUID, *, transactional: bool, channel: Channel = Channel.EMAIL) -> UUID:
-    """In which of the two queues a message waits. Calls to anybody's address never take the express."""
-    return express(workspace_id) if transactional and channel not in _SLOW else workspace_id
+    """In which of the two queues a message waits. Calls to anybody's server, which may be slow,
+    never take the express."""
+    return express(workspace_id) if transactional and channel not in OTHERS_SERVERS else workspace_id

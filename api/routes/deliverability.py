@@ -94,6 +94,24 @@ class DeliverabilityOut(Out):
     holds: list[HoldOut] = Field(description="The newest first, also those that were released.")
     webhooks: list[WebhookDayOut]
 
+    model_config = example(
+        {
+            "days": [
+                {
+                    "day": "2026-11-21",
+                    "channel": "email",
+                    "delivered": 48210,
+                    "hard": 312,
+                    "soft": 97,
+                    "complained": 21,
+                    "failed": 4,
+                }
+            ],
+            "holds": [],
+            "webhooks": [],
+        }
+    )
+
 
 @router.get("", dependencies=[needs(Permission.WORKSPACE_READ)])
 async def read_deliverability(

@@ -23,6 +23,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import enrollments, flows, happenings, profiles, profiles_erased, profiles_merged
 from models.queries.ledger import Queue
+from tests.fragile import Killed
 from tests.sending import (
     PATIENT,
     a_flow,
@@ -497,10 +498,10 @@ async def test_archiving_gives_back_what_a_dead_worker_had_counted(site: Site) -
 
     class Dies(NullProvider):
         async def send(self, *_: object) -> Any:
-            raise SystemError
+            raise Killed
 
     site.channel = Dies()
-    with pytest.raises(SystemError):
+    with pytest.raises(Killed):
         await site.send()
     async with site.sessions.engine() as db:
         queued = "update messages set state = 'claimed' where id in (select id from messages limit 1)"

@@ -197,15 +197,15 @@ async def test_too_many_calls_make_us_rest() -> None:
     assert (outcomes[0].retry_after, outcomes[0].calm) == (3, True)
 
 
-async def test_an_error_of_sendgrids_own_is_a_no_and_a_bare_one_is_not() -> None:
+async def test_no_room_at_the_door_is_a_no_and_an_error_behind_it_is_not() -> None:
     async with ProviderLab() as lab, sendgrid(lab.url) as account:
-        lab.fail("sendgrid", status=500, times=1)
-        lab.fail("sendgrid", status=500, body="", keep=True, times=1)
-        own = await account.send(a_letter(), envelopes(1))
-        bare = await account.send(a_letter(), envelopes(1))
+        lab.fail("sendgrid", status=503, times=1)
+        lab.fail("sendgrid", status=500, keep=True, times=1)
+        at_the_door = await account.send(a_letter(), envelopes(1))
+        behind_it = await account.send(a_letter(), envelopes(1))
 
-    assert kinds(own) == [RETRY]
-    assert kinds(bare) == [UNKNOWN]
+    assert kinds(at_the_door) == [RETRY]
+    assert kinds(behind_it) == [UNKNOWN]
 
 
 async def test_a_lost_answer_leaves_the_messages_unknown_and_nothing_is_sent_again() -> None:
