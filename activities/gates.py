@@ -20,6 +20,7 @@ from activities.slices import DATABASE_ERRORS, is_away
 from channels.contract import Blame, Outcome, OutcomeKind, Provider
 from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
 from domain.clock import Clock
+from domain.redacting import without_addresses
 from domain.routing import WarmUp
 from domain.stories import BUILT_IN_TITLE
 from models.base import Sessions
@@ -107,7 +108,7 @@ class Gate:
             well=len(outcomes) - len(blamed),
             badly=len(badly),
             rest=max(calm, default=0.0),
-            reason=badly[-1].reason if badly else "it asked for less" if calm else None,
+            reason=_words(badly[-1]) if badly else "it asked to be left alone" if calm else None,
         )
         was = self._counts
         self._counts = Counts(
@@ -274,6 +275,11 @@ class Tokens:
         rate = rate or limits.rate
         assert rate
         return rate
+
+
+def _words(outcome: Outcome) -> str | None:
+    """Without whom it was about: they are read by operators, in Temporal and in logs."""
+    return without_addresses(outcome.reason) if outcome.reason else None
 
 
 def _those_that_may(needs: Sequence[tuple[str, ...]], has: Counter[str]) -> tuple[list[int], Counter[str]]:
