@@ -490,7 +490,8 @@ async def test_a_message_whose_only_provider_is_held_says_so(api: AsyncClient, s
     await created(await api.post(f"{V1}/providers/{provider['id']}/hold", json={"reason": "Cats."}))
 
     assert (await the_story(api, sent["id"]))[-1] == (
-        "It waits. No provider can take it now. sms: It is held by hand until somebody releases it: Cats."
+        f"It waits. No provider can take it now. {provider['name']}: "
+        "It is held by hand until somebody releases it: Cats."
     )
     await a_sender(api)
     await a_profile(sessions)
