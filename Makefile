@@ -21,7 +21,7 @@ dev: setup ## Start the stack and stay
 	@$(BIN)/campanile dev
 
 test: setup ## Run every test
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: setup ## Kill workers while providers do everything wrong, a hundred times, and count (ROUNDS=100)
 	$(BIN)/python -m tests.chaos.rounds --rounds $(or $(ROUNDS),100)

@@ -8,7 +8,7 @@ from tests.chaos.delivery import Books, Delivery
 from tests.chaos.site import Site
 from workflows.temporal import connect
 
-PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_400)
+PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_200)
 KILLS = 3
 DEADLINE = 150  # Seconds from the last blow to the end: leases end, breakers close, slow providers answer.
 PACE = 0.05  # Seconds that each call takes at least, so that there is time to kill somebody.
