@@ -75,6 +75,13 @@ class Group:
         return [self.left.popleft() for _ in range(min(n, len(self.left)))]
 
 
+class _Refused(NamedTuple):
+    """Those whom some providers have certainly not taken."""
+
+    envelopes: list[Envelope]
+    by: tuple[UUID, ...]
+
+
 class Dispatch:
     """Sends what was claimed. One for all slices of a process."""
 
@@ -247,46 +254,85 @@ class Dispatch:
         unsendable += held_back
         if group.files:
             envelopes = [await self._with_files(attempt, envelope) for envelope in envelopes]
-        tried: list[UUID] = []
-        while True:
-            marked = await self.books.mark(
-                attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
+        noes: dict[UUID, Settled] = {}  # Of those who may still go by another provider.
+        waiting: deque[_Refused] = deque()
+        tried: tuple[UUID, ...] = ()
+        try:
+            while True:
+                for envelope in envelopes:
+                    noes.pop(envelope.id, None)
+                refused = await self._offer(attempt, group, envelopes, unsendable, way, hand, done, tried)
+                unsendable = []
+                if refused:
+                    ids = {envelope.id for envelope in refused}
+                    noes |= {answer.id: answer for answer in hand.answers if answer.id in ids}
+                    hand.answers = [answer for answer in hand.answers if answer.id not in ids]
+                    waiting.append(_Refused(refused, (*tried, way.provider_id)))
+                onward = await self._onward(attempt, group, waiting)
+                if onward is None:
+                    return
+                way, envelopes, tried = onward
+        finally:
+            hand.answers += noes.values()
+
+    async def _offer(
+        self,
+        attempt: Attempt,
+        group: Group,
+        envelopes: Sequence[Envelope],
+        unsendable: Sequence[Unsendable],
+        way: Way,
+        hand: Hand,
+        done: Slice,
+        tried: Sequence[UUID],
+    ) -> list[Envelope]:
+        """Mark these for a provider and send them. Returns those that it has certainly not taken, by its own
+        fault."""
+        marked = await self.books.mark(
+            attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
+        )
+        batch = [envelope for envelope in envelopes if envelope.id in marked]
+        if not batch or not isinstance(group.writer, Writer):
+            return []
+        began = asyncio.get_running_loop().time()
+        outcomes = await _sent(way, group.writer, batch)
+        seconds = asyncio.get_running_loop().time() - began
+        hand.answered_at = self.clock.now()
+        hand.reported = way.provider.capabilities.webhooks
+        if group.only:
+            outcomes = [_once(outcome) for outcome in outcomes]
+        hand.answers = [*_settled(batch, outcomes)]
+        if attempt.queue.kind is SourceKind.OUTBOX:
+            hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
+        ours = group.kind[0] not in OTHERS_SERVERS
+        await self.router.note(attempt.source.workspace, way, outcomes, seconds if ours else 0)
+        await receipts.keep(self.sessions, attempt.queue.workspace_id, way, batch, outcomes, self.clock)
+        return [e for e, o in zip(batch, outcomes, strict=True) if _may_move(o) and not group.only]
+
+    async def _onward(
+        self, attempt: Attempt, group: Group, waiting: deque[_Refused]
+    ) -> tuple[Way, list[Envelope], tuple[UUID, ...]] | None:
+        """Who of those that were refused goes by which provider next, as far as its limits let them; None
+        when nobody can."""
+        while waiting:
+            refused = waiting.popleft()
+            way = await self.router.way(
+                attempt.source.workspace, *group.kind, but=refused.by, files=group.files
             )
-            batch = [envelope for envelope in envelopes if envelope.id in marked]
-            if not batch or not isinstance(group.writer, Writer):
-                return
-            began = asyncio.get_running_loop().time()
-            outcomes = await _sent(way, group.writer, batch)
-            seconds = asyncio.get_running_loop().time() - began
-            tried.append(way.provider_id)
-            hand.answered_at = self.clock.now()
-            hand.reported = way.provider.capabilities.webhooks
-            if group.only:
-                outcomes = [_once(outcome) for outcome in outcomes]
-            hand.answers = [*_settled(batch, outcomes)]
-            if attempt.queue.kind is SourceKind.OUTBOX:
-                hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
-            ours = group.kind[0] not in OTHERS_SERVERS
-            await self.router.note(attempt.source.workspace, way, outcomes, seconds if ours else 0)
-            await receipts.keep(self.sessions, attempt.queue.workspace_id, way, batch, outcomes, self.clock)
-            refused = {e.id for e, o in zip(batch, outcomes, strict=True) if _may_move(o)}
-            if not refused or group.only:
-                return
-            onward = await self.router.way(
-                attempt.source.workspace, *group.kind, but=tried, files=group.files
-            )
-            if isinstance(onward, Closed):
-                return
-            moving = [e for e in batch if e.id in refused][: onward.most]
+            if isinstance(way, Closed):
+                continue
+            first = refused.envelopes[: way.most]
             granted = await self.router.grant(
-                attempt.source.workspace, onward, [e.address for e in moving], group.kind[1]
+                attempt.source.workspace, way, [e.address for e in first], group.kind[1]
             )
-            envelopes, unsendable = [moving[place] for place in granted.go], []
-            if not envelopes:
-                return
-            moved = {e.id for e in envelopes}
-            hand.answers = [answer for answer in hand.answers if answer.id not in moved]
-            way = onward
+            going = [first[place] for place in granted.go]
+            if not going:
+                continue
+            ids = {envelope.id for envelope in going}
+            if left := [e for e in refused.envelopes if e.id not in ids]:
+                waiting.appendleft(_Refused(left, refused.by))
+            return way, going, refused.by
+        return None
 
 
 def _written(

@@ -431,3 +431,29 @@ async def test_who_may_not_go_yet_holds_up_nobody_who_may(sessions: Sessions) ->
     assert desk.offered == 2, "one to the slow domain, as the clock stands still, and the quick one"
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await column(db, "state", quick) == "accepted"
+
+
+async def test_however_many_are_refused_at_once_all_go_by_the_next_in_the_same_slice(
+    sessions: Sessions,
+) -> None:
+    taken = iter(range(1000))
+    first = await a_provider(sessions, lambda _: YES if next(taken) < 150 else REFUSED)
+    second = await a_provider(sessions, priority=2)
+    queue = await an_audience(sessions, 400)
+
+    done = await sent(sessions, queue)
+    assert (done.accepted, done.again) == (400, 0)
+    assert await went_by(sessions) == {first.name: 150, second.name: 250}
+
+
+async def test_what_every_provider_refuses_waits_with_the_last_ones_words(sessions: Sessions) -> None:
+    also = Outcome(OutcomeKind.RETRY, reason="421 closing")
+    await a_provider(sessions, lambda _: REFUSED)
+    await a_provider(sessions, lambda _: also, priority=2)
+    queue = await an_audience(sessions, 20)
+
+    await sent(sessions, queue)
+    assert await how(sessions, queue) == {"queued": 20}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        reasons = Counter(await some(db, "select reason from messages where attempts > 0"))
+    assert set(reasons) == {"421 closing"}
