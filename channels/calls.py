@@ -34,8 +34,9 @@ from httpx2 import (
     create_ssl_context,
 )
 
-from channels.contract import Blame, Envelope, Outcome, OutcomeKind
+from channels.contract import Blame, Envelope, Outcome, OutcomeKind, ReportKind
 from domain.profiles import SuppressionReason
+from domain.texts import Word
 
 # All of one call. A batch ends within half a minute, whatever the provider does: a lease lasts a minute.
 LONGEST_CALL = 20.0
@@ -48,6 +49,13 @@ AFTER_A_SENDERS_FAULT = 900.0  # Somebody has to mend a password or an account f
 LONGEST_PAUSE = 86_400.0
 LONGEST_REASON = 500  # Characters.
 
+
+# What a person who answers with one of these words wants.
+MEANT = {
+    Word.STOP: ReportKind.UNSUBSCRIBED,
+    Word.START: ReportKind.RESUBSCRIBED,
+    Word.HELP: ReportKind.HELP,
+}
 
 T = TypeVar("T")
 

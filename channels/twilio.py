@@ -41,7 +41,7 @@ from channels.letters import Text
 from channels.line import Token
 from domain.channels import Channel
 from domain.money import Code
-from domain.texts import Word, word
+from domain.texts import word
 
 HOME = "https://api.twilio.com"
 LARGEST_FORM = 64_000  # Bytes: 1,600 characters are 15,000, and ten addresses of pictures come with them.
@@ -100,12 +100,6 @@ STATUSES: Mapping[str, ReportKind] = {
     "undelivered": ReportKind.FAILED,
     "failed": ReportKind.FAILED,
     "canceled": ReportKind.FAILED,
-}
-
-MEANT = {
-    Word.STOP: ReportKind.UNSUBSCRIBED,
-    Word.START: ReportKind.RESUBSCRIBED,
-    Word.HELP: ReportKind.HELP,
 }
 
 CAPABILITIES = Capabilities(
@@ -335,7 +329,7 @@ def _written_to_us(sid: str, form: Mapping[str, str]) -> Report:
     if form.get("OptOutType"):
         extra["answered"] = True  # By the Messaging Service itself.
     return Report(
-        MEANT[meant] if meant else ReportKind.REPLIED,
+        calls.MEANT[meant] if meant else ReportKind.REPLIED,
         None,
         sid,
         address=form.get("From"),

@@ -36,7 +36,7 @@ from channels.contract import (
 from channels.letters import Said, WhatsApp
 from channels.line import Token
 from domain.channels import Channel
-from domain.texts import Word, word
+from domain.texts import word
 
 HOME = "https://graph.facebook.com"
 VERSION = "v26.0"
@@ -85,12 +85,6 @@ STATUSES: Mapping[str, ReportKind] = {
     "delivered": ReportKind.DELIVERED,
     "read": ReportKind.READ,
     "failed": ReportKind.FAILED,
-}
-
-MEANT = {
-    Word.STOP: ReportKind.UNSUBSCRIBED,
-    Word.START: ReportKind.RESUBSCRIBED,
-    Word.HELP: ReportKind.HELP,
 }
 
 CAPABILITIES = Capabilities(
@@ -277,7 +271,7 @@ def _written_to_us(message: Mapping[str, Any]) -> Iterator[Report]:
     )
     meant = word(str(said))
     yield Report(
-        MEANT[meant] if meant else ReportKind.REPLIED,
+        calls.MEANT[meant] if meant else ReportKind.REPLIED,
         _at(message["timestamp"]),
         str(message["id"]),
         address=_phone(message.get("from")),

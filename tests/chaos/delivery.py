@@ -139,19 +139,19 @@ class Delivery:
         (await self.client.post("/lab/faults", json=fault)).raise_for_status()
 
     async def misbehave(self, until: asyncio.Event) -> None:
-        """One fault after the other at one provider after the other, the whole list at least once."""
-        kinds = cycle(self.kinds)
+        """One fault after the other, the whole list at least once; each time at another provider."""
         for nth, fault in enumerate(cycle(FAULTS)):
             if until.is_set() and nth >= len(FAULTS):
                 return
-            await self.fail({**fault, "provider": next(kinds)})
+            kind = self.kinds[(nth + nth // len(FAULTS)) % len(self.kinds)]
+            await self.fail({**fault, "provider": kind})
             await asyncio.sleep(EVERY)
 
     async def behave(self) -> None:
         """Nothing goes wrong any more."""
         faults = (await self.client.get("/lab/faults")).json()
         for fault in faults:
-            self.struck[_named(fault)] += fault["struck"]
+            self.struck[named(fault)] += fault["struck"]
         await self.client.delete("/lab/faults")
 
     async def tell_again(self) -> None:
@@ -216,8 +216,11 @@ class Books:
         return Counter(self.states.values())
 
 
-def _named(fault: dict[str, Any]) -> str:
+def named(fault: dict[str, Any]) -> str:
+    """What a fault is called in a summary."""
+    if fault.get("lost_reply"):
+        return "lost_reply"
     for name in ("cut", "status", "partial", "latency"):
         if fault.get(name):
             return f"{name} {fault[name]}" + (" kept" if fault.get("keep") else "")
-    return next((name for name in ("wrong_signature", "stale", "duplicates", "disorder") if fault[name]), "")
+    return next(name for name in ("wrong_signature", "stale", "duplicates", "disorder") if fault.get(name))

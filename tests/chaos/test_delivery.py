@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from tests.chaos.audience import a_campaign
-from tests.chaos.delivery import Books, Delivery
+from tests.chaos.delivery import FAULTS, Books, Delivery, named
 from tests.chaos.site import Site
 from workflows.temporal import connect
 
@@ -58,6 +58,7 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
     assert set(before.counts()) <= {"accepted", "failed", "skipped", "unknown"}
 
     await delivery.behave()
+    assert {name for name, n in delivery.struck.items() if n} >= {*map(named, FAULTS)}
     await delivery.tell_again()
     await delivery.told_everything(within=60)
     await site.until(lambda: not Books.of(delivery).unknown(taken=True), 30, "what was reported")
