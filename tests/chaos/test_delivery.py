@@ -60,7 +60,7 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
     await delivery.behave()
     assert {name for name, n in delivery.struck.items() if n} >= {*map(named, FAULTS)}
     await delivery.tell_again()
-    await delivery.told_everything(within=60)
+    await delivery.told_everything(within=60 + people / 50)  # Two reports for each, and all of them again.
     await site.until(lambda: not Books.of(delivery).unknown(taken=True), 30, "what was reported")
     after = Books.of(delivery)
     assert set(after.unknown(taken=False)) == set(before.unknown(taken=False))
