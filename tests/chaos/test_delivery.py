@@ -39,7 +39,7 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
             share = (kill + site.dice.uniform(0.2, 0.8)) / (KILLS + 1)
             await site.until(
                 lambda share=share: sum(1 for _ in delivery.taken()) >= share * mails,  # type: ignore[misc]
-                120,
+                120 + people / 50,
                 f"{share:.0%} of the mails",
             )
             site.workers[-1].kill()
