@@ -176,7 +176,8 @@ class Delivery:
     def taken(self) -> Iterator[tuple[str, str, str]]:
         """(provider, our id, recipient) of each message that the lab took over, in order."""
         with suppress(FileNotFoundError):
-            for line in self.sink.read_bytes().splitlines():
+            whole, _, _ = self.sink.read_bytes().rpartition(b"\n")  # The lab may be in the middle of a line.
+            for line in whole.splitlines():
                 kept = json.loads(line)
                 yield kept["provider"], kept["own"], kept["recipient"]
 
