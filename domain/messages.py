@@ -82,6 +82,7 @@ class Work(StrEnum):
 
     ADVANCE = "advance"  # Members of the flow are due.
     SEND = "send"  # Messages of the flow or the outbox are due.
+    DELIVER = "deliver"  # Announcements of the workspace are due at its webhooks.
 
 
 class Interaction(StrEnum):

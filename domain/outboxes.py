@@ -1,4 +1,5 @@
-"""The two queues of a workspace's outbox: the express for transactional messages, and one for the rest.
+"""The queues of a workspace's outbox: the express for transactional messages, one for the rest, and one for
+announcements.
 
 A password reset waits for nobody: not for the workspace's own test sends and marketing, however slow their
 provider, and not for what other workspaces send.
@@ -22,3 +23,11 @@ def outbox(workspace_id: UUID, *, transactional: bool, channel: Channel = Channe
     """In which of the two queues a message waits. Calls to anybody's server, which may be slow,
     never take the express."""
     return express(workspace_id) if transactional and channel not in OTHERS_SERVERS else workspace_id
+
+
+ANNOUNCEMENTS_OF = "md5({} || ' announcements')::uuid"
+
+
+def announcements(workspace_id: UUID) -> UUID:
+    """The queue in which what is announced to the workspace's webhooks waits."""
+    return UUID(hashlib.md5(f"{workspace_id} announcements".encode(), usedforsecurity=False).hexdigest())

@@ -56,6 +56,12 @@ class Permission(StrEnum):
     MESSAGES_CONTENT = "messages:content"  # What a message said.
     EVENTS_READ = "events:read"
     EVENTS_WRITE = "events:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
+    FAILURES_READ = "failures:read"
+    FAILURES_WRITE = "failures:write"  # Note, acknowledge and retry.
+    INTEGRATIONS_READ = "integrations:read"
+    INTEGRATIONS_WRITE = "integrations:write"
 
 
 P = Permission
@@ -73,6 +79,7 @@ _VIEWER = frozenset(
         P.CAMPAIGNS_READ,
         P.FLOWS_READ,
         P.MESSAGES_READ,
+        P.FAILURES_READ,
     }
 )
 _MARKETER = _VIEWER | {
@@ -91,6 +98,9 @@ _MARKETER = _VIEWER | {
     P.MESSAGES_CONTENT,
     P.EVENTS_WRITE,
     P.PROVIDERS_READ,
+    P.WEBHOOKS_READ,
+    P.FAILURES_WRITE,
+    P.INTEGRATIONS_READ,
 }
 _ADMIN = _MARKETER | {
     P.PROFILES_ERASE,
@@ -103,6 +113,8 @@ _ADMIN = _MARKETER | {
     P.ISSUERS_WRITE,
     P.AUDIT_READ,
     P.PROVIDERS_WRITE,
+    P.WEBHOOKS_WRITE,
+    P.INTEGRATIONS_WRITE,
 }
 _OWNER = _ADMIN | {P.WORKSPACE_DELETE, P.OWNERSHIP_WRITE}
 

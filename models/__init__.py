@@ -23,6 +23,7 @@ MODULES = (
     "domains",
     "imports",
     "pokes",
+    "webhooks",
 )
 
 

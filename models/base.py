@@ -68,10 +68,11 @@ AUDITED = {
     "campaigns": "campaign",
     "flows": "flow",
     "imports": "import",
+    "webhooks": "webhook",
 }
 # What the audit log never holds.
 UNSAID = (
-    *("hash", "client_secret", "credentials", "dkim_key", "verify_token_hash"),
+    *("hash", "client_secret", "credentials", "dkim_key", "verify_token_hash", "secret", "old_secret"),
     *("position", "used_at"),
 )
 
@@ -116,6 +117,8 @@ ENGINE_TABLES = (
     "last_words",
     "hook_days",
     "holds",
+    "webhooks",
+    "webhook_deliveries",
 )
 
 

@@ -53,6 +53,7 @@ from models.queries.singles import Single
 from models.queries.ways import Move
 from models.reports import Delivery, EarlyReport, Hold, HookDay, LastWord, Reported, SoftBounce
 from models.segments import SegmentDay, SegmentMember, SegmentVersion
+from models.webhooks import Webhook, WebhookDelivery
 from tests.people import HERE, a_message, a_person, an_event, an_order, put_aside
 from tests.sending import (
     NOW,
@@ -122,6 +123,8 @@ class Filled:
     single: UUID  # A message to Bob with a file, in words of its own.
     domain: UUID  # Verified: it vouches for "shop@shop.example".
     sender: UUID  # Which mail comes from.
+    webhook: UUID
+    delivery: UUID
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -357,6 +360,22 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     await idempotency.begin(db, once, b"x", NOW)
     accounts = {"provider": provider.id, "route": route.id, "unrouted": unrouted.id}
     accounts |= {"domain": domain.id, "sender": sender.id}
+    webhook = Webhook(
+        workspace_id=here, name="n8n", url="https://n8n.example/x", event_types=["*"], secret="sealed"
+    )
+    db.add(webhook)
+    await db.flush()
+    delivery = WebhookDelivery(
+        workspace_id=here,
+        webhook_id=webhook.id,
+        event_type="message.failed",
+        body="{}",
+        created_at=NOW,
+        due_at=NOW,
+    )
+    db.add(delivery)
+    await db.flush()
+    accounts |= {"webhook": webhook.id, "delivery": delivery.id}
     return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}
 
 

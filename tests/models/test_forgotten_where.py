@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from dev.places import ROOT
 from domain import templates as letters
+from domain.announcements import Announcement, AnnouncementType
 from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.channels import Channel
@@ -38,6 +39,7 @@ from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
 from models.queries import (
+    announcing,
     attachments,
     attributes,
     audit,
@@ -305,6 +307,11 @@ async def sender_expected(db: AsyncSession, w: Filled) -> None:
     await verified_senders.expect(db, await verified_senders.get(db, w.sender), "a link's token", NOW)
 
 
+async def announced(db: AsyncSession, w: Filled) -> None:
+    said = Announcement(AnnouncementType.WEBHOOK_DISABLED, {})
+    await announcing.announce(db, w.id, [said], NOW)
+
+
 async def confirmed(db: AsyncSession, w: Filled) -> None:
     await sender_expected(db, w)
     await verified_senders.confirm(db, w.sender, "a link's token", SOON)
@@ -484,6 +491,7 @@ READS: dict[str, Call] = {
     "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
+    "announcing.listened": lambda db, w: announcing.listened(db, w.id),
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
     "reach.routed": routed,
@@ -650,6 +658,7 @@ WRITES: dict[str, Call] = {
     ),
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
     "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
+    "announcing.announce": announced,
     "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
     "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
