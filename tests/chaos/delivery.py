@@ -22,6 +22,7 @@ from models.base import Sessions
 from models.providers import Provider, Route
 from settings import DEVELOPMENT_ENCRYPTION_KEY
 from tests.chaos.site import Site
+from tests.support import OWNER_OF_ALL
 
 KINDS = ("sendgrid", "ses")
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:lab"  # The lab reports on it.
@@ -61,6 +62,7 @@ class Delivery:
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.sink = self.site.folder / "lab.jsonl"
+        self._seen = self._counted = 0  # Bytes of it that were counted, and lines in them.
         self.accounts = {kind: uuid7() for kind in self.kinds}
         self.settings = {
             "PROVIDER_ENDPOINTS": ",".join(f"{kind}={self.url}" for kind in (*self.kinds, "sns")),
@@ -171,7 +173,23 @@ class Delivery:
             assert asyncio.get_running_loop().time() < end, "webhooks are still under way"
             await asyncio.sleep(0.1)
 
+    async def mended(self) -> None:
+        """An operator says that the providers are well again: nobody waits for what is left of a pause."""
+        async with httpx2.AsyncClient(base_url=self.api_url, timeout=30, trust_env=False) as api:
+            api.headers["Authorization"] = f"Bearer {OWNER_OF_ALL.key}"
+            for id_ in self.accounts.values():
+                (await api.post(f"/api/v1/providers/{id_}/release")).raise_for_status()
+
     # What came of it.
+
+    def taken_so_far(self) -> int:
+        """How many messages the lab took over, counting only what is new since the last call."""
+        with suppress(FileNotFoundError), self.sink.open("rb") as file:
+            file.seek(self._seen)
+            new = file.read()
+            self._seen += len(new)
+            self._counted += new.count(b"\n")
+        return self._counted
 
     def taken(self) -> Iterator[tuple[str, str, str]]:
         """(provider, our id, recipient) of each message that the lab took over, in order."""
