@@ -4,12 +4,16 @@ A failure is a row in `failure_logs`, written in the transaction in which it is 
 told of together, as `job.failed` announcements with a count and a few samples.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
+
+from domain.redacting import without_addresses
 
 
 class Category(StrEnum):
@@ -50,3 +54,35 @@ class Failure:
     source_id: UUID | None = None
     provider_id: UUID | None = None
     detail: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    title: str | None = None  # What failed, where its subject does not say it.
+    quiet: bool = False  # No digest tells of it: what tells of failures must not tell of itself.
+
+    @property
+    def kind(self) -> str:
+        """What failures have in common that are told of together."""
+        return kind_of(
+            self.subject, self.category, self.source_id, self.provider_id, gist(self.reason), self.title
+        )
+
+
+def kind_of(*parts: object) -> str:
+    return hashlib.md5("|".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
+
+
+LONGEST_REASON = 500  # Characters.
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
+_QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|`[^`\n]*`")
+_WORD_WITH_DIGITS = re.compile(r"\S*[0-9]\S*")
+
+
+def discreet(words: str) -> str:
+    """The words without addresses of people and without what looks like a credential, and not too long."""
+    words = _TOKEN.sub(lambda found: found[0] if _UUID.fullmatch(found[0]) else "…", without_addresses(words))
+    return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
+
+
+def gist(reason: str) -> str:
+    """What reasons have in common that differ only in names, numbers and ids."""
+    return " ".join(_WORD_WITH_DIGITS.sub("#", _QUOTED.sub("…", reason)).lower().split())[:80]

@@ -24,6 +24,7 @@ MODULES = (
     "imports",
     "pokes",
     "webhooks",
+    "failures",
 )
 
 

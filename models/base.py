@@ -119,6 +119,8 @@ ENGINE_TABLES = (
     "holds",
     "webhooks",
     "webhook_deliveries",
+    "failure_logs",
+    "alerts",
 )
 
 
@@ -267,6 +269,7 @@ class Sessions:
             await pool.dispose()
 
 
+_RINGS = "rings"  # In a transaction's `info`: what to ring for once it is committed, without a poke.
 _POKES = "pokes"  # In a transaction's `info`: the queues to poke, and for which work.
 _POKE = text(
     """
@@ -284,14 +287,22 @@ def poke(db: Db, queue_id: UUID, work: str) -> None:
     db.info.setdefault(_POKES, set()).add((queue_id, work))
 
 
+def ring(db: Db, word: str) -> None:
+    """Have this transaction of `Sessions` ring for whoever listens for this word, after its commit."""
+    db.info.setdefault(_RINGS, set()).add(word)
+
+
 async def _write_pokes(db: Db) -> list[str]:
     """Returns what to ring for after the commit."""
-    pokes = sorted(db.info.pop(_POKES, ()))
-    if not pokes or not db.in_transaction():  # It was rolled back by hand.
+    pokes, rings = sorted(db.info.pop(_POKES, ())), sorted(db.info.pop(_RINGS, ()))
+    if not db.in_transaction():  # It was rolled back by hand.
         return []
+    if not pokes:
+        return rings
     queues, works = zip(*pokes, strict=True)
     told = await db.execute(_POKE, {"queues": [*queues], "works": [*works]})
-    return [each for each in told.scalars() if each]  # None for a queue of another workspace.
+    # None for a queue of another workspace.
+    return [*rings, *(each for each in told.scalars() if each)]
 
 
 _ENTER = text("select set_config('app.workspace', :workspace, true), set_config('app.actor', :actor, true)")

@@ -99,6 +99,7 @@ class Message(Base):
     clicked_at: Mapped[datetime | None]
     # When the provider said something that shows that it has the message: such as the fate, when that rose.
     reported_at: Mapped[datetime | None]
+    only_by: Mapped[UUID | None]  # The one provider that it may go by, where somebody sends it again by that.
 
 
 class Queued(Base):

@@ -42,7 +42,7 @@ class Claimed(NamedTuple):
     holes: list[str] | None  # Filled when the message was queued, for those who have no profile.
     channel: Channel
     message_class: MessageClass
-    only: UUID | None  # The one provider that it may go by, where it is to try that one.
+    only: UUID | None  # The one provider that it may go by, where somebody chose it.
 
 
 class Claim(NamedTuple):
@@ -196,7 +196,7 @@ decided as (
     returning v.turn, v.due_at, m.due_at as due_again, m.state, m.id, m.address, m.template_version_id,
         case when m.state = 'claimed' then v.attributes end as attributes, m.tracked, m.holes, m.channel,
         m.class,
-        case when m.step = '{provider_test}' then m.provider end as by_one
+        case when m.step = '{provider_test}' then m.provider else m.only_by end as by_one
 ),
 taken as (
     delete from queue q using decided d where q.workspace_id = :workspace and q.ctid = d.turn

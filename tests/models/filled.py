@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.channels import Channel
+from domain.failures import Category, Failure, Subject
 from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
 from domain.keys import new_key
 from domain.lists import MemberState
@@ -21,6 +22,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import Attribute
 from models.base import Base, Sessions
 from models.campaigns import Campaign
+from models.failures import Alert, FailureLog
 from models.flows import Flow
 from models.imports import Import, ImportKey
 from models.lists import List, ListMember, Topic, TopicConsent
@@ -33,6 +35,7 @@ from models.queries import (
     bodies,
     domains,
     enrollments,
+    failures,
     flows,
     idempotency,
     imported,
@@ -124,6 +127,8 @@ class Filled:
     domain: UUID  # Verified: it vouches for "shop@shop.example".
     sender: UUID  # Which mail comes from.
     webhook: UUID
+    failure: UUID
+    alert: UUID
     delivery: UUID
     once: Asked  # A request that is under way, and was not answered yet.
 
@@ -376,7 +381,27 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     db.add(delivery)
     await db.flush()
     accounts |= {"webhook": webhook.id, "delivery": delivery.id}
+    accounts |= await failed(db, here)
     return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}
+
+
+async def failed(db: AsyncSession, here: UUID) -> dict[str, Any]:
+    """A failure that was told of, and one that was not."""
+    failure = Failure(Subject.OUTSIDE, "n8n", Category.OURS, "It broke.", "Mend it.")
+    await failures.note(db, here, [failure], NOW)
+    alert = Alert(
+        workspace_id=here,
+        kind="x",
+        subject="outside",
+        category="ours",
+        first_at=NOW,
+        last_at=NOW,
+        next_at=NOW,
+    )
+    db.add(alert)
+    found = (await db.scalars(select(FailureLog.id).where(FailureLog.workspace_id == here))).one()
+    await db.flush()
+    return {"failure": found, "alert": alert.id}
 
 
 async def take_in(db: AsyncSession, kind: ImportKind) -> imported.Ready:

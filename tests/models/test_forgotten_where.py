@@ -24,6 +24,7 @@ from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.channels import Channel
 from domain.errors import CampanileError, Conflict
+from domain.failures import Category, Failure, Subject
 from domain.flows import Flow as Graph
 from domain.flows import FlowState
 from domain.imports import Denial, ImportKind, Refusal
@@ -54,6 +55,7 @@ from models.queries import (
     enrollments_moved,
     estimates,
     events,
+    failures,
     flows,
     happenings,
     holds,
@@ -310,6 +312,23 @@ async def sender_expected(db: AsyncSession, w: Filled) -> None:
 async def announced(db: AsyncSession, w: Filled) -> None:
     said = Announcement(AnnouncementType.WEBHOOK_DISABLED, {})
     await announcing.announce(db, w.id, [said], NOW)
+
+
+A_FAILURE = Failure(Subject.OUTSIDE, "n8n", Category.OURS, "It broke.", "Mend it.", occasion="again")
+
+
+async def failure_noted(db: AsyncSession, w: Filled) -> None:
+    """Under another workspace's wall there is no such message, so nothing is noted."""
+    lost = "update messages set state = 'unknown', closed_at = :now where id = :id"
+    await db.execute(text(lost), {"id": w.single, "now": NOW})
+    await failures.note_messages(db, w.id, [w.single], NOW)
+
+
+async def failure_known(db: AsyncSession, w: Filled) -> None:
+    await failure_noted(db, w)
+    before = await contents_of(db)
+    await failures.known(db, w.id, [w.single], NOW)
+    assert await contents_of(db) != before or not before.get("failure_logs")
 
 
 async def confirmed(db: AsyncSession, w: Filled) -> None:
@@ -659,6 +678,9 @@ WRITES: dict[str, Call] = {
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
     "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
     "announcing.announce": announced,
+    "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
+    "failures.note_messages": failure_noted,
+    "failures.known": failure_known,
     "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
     "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),
