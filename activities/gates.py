@@ -20,6 +20,7 @@ from activities.slices import DATABASE_ERRORS, is_away
 from channels.contract import Blame, Outcome, OutcomeKind, Provider
 from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
 from domain.clock import Clock
+from domain.ramps import Ramp
 from domain.redacting import without_addresses
 from domain.routing import WarmUp
 from domain.stories import BUILT_IN_TITLE
@@ -32,8 +33,6 @@ log = structlog.get_logger()
 TOLD_EVERY = 0.5  # Seconds for which good news may wait; bad news is told at once.
 AHEAD = 0.25  # Seconds' worth of tokens that are taken at a time.
 KEPT = 2.0  # Seconds after which tokens that nobody needed are forgotten.
-FIRST_BATCH = 16  # Messages that a provider is offered first; four times as many after each good call.
-LARGEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Gate:
         self.full_until: datetime | None = None  # When a warm-up's day is over.
         self._tally, self._counts = Tally(), Counts()
         self._told_at = asyncio.get_running_loop().time()
-        self._most = FIRST_BATCH
+        self._ramp = Ramp()
         self._trial = 0
         self._trying = asyncio.Lock()
 
@@ -92,7 +91,7 @@ class Gate:
     @property
     def most(self) -> int:
         """How many messages to offer at a time."""
-        return self._trial if self.standing.state is BreakerState.HALF_OPEN else self._most
+        return self._trial if self.standing.state is BreakerState.HALF_OPEN else self._ramp.most
 
     def note(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         """What came of a call that took so many seconds."""
@@ -117,7 +116,7 @@ class Gate:
             was.retried + kinds[OutcomeKind.RETRY],
             was.unknown + kinds[OutcomeKind.UNKNOWN],
         )
-        self._most = FIRST_BATCH if bad else min(self._most * 4, LARGEST)
+        self._ramp = self._ramp.after(len(outcomes), well=not bad)
 
     @property
     def has_news(self) -> bool:

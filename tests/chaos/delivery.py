@@ -62,7 +62,6 @@ class Delivery:
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.sink = self.site.folder / "lab.jsonl"
-        self._seen = self._counted = 0  # Bytes of it that were counted, and lines in them.
         self.accounts = {kind: uuid7() for kind in self.kinds}
         self.settings = {
             "PROVIDER_ENDPOINTS": ",".join(f"{kind}={self.url}" for kind in (*self.kinds, "sns")),
@@ -181,15 +180,6 @@ class Delivery:
                 (await api.post(f"/api/v1/providers/{id_}/release")).raise_for_status()
 
     # What came of it.
-
-    def taken_so_far(self) -> int:
-        """How many messages the lab took over, counting only what is new since the last call."""
-        with suppress(FileNotFoundError), self.sink.open("rb") as file:
-            file.seek(self._seen)
-            new = file.read()
-            self._seen += len(new)
-            self._counted += new.count(b"\n")
-        return self._counted
 
     def taken(self) -> Iterator[tuple[str, str, str]]:
         """(provider, our id, recipient) of each message that the lab took over, in order."""

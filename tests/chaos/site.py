@@ -144,6 +144,11 @@ class Site:
         with self.postgres.connect(self.database.name) as db:
             return db.execute(query).fetchall()
 
+    def closed(self) -> int:
+        """How many messages have come to an end, whichever."""
+        [(n,)] = self.ask("select count(*) from messages where closed_at is not null and state <> 'skipped'")
+        return int(str(n))
+
     def ledger(self) -> list[Line]:
         lines = self.ask("select id::text, state, address from messages")
         return [Line(str(id_), str(state), str(address)) for id_, state, address in lines]

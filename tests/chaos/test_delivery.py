@@ -38,12 +38,12 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
         for kill in range(KILLS):
             share = (kill + site.dice.uniform(0.2, 0.8)) / (KILLS + 1)
             await site.until(
-                lambda share=share: delivery.taken_so_far() >= share * mails,  # type: ignore[misc]
+                lambda share=share: site.closed() >= share * mails,  # type: ignore[misc]
                 120 + people / 50,
-                f"{share:.0%} of the mails",
+                f"{share:.0%} of the messages closed",
             )
             site.workers[-1].kill()
-            site.tell(f"killed a worker after {delivery.taken_so_far():,} mails")
+            site.tell(f"killed a worker after {site.closed():,} messages")
             site.start_worker()
     finally:
         calm.set()
