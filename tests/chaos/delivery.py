@@ -46,7 +46,7 @@ TWISTS: tuple[dict[str, Any], ...] = (
     {"duplicates": 2, "after": 3, "times": 2},
     {"disorder": True},
 )
-EVERY = 0.4  # Seconds between two faults.
+EVERY = 0.4  # Seconds between two faults, at least.
 
 
 @dataclass
@@ -62,6 +62,7 @@ class Delivery:
         self.url = f"http://127.0.0.1:{self.port}"
         self.api_url = f"http://127.0.0.1:{self.api_port}"
         self.sink = self.site.folder / "lab.jsonl"
+        self._seen = self._counted = 0  # Bytes of it that were counted, and lines in them.
         self.accounts = {kind: uuid7() for kind in self.kinds}
         self.settings = {
             "PROVIDER_ENDPOINTS": ",".join(f"{kind}={self.url}" for kind in (*self.kinds, "sns")),
@@ -139,14 +140,19 @@ class Delivery:
     async def fail(self, fault: dict[str, Any]) -> None:
         (await self.client.post("/lab/faults", json=fault)).raise_for_status()
 
-    async def misbehave(self, until: asyncio.Event) -> None:
-        """One fault after the other, the whole list at least once; each time at another provider."""
+    async def misbehave(self, until: asyncio.Event, gap: int) -> None:
+        """One fault after the other, the whole list at least once; each time at another provider.
+
+        Between two, so many messages are taken: whatever the machine's speed, most calls go well."""
         for nth, fault in enumerate(cycle(FAULTS)):
             if until.is_set() and nth >= len(FAULTS):
                 return
             kind = self.kinds[(nth + nth // len(FAULTS)) % len(self.kinds)]
+            before = self.taken_so_far()
             await self.fail({**fault, "provider": kind})
             await asyncio.sleep(EVERY)
+            while self.taken_so_far() < before + gap and not until.is_set():
+                await asyncio.sleep(EVERY / 4)
 
     async def behave(self) -> None:
         """Nothing goes wrong any more."""
@@ -180,6 +186,15 @@ class Delivery:
                 (await api.post(f"/api/v1/providers/{id_}/release")).raise_for_status()
 
     # What came of it.
+
+    def taken_so_far(self) -> int:
+        """How many messages the lab took over, counting only what is new since the last call."""
+        with suppress(FileNotFoundError), self.sink.open("rb") as file:
+            file.seek(self._seen)
+            new = file.read()
+            self._seen += len(new)
+            self._counted += new.count(b"\n")
+        return self._counted
 
     def taken(self) -> Iterator[tuple[str, str, str]]:
         """(provider, our id, recipient) of each message that the lab took over, in order."""

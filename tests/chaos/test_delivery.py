@@ -10,6 +10,7 @@ from workflows.temporal import connect
 
 PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_200)
 KILLS = 3
+FAULTS_A_ROUND = 40  # About: so many of the mails' share is taken between two.
 DEADLINE = 150  # Seconds from the last blow to the end: leases end, breakers close, slow providers answer.
 PACE = 0.05  # Seconds that each call takes at least, so that there is time to kill somebody.
 
@@ -32,7 +33,7 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
     await delivery.start()
     site.start_worker()
     calm = asyncio.Event()
-    misbehaving = asyncio.create_task(delivery.misbehave(calm))
+    misbehaving = asyncio.create_task(delivery.misbehave(calm, gap=mails // FAULTS_A_ROUND))
     try:
         await a_campaign(site, people)
         for kill in range(KILLS):
