@@ -152,7 +152,8 @@ class Delivery:
             await self.fail({**fault, "provider": kind})
             await asyncio.sleep(EVERY)
             while self.taken_so_far() < before + gap and not until.is_set():
-                await asyncio.sleep(EVERY / 4)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(until.wait(), EVERY / 4)
 
     async def behave(self) -> None:
         """Nothing goes wrong any more."""
