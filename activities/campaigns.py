@@ -15,7 +15,7 @@ from domain.messages import SourceKind
 from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, messages, queued, rows, segments, workspaces
+from models.queries import announced_messages, campaigns, ledger, messages, queued, rows, segments, workspaces
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 
@@ -125,13 +125,14 @@ class CampaignActivities:
             while skipped:
                 now = self.clock.now()
                 async with self.sessions.batch(campaign.workspace_id) as db:
-                    await ledger.recover(
+                    states = await ledger.recover(
                         db,
                         queue,
                         now,
                         now + timedelta(seconds=self.timing.reconcile_after),
                         registry.reporting(),
                     )
+                    await announced_messages.ended(db, states, now)
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 

@@ -23,6 +23,7 @@ from domain.segments import parse
 from models.base import Db, Sessions
 from models.flows import Enrollment
 from models.queries import (
+    announced_messages,
     enrollments,
     enrollments_moved,
     flows,
@@ -152,13 +153,14 @@ class FlowActivities:
             while more:
                 now = self.clock.now()
                 async with self.sessions.batch(flow.workspace_id) as db:
-                    await ledger.recover(
+                    states = await ledger.recover(
                         db,
                         queue,
                         now,
                         now + timedelta(seconds=self.timing.reconcile_after),
                         registry.reporting(),
                     )
+                    await announced_messages.ended(db, states, now)
                     skipped = await queued.cancel(db, queue, now)
                     ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, after, now)
                 done.skipped += skipped

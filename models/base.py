@@ -32,6 +32,9 @@ Db = AsyncSession | Batch  # A transaction: with a session's bookkeeping, or bar
 APP_ROLE = "campanile_app"
 ENGINE_ROLE = "campanile_engine"
 
+# The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
+HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
+
 # No policy here: COPY into a table with one is refused, and their workers serve every workspace.
 # Only the engine's role reaches them.
 QUEUE_TABLES = ("pokes", "inbox", "hooks")
@@ -335,6 +338,18 @@ _FOR_PUMPS = " ".join(
 async def enter(db: AsyncSession, workspace_id: UUID, actor: str = "") -> None:
     """From here to the end of the transaction, only this workspace's rows exist, and `actor` changes them."""
     await db.execute(_ENTER, {"workspace": str(workspace_id), "actor": actor})
+
+
+@asynccontextmanager
+async def entered(db: AsyncSession, workspace_id: UUID) -> AsyncIterator[None]:
+    """A while of the engine's in one workspace, within a transaction of `Sessions.engine`.
+
+    What is poked meanwhile is written at its end, and is for the poker: nothing rings for it.
+    """
+    await enter(db, workspace_id)
+    yield
+    await _write_pokes(db)
+    await db.execute(text("select set_config('app.workspace', '', true)"))
 
 
 async def act_as(db: AsyncSession, actor: str) -> None:

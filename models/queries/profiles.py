@@ -26,11 +26,11 @@ from domain.profiles import (
     is_news,
     normal,
 )
+from models import base
 from models.base import changed
-from models.queries import follow_ups
+from models.queries import announced_messages, follow_ups
 
-# The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
-HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
+HERE = base.HERE
 
 EMAIL = "email"  # The one channel that we send on so far.
 
@@ -260,7 +260,9 @@ async def unsubscribe(
         unsubscribed = SuppressionReason.UNSUBSCRIBED
         news = await suppress(db, message.channel, message.address, unsubscribed, source, now) or news
     # Two at once have come one after the other by now, behind the person's lock or the address's.
-    await db.execute(_NOTE_UNSUBSCRIBE, {"message": message_id, "now": now})
+    if await changed(db, _NOTE_UNSUBSCRIBE, {"message": message_id, "now": now}):
+        told = announced_messages.of_reading(message_id, Interaction.UNSUBSCRIBED, now)
+        await announced_messages.tell_of(db, [told], now)
     return news
 
 
