@@ -16,7 +16,7 @@ from domain.flows import FlowState
 from domain.messages import Work
 from models import working
 from models.base import Db, bulk_prefix
-from models.queries import amounts, enrollments, pokes
+from models.queries import amounts, announced, announced_people, enrollments, pokes
 from models.queries.enrollments_moved import noted
 from models.queries.listening import Listening, look
 
@@ -180,4 +180,6 @@ async def of_orders(db: Db, workspace_id: UUID, order_ids: Sequence[UUID], now: 
     """What a file's live orders lead to, in the order in which they were placed."""
     await prepare(db)
     await db.execute(_OF_ORDERS, {"workspace": workspace_id, "orders": list(order_ids)})
+    wanted = await announced.asked(db, *announced_people.HAPPENED)
+    await announced_people.happened(db, wanted, now, in_a_file=True)
     return await work_in(db, workspace_id, now)

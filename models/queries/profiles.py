@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announcements import AnnouncementType
 from domain.errors import Conflict, NotFound
 from domain.messages import Interaction
 from domain.profiles import (
@@ -28,7 +29,7 @@ from domain.profiles import (
 )
 from models import base
 from models.base import changed
-from models.queries import announced_messages, follow_ups
+from models.queries import announced, announced_messages, announced_people, follow_ups
 
 HERE = base.HERE
 
@@ -169,6 +170,9 @@ async def consent(
         return False
     await db.execute(_END_CONSENT, values)
     await db.execute(_ADD_CONSENT, {**values, "state": state.value})
+    if await announced.asked(db, AnnouncementType.PROFILE_CONSENT_CHANGED):
+        told = announced_people.Said(who, purpose.value, state.value, source)
+        await announced_people.consented(db, [told], now)
     await follow_ups.note(db, [who], now, reads=["consents"])
     return True
 
