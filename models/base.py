@@ -390,6 +390,14 @@ async def changed(db: Db, statement: Statement, values: Mapping[str, Any] | None
     return result.rowcount
 
 
+async def whose(db: Db, statement: Statement, values: Mapping[str, Any] | None = None) -> list[UUID]:
+    """Execute a statement that writes and returns ids, and return these."""
+    if isinstance(db, Batch):
+        return [*(await db.execute(statement, values)).scalars()]
+    connection = await db.connection()
+    return [*(await connection.execute(statement, values)).scalars()]
+
+
 def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
     engine = create_async_engine(
         url,

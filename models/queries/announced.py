@@ -14,10 +14,12 @@ from sqlalchemy import TextClause, text
 from domain.announced import KEPT_NAMES, KEPT_VALUE, WHOLE
 from domain.announcements import AnnouncementType, wanted, written
 from models.base import HERE, Db
+from models.batch import Batch
 from models.queries import announcing
 
 _LONGEST_NAME = 800  # Bytes of a name of something that is kept of what is cut.
 
+_LOOKED = "asked of webhooks"
 _ASKED = text(
     f"""
     select distinct unnest(w.event_types) from webhooks w
@@ -27,8 +29,12 @@ _ASKED = text(
 
 
 async def asked(db: Db, *types: AnnouncementType) -> frozenset[AnnouncementType]:
-    """Which of these types some webhook asks for."""
-    words = frozenset((await db.execute(_ASKED)).scalars())
+    """Which of these types some webhook asks for. A batch looks once."""
+    words: frozenset[str] | None = db.info.get(_LOOKED) if isinstance(db, Batch) else None
+    if words is None:
+        words = frozenset((await db.execute(_ASKED)).scalars())
+        if isinstance(db, Batch):
+            db.info[_LOOKED] = words
     return frozenset(type_ for type_ in types if wanted(type_, words)) if words else frozenset()
 
 
