@@ -345,8 +345,8 @@ class Settling:
                 people.append(Arrival(self.here, line.id, kind, each.at, None, None, uuid7()))
         await reports.done_by_machines(self.db, self.here, machines, self.now)
         if people:
-            told = await tracking.record(self.db, people)
-            await announced_messages.tell_of(self.db, told.get(self.here, ()), self.now)
+            read = await tracking.record(self.db, people)
+            await announced_messages.tell_of(self.db, read.get(self.here, ()), self.now)
 
     async def _judge(self) -> None:
         """Count how the day goes, and hold a channel's marketing where it does harm."""

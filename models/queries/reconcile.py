@@ -91,8 +91,8 @@ async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
 async def _tell(db: AsyncSession, known: Iterable[tuple[str, str, str]], now: datetime) -> None:
     """Announce what became of messages of which it was not known."""
     here: dict[UUID, list[Said]] = defaultdict(list)
-    for workspace_id, id_, state in known:
-        here[UUID(workspace_id)].append(Said(UUID(id_), ENDS[MessageState(state)], {"corrected": True}))
+    for where, id_, state in known:
+        here[UUID(where)].append(Said(UUID(id_), ENDS[MessageState(state)], {"corrected": True}))
     for workspace_id in sorted(here):
         async with entered(db, workspace_id):
             await announced_messages.tell_of(db, here[workspace_id], now)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -38,7 +39,7 @@ BELL = Bell("")
 BROKEN = "<p>{{ nth | divided_by: 0 }}</p>"
 
 
-async def a_mail(sessions: Sessions, **values: object) -> UUID:
+async def a_mail(sessions: Sessions, **values: Any) -> UUID:
     async with sessions(DEFAULT_WORKSPACE) as db:
         who = await a_person(db, "ada@shop.example")
         await db.execute(

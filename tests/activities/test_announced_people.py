@@ -211,7 +211,8 @@ async def test_an_erasure_is_told_by_each_id_and_takes_along_what_was_told_of_th
 
 async def test_what_is_long_is_cut_and_says_so(db: AsyncSession) -> None:
     await a_webhook(db)
-    who = await a_person(db, "ada@shop.example", **{f"a{n:03}": n for n in range(300)}, long="x" * 99_000)
+    many: dict[str, Any] = {f"a{n:03}": n for n in range(300)}
+    who = await a_person(db, "ada@shop.example", consents=None, long="x" * 99_000, **many)
     await announced_people.updated(db, {who: {"a000": "y" * 2_000}}, NOW)
     [(_, small)] = await told(db)
     await db.execute(text("update profiles set attributes = attributes || jsonb_build_object('huge', 1e300)"))
