@@ -18,7 +18,7 @@ from channels.contract import Envelope
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from models.base import Db, Sessions
-from models.queries import claims, enrollments_moved, ledger, notes, pokes
+from models.queries import announced_messages, claims, enrollments_moved, ledger, notes, pokes
 from models.queries.ledger import Queue, Settled, Unsendable
 from models.queries.notes import Note
 from models.queries.ways import Move
@@ -143,15 +143,15 @@ class Books:
         What somebody else recovered meanwhile was uncounted by them. `again`: a mark that was never answered
         may have reached the database, and nothing of it was sent. Returns how many are in which state.
         """
-        states = dict.fromkeys(skipped, MessageState.SKIPPED)
+        states, now = dict.fromkeys(skipped, MessageState.SKIPPED), self.clock.now()
         if claimed:
-            now = self.clock.now()
             states |= await ledger.put_back(db, attempt.queue, attempt.id, claimed, now, again, until)
         if states:
             unsent = (MessageState.QUEUED, MessageState.SKIPPED, MessageState.FAILED)
             await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
             gone = [id_ for id_, state in states.items() if state is not MessageState.QUEUED]
             await self.freed(db, attempt.source, gone)
+            await announced_messages.ended(db, states, now)
         return Counter(states.values())
 
     def _count_unsent(self, counts: Counter[MessageState], done: Slice) -> None:
@@ -179,6 +179,7 @@ class Books:
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
         closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
         await self.freed(db, attempt.source, closed)
+        await announced_messages.ended(db, states, now, late=True)
         return Counter(states.values())
 
     def _count_settled(self, counts: Counter[MessageState], done: Slice) -> None:

@@ -15,7 +15,17 @@ from domain.messages import SourceKind
 from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, ledger, messages, queued, rows, segments, workspaces
+from models.queries import (
+    announced_messages,
+    announced_states,
+    campaigns,
+    ledger,
+    messages,
+    queued,
+    rows,
+    segments,
+    workspaces,
+)
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 
@@ -69,7 +79,10 @@ class CampaignActivities:
         id. An earlier run may have committed this and never heard so, or somebody ended it by hand.
         """
         async with self.sessions(campaign.workspace_id) as db:
-            begun = await campaigns.begin(db, campaign.campaign_id, self.clock.now())
+            now = self.clock.now()
+            begun = await campaigns.begin(db, campaign.campaign_id, now)
+            if begun is not None:
+                await announced_states.campaign_started(db, begun, now)
             row = begun or await rows.get(db, Campaign, campaign.campaign_id)
             started = begun is not None or row.state in UNDER_WAY
             return Begun(started, CampaignState(row.state), row.name, self.slices)
@@ -125,13 +138,14 @@ class CampaignActivities:
             while skipped:
                 now = self.clock.now()
                 async with self.sessions.batch(campaign.workspace_id) as db:
-                    await ledger.recover(
+                    states = await ledger.recover(
                         db,
                         queue,
                         now,
                         now + timedelta(seconds=self.timing.reconcile_after),
                         registry.reporting(),
                     )
+                    await announced_messages.ended(db, states, now)
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 
@@ -165,5 +179,6 @@ class CampaignActivities:
         """Whether the campaign is in the state now: asking twice is answered alike."""
         async with self.sessions(campaign.workspace_id) as db:
             if await campaigns.move(db, campaign.campaign_id, origins, to, **values):
+                await announced_states.campaign_moved(db, campaign.campaign_id, to, self.clock.now())
                 return True
             return (await rows.get(db, Campaign, campaign.campaign_id)).state == to

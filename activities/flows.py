@@ -23,6 +23,8 @@ from domain.segments import parse
 from models.base import Db, Sessions
 from models.flows import Enrollment
 from models.queries import (
+    announced_messages,
+    announced_states,
     enrollments,
     enrollments_moved,
     flows,
@@ -107,6 +109,7 @@ class FlowActivities:
                     rule, now=now, time_zone=workspace.time_zone, currency=workspace.currency
                 )
                 entered = await enrollments.enter_all(db, row, members, now)
+            await announced_states.flow_published(db, row, version.number, now)
             return Published(version.number, entered, row.name, FlowState(row.state), self.slices)
 
     @activity.defn(name="advance")
@@ -152,13 +155,14 @@ class FlowActivities:
             while more:
                 now = self.clock.now()
                 async with self.sessions.batch(flow.workspace_id) as db:
-                    await ledger.recover(
+                    states = await ledger.recover(
                         db,
                         queue,
                         now,
                         now + timedelta(seconds=self.timing.reconcile_after),
                         registry.reporting(),
                     )
+                    await announced_messages.ended(db, states, now)
                     skipped = await queued.cancel(db, queue, now)
                     ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, after, now)
                 done.skipped += skipped
@@ -282,6 +286,7 @@ class FlowActivities:
         """Whether the flow is in the state now: asking twice is answered alike."""
         async with self.sessions(flow.workspace_id) as db:
             if await flows.move(db, flow.flow_id, origins, to):
+                await announced_states.flow_moved(db, flow.flow_id, to, self.clock.now())
                 return True
             return (await rows.get(db, models.flows.Flow, flow.flow_id)).state == to
 

@@ -23,7 +23,7 @@ from domain.imports import ImportFormat, ImportKind, ImportState, Layout, Meanin
 from domain.json_rows import Objects, begin
 from models.base import Sessions
 from models.imports import Import
-from models.queries import happenings, imported, imported_customers, imports, workspaces
+from models.queries import announced_states, happenings, imported, imported_customers, imports, workspaces
 from models.workspaces import Workspace
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
@@ -261,6 +261,8 @@ class ImportActivities:
             row = await imports.locked(db, run.import_id)
             values = {"state": ImportState.FAILED, "reason": reason, "updated_at": self.clock.now()}
             await imports.move(db, row, **values)
+            if row.state != ImportState.FAILED:
+                await announced_states.import_finished(db, row, self.clock.now())
             await imports.forget_file(db, run.import_id)
         return replace(ImportSlice.of(row), state=ImportState.FAILED, reason=reason)
 
@@ -314,5 +316,6 @@ class ImportActivities:
                 updated_at=now,
             )
             if done:
+                await announced_states.import_finished(db, row, now)
                 await imports.forget_file(db, run.import_id)
         return after

@@ -19,11 +19,14 @@ from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
 from activities.slices import Hourglass, Timing, heartbeating, rest
+from domain.announcements import AnnouncementType
 from domain.clock import Clock, time_zones
 from domain.events import EventKind
 from domain.identities import Resolved, resolve
 from models.base import Sessions
 from models.queries import (
+    announced,
+    announced_people,
     attributes,
     happenings,
     kept_events,
@@ -52,6 +55,7 @@ POISON = ("21", "22", "23", "54")
 ORDERS = frozenset({EventKind.ORDER.value, EventKind.ORDER_CHANGE.value})
 EVENTS = frozenset(each.value for each in kept_events.EVENTS)
 ZONES = frozenset({"time_zone", "timezone", "timeZone"})  # Traits by which somebody's time zone is known.
+TOLD = (*announced_people.WRITTEN, *announced_people.HAPPENED)  # To webhooks.
 NOTHING = Elsewhere([], anything=False, doubts=False)
 
 log = structlog.get_logger()
@@ -211,7 +215,10 @@ class IngestActivities:
         """What is in `taken`, all of it `live` or none, becomes attributes, events, orders and so on."""
         here = workspace.id
         reads: set[str] = set()
+        wanted = await announced.asked(db, *TOLD) if live else frozenset()
         if EventKind.IDENTIFY in kinds:
+            if AnnouncementType.PROFILE_UPDATED in wanted:
+                await announced_people.remember(db)
             reads |= await self._told(db, here, now, live=live)
         done.events += await kept_events.keep(db, here)
         elsewhere = NOTHING
@@ -233,6 +240,8 @@ class IngestActivities:
         what = News(reads, anything, elsewhere.doubts)
         if what.any:
             done.crossed += await memberships.follow(db, workspace, what, now, self.seconds)
+        if wanted:
+            await announced_people.told_by_batch(db, wanted, {*resolved.new}, known, now)
         happened = await happenings.work_in(db, here, now)
         done.entered, done.woken = done.entered + happened.entered, done.woken + happened.woken
 

@@ -19,7 +19,7 @@ from domain.messages import MessageState, SourceKind, Work
 from domain.outboxes import express
 from domain.workspaces import Cap, period_start
 from models.base import Sessions
-from models.queries import campaigns, claims, ledger, pokes, queued, workspaces
+from models.queries import announced_messages, campaigns, claims, ledger, pokes, queued, workspaces
 from models.queries.ledger import Kind, Queue
 from models.queries.ways import after_messages, graphs
 from models.workspaces import Workspace
@@ -86,6 +86,7 @@ class MessageActivities:
             states = await ledger.recover(db, queue, now, later, registry.reporting())
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
             await self.dispatch.books.freed(db, source, unknown)
+            await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)
         return source
 
@@ -99,6 +100,7 @@ class MessageActivities:
                 db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.caps, after, closed
             )
             await self.dispatch.books.freed(db, source, claim.skipped)
+            await announced_messages.skipped(db, claim.skipped, now)
         done.skipped += len(claim.skipped)
         return attempt, claim
 

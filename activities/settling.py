@@ -34,12 +34,14 @@ from domain.reports import (
     Counts,
     Line,
     Said,
+    Settled,
     settle,
 )
 from domain.short_templates import ShortTemplate
 from domain.workspaces import Period, period_start
 from models.base import act_as
 from models.queries import (
+    announced_messages,
     arrivals,
     bodies,
     enrollments_moved,
@@ -157,6 +159,7 @@ class Settling:
         withdrawn = await reports.withdraw(self.db, self.here, ids, self.now)
         claimed = [id_ for id_, before in withdrawn.items() if before is MessageState.CLAIMED]
         await ledger.give_back(self.db, self.here, claimed)
+        await announced_messages.skipped(self.db, [*withdrawn], self.now)
         self.done.closed += len(withdrawn)
 
     async def _with_messages(self, said: Sequence[Said]) -> list[Said]:
@@ -215,6 +218,7 @@ class Settling:
         self.done.known += sum(
             before is MessageState.UNKNOWN and after is not before for before, after in states.values()
         )
+        await announced_messages.tell_of(self.db, _told(settled, states), self.now)
         sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
         await reports.count_again(self.db, self.here, sent)
         known = (MessageState.UNKNOWN, MessageState.ACCEPTED)
@@ -339,9 +343,10 @@ class Settling:
             else:
                 kind = Interaction(each.kind)
                 people.append(Arrival(self.here, line.id, kind, each.at, None, None, uuid7()))
-        await reports.done_by_machines(self.db, self.here, machines)
+        await reports.done_by_machines(self.db, self.here, machines, self.now)
         if people:
-            await tracking.record(self.db, people)
+            read = await tracking.record(self.db, people)
+            await announced_messages.tell_of(self.db, read.get(self.here, ()), self.now)
 
     async def _judge(self) -> None:
         """Count how the day goes, and hold a channel's marketing where it does harm."""
@@ -358,6 +363,21 @@ class Settling:
             if await holds.hold(self.db, self.here, channel, why, self.now):
                 self.done.held.append(channel)
             await act_as(self.db, "")
+
+
+def _told(
+    settled: Iterable[Settled], states: Mapping[UUID, tuple[MessageState, MessageState]]
+) -> list[announced_messages.Said]:
+    """What is announced of these: how sending ended, where that was not known, and what was reported."""
+    told = []
+    for each in settled:
+        before, after = states.get(each.id, (None, None))
+        if after is not None and after is not before and not (each.raised and each.fate == Fate.FAILED):
+            more = {"corrected": True} if before is MessageState.UNKNOWN else {}
+            told.append(announced_messages.Said(each.id, announced_messages.ENDS[after], more))
+        if each.raised and each.fate is not None:
+            told.append(announced_messages.of_fate(each.id, Fate(each.fate)))
+    return told
 
 
 def _topic(said: Said) -> UUID | None:

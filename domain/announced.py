@@ -287,7 +287,7 @@ class BreakerData(Data):
     """A provider is left alone, because it fails or somebody holds it; or it works again."""
 
     provider_id: UUID = _field(
-        "The account; that of nobody (zeros) is the installation's own mail server.", _PROVIDER
+        "The account, or the installation's own mail server, which no list shows.", _PROVIDER
     )
     provider: str | None = _field("Its name.", "SES Ireland", max_length=1_000)
     state: Literal["closed", "open", "held"] = _field("closed: it works. held: by hand.", "open")

@@ -32,6 +32,9 @@ Db = AsyncSession | Batch  # A transaction: with a session's bookkeeping, or bar
 APP_ROLE = "campanile_app"
 ENGINE_ROLE = "campanile_engine"
 
+# The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
+HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
+
 # No policy here: COPY into a table with one is refused, and their workers serve every workspace.
 # Only the engine's role reaches them.
 QUEUE_TABLES = ("pokes", "inbox", "hooks")
@@ -337,6 +340,18 @@ async def enter(db: AsyncSession, workspace_id: UUID, actor: str = "") -> None:
     await db.execute(_ENTER, {"workspace": str(workspace_id), "actor": actor})
 
 
+@asynccontextmanager
+async def entered(db: AsyncSession, workspace_id: UUID) -> AsyncIterator[None]:
+    """A while of the engine's in one workspace, within a transaction of `Sessions.engine`.
+
+    What is poked meanwhile is written at its end, and is for the poker: nothing rings for it.
+    """
+    await enter(db, workspace_id)
+    yield
+    await _write_pokes(db)
+    await db.execute(text("select set_config('app.workspace', '', true)"))
+
+
 async def act_as(db: AsyncSession, actor: str) -> None:
     """From here to the end of the transaction, the audit log names this actor."""
     await db.execute(text("select set_config('app.actor', :actor, true)"), {"actor": actor})
@@ -373,6 +388,14 @@ async def changed(db: Db, statement: Statement, values: Mapping[str, Any] | None
     connection = await db.connection()
     result = await connection.execute(statement, values, execution_options={"preserve_rowcount": True})
     return result.rowcount
+
+
+async def whose(db: Db, statement: Statement, values: Mapping[str, Any] | None = None) -> list[UUID]:
+    """Execute a statement that writes and returns ids, and return these."""
+    if isinstance(db, Batch):
+        return [*(await db.execute(statement, values)).scalars()]
+    connection = await db.connection()
+    return [*(await connection.execute(statement, values)).scalars()]
 
 
 def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:

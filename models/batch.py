@@ -16,14 +16,14 @@ import orjson
 import psycopg
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
-from sqlalchemy import TextClause, TextualSelect, UpdateBase
+from sqlalchemy import Select, TextClause, TextualSelect, UpdateBase
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 WAIT = 300.0  # Seconds for a connection to become free, or the server to be back.
 RETRY = 1.0  # Seconds between two tries to connect.
 LIFETIME = 1800.0  # Seconds after which a connection is made anew.
 
-Statement = TextClause | UpdateBase
+Statement = TextClause | UpdateBase | Select[Any]
 
 _Connection = psycopg.AsyncConnection[Any]
 

@@ -30,6 +30,8 @@ TABLES = {
     "told": "profile_id uuid, name text, value jsonb, fills boolean, at timestamptz",
     # What they said of consent, as far as that is news.
     "allowed": "profile_id uuid, purpose text, state text, source text, at timestamptz",
+    # How people were before what identifies said took effect, where somebody wants to hear what changed.
+    "were": "profile_id uuid, attributes jsonb",
     # Who came into a segment, or left it.
     "crossed": "segment_id uuid, profile_id uuid, entered boolean",
 }

@@ -1,6 +1,7 @@
 """The ASGI application of the tracking paths, mounted beside the API or alone in its own process."""
 
 import re
+from dataclasses import replace
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -150,7 +151,7 @@ class Tracking:
             if target is None:
                 return UNKNOWN
             if counts:
-                await self._reads.note(arrival)
+                await self._reads.note(replace(arrival, url=target))
         return answer(302, b"", (b"location", target.encode("ascii")))
 
     async def _ask(self, token: str, workspace_id: UUID, message_id: UUID) -> Answer:

@@ -14,8 +14,8 @@ from api.tracking.storage import Away, Storage
 from domain import templates
 from domain.errors import CampanileError
 from domain.messages import Interaction
-from models.base import Sessions
-from models.queries import tracking
+from models.base import Sessions, entered
+from models.queries import announced_messages, pokes, tracking
 from models.queries.tracking import Arrival, Sent, Version
 
 log = structlog.get_logger("tracking")
@@ -63,7 +63,13 @@ class Reads:
 
         async def write() -> None:
             async with self._sessions.engine() as db:
-                await tracking.record(db, arrivals)
+                told = await tracking.record(db, arrivals)
+                for workspace_id in sorted(told):
+                    async with entered(db, workspace_id):
+                        now = max(each.at for each in arrivals)
+                        await announced_messages.tell_of(db, told[workspace_id], now)
+                if told:
+                    await pokes.wake_poker(db)
 
         try:
             await self._storage.do(write)

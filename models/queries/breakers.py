@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from domain.breakers import BreakerState, Standing, Tally, after, tried
 from models.base import Db
+from models.queries import announced_states
 
 _READ = """
 select provider_id, since, window_began, state, until, trips, reason,
@@ -92,6 +93,7 @@ async def change(
             "news": then.state is not before.state,
         }
         await db.execute(_WRITE, here | values)
+        await announced_states.breaker(db, workspace_id, provider_id, before.state, then, now)
     return then
 
 

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import START, Branch, Send
 from domain.messages import Work
-from models.base import Db, bulk_id, changed
+from models.base import Db, bulk_id, changed, whose
 from models.flows import Agenda, Enrollment, Flow
 from models.profiles import Profile
-from models.queries import enrollments_moved, pokes
+from models.queries import announced, announced_members, enrollments_moved, pokes
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ways import entrance
 
@@ -65,6 +65,7 @@ _ENROLL = text(
         returning workspace_id, version_id, step, due_at, id
     )
     insert into agenda (workspace_id, version_id, step, due_at, enrollment_id) select * from entered
+    returning enrollment_id
     """
 )
 
@@ -86,10 +87,12 @@ async def enroll(
         for profile, entry, properties in entries
     ]
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
-    entered = await changed(db, _ENROLL, values)
+    entered = [*(await db.execute(_ENROLL, values)).scalars()]
     if entered:
-        await let_in(db, workspace_id, flow_id, entered, now)
-    return entered
+        if await announced.asked(db, announced_members.ENTERED):
+            await announced_members.entered(db, entered, now)
+        await let_in(db, workspace_id, flow_id, len(entered), now)
+    return len(entered)
 
 
 async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime) -> None:
@@ -146,7 +149,12 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
         )
         .cte("entered")
     )
-    return await changed(db, insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered)))
+    all_in = insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered))
+    if not await announced.asked(db, announced_members.ENTERED):
+        return await changed(db, all_in)
+    ids = await whose(db, all_in.returning(Agenda.enrollment_id))
+    await announced_members.entered(db, ids, now)
+    return len(ids)
 
 
 # As many as move at a time: to count the rest of a crowd at each look costs more than it tells.
@@ -258,8 +266,7 @@ _HOLD = text(
     from page order by profile_id desc, entry desc limit 1
     """
 )
-_END_HELD = text(
-    f"""
+_END_HELD = f"""
     with ended as (
         update enrollments e set due_at = null, waiting_for = null, ended_at = :now, outcome = 'archived'
         where e.workspace_id = :workspace and e.flow_id = :flow
@@ -268,9 +275,10 @@ _END_HELD = text(
         returning e.workspace_id, e.version_id, old.step, old.due_at, e.id
     ),
     {OFF_THE_AGENDA}
-    select count(*) as journeys from ended
-    """
-)
+    select count(*) as journeys{{}} from ended
+"""
+_END_SILENTLY = text(_END_HELD.format(""))
+_END_TELLING = text(_END_HELD.format(", array_agg(id) as ids"))
 
 
 class Ended(NamedTuple):
@@ -292,5 +300,9 @@ async def end_all(db: Db, workspace_id: UUID, flow_id: UUID, after: Journey, now
         return Ended(0, None)
     [(profile_id, entry, _)] = pages
     last = {"last_profile": profile_id, "last_entry": entry}
-    ended = (await db.execute(_END_HELD, values | last)).one()
+    if await announced.asked(db, announced_members.FINISHED):
+        ended = (await db.execute(_END_TELLING, values | last)).one()
+        await announced_members.ended(db, ended.ids or (), now)
+    else:
+        ended = (await db.execute(_END_SILENTLY, values | last)).one()
     return Ended(ended.journeys, (profile_id, entry))

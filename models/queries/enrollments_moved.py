@@ -16,7 +16,6 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Text,
-    UpdateBase,
     Uuid,
     bindparam,
     cast,
@@ -33,8 +32,10 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 from domain.flows import END, Branch, FlowState, Send, Step, Wait, WaitForEvent, WaitingFor
 from domain.messages import MessageClass, SourceKind
-from models.base import Db, bulk_id, bulk_prefix, changed
+from models.base import Db, bulk_id, bulk_prefix, changed, whose
+from models.batch import Statement
 from models.flows import Agenda, Enrollment, Flow
+from models.queries import announced, announced_members
 from models.queries.queued import queue_up
 from models.queries.ways import Move
 
@@ -70,7 +71,12 @@ async def advance(
     }
     arrival, again = type(move.step) if move.step else None, due_again is not None
     build = _usual if condition is None else _advance
-    return await changed(db, build(arrival, again, limit, condition, came), values)
+    type_ = announced_members.FINISHED if arrival is None else announced_members.MOVED
+    if not await announced.asked(db, type_):
+        return await changed(db, build(arrival, again, limit, condition, came, False), values)
+    ids = await whose(db, build(arrival, again, limit, condition, came, True), values)
+    await announced_members.moved(db, ids, now)
+    return len(ids)
 
 
 def _advance(
@@ -79,10 +85,11 @@ def _advance(
     limit: int,
     condition: ColumnElement[bool] | None,
     came: bool | None,
-) -> UpdateBase:
+    telling: bool,
+) -> Statement:
     """The statement that moves a group to a step of this kind, its parameters named as in `advance`.
 
-    `again` says that they are due on arrival, now or later.
+    `again` says that they are due on arrival, now or later, and `telling` that whose moves is to be returned.
     """
     workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
     now = bindparam("now", type_=TIMESTAMP(timezone=True))
@@ -126,7 +133,7 @@ def _advance(
         else delete(Agenda).where(*place).cte("turn")
     )
     if arrival is not Send:
-        return moving.add_cte(turn)
+        return (moving.returning(Enrollment.id) if telling else moving).add_cte(turn)
     moved = moving.returning(Enrollment.id, Enrollment.profile_id, Enrollment.visit).cte("moved")
     _, turns = queue_up(
         {
@@ -144,6 +151,8 @@ def _advance(
             "due_at": now,
         }
     )
+    if telling:
+        return select(moved.c.id).add_cte(turns.cte("turns"), turn)
     return turns.add_cte(turn)
 
 
@@ -183,8 +192,7 @@ def noted(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_GO_ON = text(
-    f"""
+_GO_ON = f"""
     with waiting as materialized (
         select e.id, e.step, e.visit, o."to", o.due_at, o.waiting_for, o."to" = '{END}' as ends, o.note
         from messages m
@@ -209,15 +217,16 @@ _GO_ON = text(
         from waiting w
         where e.workspace_id = :workspace and e.id = w.id and e.step = w.step and e.visit = w.visit
             and e.waiting_for = '{WaitingFor.MESSAGE}'
-        returning e.workspace_id, e.version_id, e.step, e.due_at, e.id
+        returning e.workspace_id, e.version_id, e.step, e.due_at, e.id, w."to" is not null as moved
     ),
     due as (
         insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
-        select * from gone where due_at is not null
+        select workspace_id, version_id, step, due_at, id from gone where due_at is not null
     )
-    select count(*) as freed, min(due_at) as next_due_at from gone
-    """
-)
+    select count(*) as freed, min(due_at) as next_due_at{{}} from gone
+"""
+_GO_ON_SILENTLY = text(_GO_ON.format(""))
+_GO_ON_TELLING = text(_GO_ON.format(", array_agg(id) filter (where moved) as ids"))
 
 
 class GoneOn(NamedTuple):
@@ -256,5 +265,9 @@ async def go_on(
         "onward": orjson.dumps(ways).decode(),
         "now": now,
     }
-    row = (await db.execute(_GO_ON, values)).one()
+    if await announced.asked(db, announced_members.MOVED, announced_members.FINISHED):
+        row = (await db.execute(_GO_ON_TELLING, values)).one()
+        await announced_members.moved(db, row.ids or (), now)
+    else:
+        row = (await db.execute(_GO_ON_SILENTLY, values)).one()
     return GoneOn(row.freed, row.next_due_at)

@@ -16,7 +16,7 @@ from domain.flows import FlowState
 from domain.messages import Work
 from models import working
 from models.base import Db, bulk_prefix
-from models.queries import amounts, enrollments, pokes
+from models.queries import amounts, announced, announced_members, announced_people, enrollments, pokes
 from models.queries.enrollments_moved import noted
 from models.queries.listening import Listening, look
 
@@ -98,7 +98,7 @@ async def _hear(db: Db, workspace_id: UUID) -> _Heard:
 
 
 async def _enter(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> int:
-    entered = 0
+    entered, to_let_in = 0, []
     for piece in heard.listening.entering if heard.flows else ():
         names = {trigger.asked.event for trigger in piece.triggers} & heard.names
         if not names:
@@ -113,11 +113,15 @@ async def _enter(db: Db, workspace_id: UUID, heard: _Heard, now: datetime) -> in
             "ids": bulk_prefix(),
         }
         for flow_id, newcomers, at_start in await piece.statement.execute(db, values):
-            if at_start:
-                await enrollments.let_in(db, workspace_id, flow_id, at_start, now)
-            else:
-                pokes.poke(db, flow_id, Work.ADVANCE)
+            to_let_in.append((flow_id, at_start))
             entered += newcomers
+    if entered:
+        await announced_members.newcomers(db, now)
+    for flow_id, at_start in to_let_in:
+        if at_start:
+            await enrollments.let_in(db, workspace_id, flow_id, at_start, now)
+        else:
+            pokes.poke(db, flow_id, Work.ADVANCE)
     return entered
 
 
@@ -180,4 +184,6 @@ async def of_orders(db: Db, workspace_id: UUID, order_ids: Sequence[UUID], now: 
     """What a file's live orders lead to, in the order in which they were placed."""
     await prepare(db)
     await db.execute(_OF_ORDERS, {"workspace": workspace_id, "orders": list(order_ids)})
+    wanted = await announced.asked(db, *announced_people.HAPPENED)
+    await announced_people.happened(db, wanted, now, in_a_file=True)
     return await work_in(db, workspace_id, now)

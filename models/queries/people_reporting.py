@@ -23,7 +23,7 @@ from domain.profiles import (
     address_hash,
 )
 from models.base import changed
-from models.queries import consents, follow_ups, profiles
+from models.queries import announced_messages, consents, follow_ups, profiles
 from models.queries.profiles import HERE
 from models.queries.reports import At
 
@@ -177,7 +177,7 @@ async def take_at_their_word(db: AsyncSession, word: Word, now: datetime) -> Non
     if word.wanted:
         await _wants_it_again(db, who, word, now)
     else:
-        await _wants_no_more(db, who, word)
+        await _wants_no_more(db, who, word, now)
 
 
 _FIRST = text(
@@ -214,7 +214,7 @@ async def _choose(db: AsyncSession, who: UUID, topic_id: UUID, word: Word) -> No
     await consents.choose(db, who, topic_id, state, ConsentSource.PERSON, word.at)
 
 
-async def _wants_no_more(db: AsyncSession, who: UUID | None, word: Word) -> None:
+async def _wants_no_more(db: AsyncSession, who: UUID | None, word: Word, now: datetime) -> None:
     if who is not None and word.channel in _PURPOSES:
         held = (await db.execute(_HOLDS, {"profile": who, "purpose": word.channel})).one_or_none()
         if held is not None and held.at > word.at and held.source in OWN_WORD:
@@ -225,8 +225,9 @@ async def _wants_no_more(db: AsyncSession, who: UUID | None, word: Word) -> None
     if word.address is not None:
         unsubscribed = SuppressionReason.UNSUBSCRIBED
         await profiles.suppress(db, word.channel, word.address, unsubscribed, ConsentSource.PERSON, word.at)
-    if word.message_id is not None:
-        await db.execute(_NOTE, {"message": word.message_id, "at": word.at})
+    if word.message_id is not None and await changed(db, _NOTE, {"message": word.message_id, "at": word.at}):
+        told = announced_messages.of_reading(word.message_id, Interaction.UNSUBSCRIBED, word.at)
+        await announced_messages.tell_of(db, [told], now)
 
 
 async def _wants_it_again(db: AsyncSession, who: UUID | None, word: Word, now: datetime) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announcements import AnnouncementType
 from domain.errors import Conflict, NotFound
 from domain.messages import Interaction
 from domain.profiles import (
@@ -26,11 +27,11 @@ from domain.profiles import (
     is_news,
     normal,
 )
+from models import base
 from models.base import changed
-from models.queries import follow_ups
+from models.queries import announced, announced_messages, announced_people, follow_ups
 
-# The wall's workspace. Naming it keeps a statement within it also where the engine's role runs it.
-HERE = "nullif(current_setting('app.workspace', true), '')::uuid"
+HERE = base.HERE
 
 EMAIL = "email"  # The one channel that we send on so far.
 
@@ -169,6 +170,9 @@ async def consent(
         return False
     await db.execute(_END_CONSENT, values)
     await db.execute(_ADD_CONSENT, {**values, "state": state.value})
+    if await announced.asked(db, AnnouncementType.PROFILE_CONSENT_CHANGED):
+        told = announced_people.Said(who, purpose.value, state.value, source)
+        await announced_people.consented(db, [told], now)
     await follow_ups.note(db, [who], now, reads=["consents"])
     return True
 
@@ -260,7 +264,9 @@ async def unsubscribe(
         unsubscribed = SuppressionReason.UNSUBSCRIBED
         news = await suppress(db, message.channel, message.address, unsubscribed, source, now) or news
     # Two at once have come one after the other by now, behind the person's lock or the address's.
-    await db.execute(_NOTE_UNSUBSCRIBE, {"message": message_id, "now": now})
+    if await changed(db, _NOTE_UNSUBSCRIBE, {"message": message_id, "now": now}):
+        told = announced_messages.of_reading(message_id, Interaction.UNSUBSCRIBED, now)
+        await announced_messages.tell_of(db, [told], now)
     return news
 
 

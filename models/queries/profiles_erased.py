@@ -7,9 +7,11 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announcements import AnnouncementType
 from domain.messages import MessageState
 from domain.profiles import ADDRESS_KIND, IdentityKind, SuppressionReason
-from models.queries import people_lock, traces
+from models.base import changed
+from models.queries import announced_people, people_lock, traces
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ledger import DUE_AGAIN
 from models.queries.memberships import COUNT_DOWN
@@ -28,6 +30,18 @@ _NAMES = text(
 )
 _FORGET_ADDRESSES = text(
     f"update suppressions set address = null where workspace_id = {HERE} and address = any(:addresses)"
+)
+# What was to be told of them, or was, is forgotten. A flow's call is of many people: it is forgotten once it
+# is over.
+_FORGET_TOLD = text(
+    f"""
+    delete from webhook_deliveries d
+    where d.workspace_id = {HERE} and (d.state <> 'pending' or d.event_type <> '{AnnouncementType.FLOW_CALL}')
+        and d.event_type <> '{AnnouncementType.PROFILE_ERASED}'
+        and (exists (select from {_ALL_OF_THEM} who where position(cast(who.id as text) in d.body) > 0)
+            or exists (select from unnest(cast(:addresses as text[])) named(value)
+                where position(named.value in d.body) > 0))
+    """
 )
 _FORGET_NAMES = text(f"delete from identities where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
 _FORGET_PERSON = text(
@@ -169,11 +183,13 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         *_FORGET_ROWS,
         _COUNT_DOWN,
         _FORGET_LINES,
+        _FORGET_TOLD,
         _FORGET_NAMES,
-        _FORGET_PERSON,
         _END_CONSENTS,
     ):
         await db.execute(forget, values)
+    if await changed(db, _FORGET_PERSON, values):
+        await announced_people.erased(db, who, now)
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
     for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

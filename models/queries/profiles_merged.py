@@ -16,6 +16,7 @@ from domain.errors import Conflict, NotFound
 from domain.messages import MessageState, Skip
 from domain.profiles import OWN_WORD, ConsentState
 from models.base import Db
+from models.queries import announced_people
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.memberships import COUNT_DOWN
 from models.queries.profiles import HERE
@@ -78,6 +79,7 @@ async def merge_all(db: Db, survivors: Mapping[UUID, UUID], now: datetime) -> No
             await db.execute(statement, values)
         for alias in turn.values():
             del left[alias]
+    await announced_people.merged(db, survivors, now)
 
 
 async def _resolve(db: AsyncSession, one: UUID, other: UUID) -> tuple[UUID, UUID]:

@@ -16,9 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from domain import changes
+from domain.announcements import AnnouncementType
 from domain.errors import CampanileError, Conflict, Invalid, NotFound
 from domain.profiles import OWN_WORD, ConsentState, IdentityKind, Purpose, is_news
-from models.queries import attributes, follow_ups, people_lock, profiles
+from models.queries import announced, announced_people, attributes, follow_ups, people_lock, profiles
 
 Name = tuple[str, str]  # Kind and value.
 # Columns that are set by name.
@@ -60,6 +61,7 @@ class _Person:
     touched: bool = False  # Anything at all was changed.
     rewritten: bool = False  # The row itself.
     was: dict[Name, bool] = field(default_factory=dict)
+    had: dict[str, Any] = field(default_factory=dict)  # Attributes, before.
 
 
 async def write(db: AsyncSession, workspace_id: UUID, items: Sequence[Item], now: datetime) -> list[Written]:
@@ -74,6 +76,7 @@ async def write(db: AsyncSession, workspace_id: UUID, items: Sequence[Item], now
     batch.people = await _people(db, workspace_id, sorted(asked))
     answers = [batch.take(item) for item in items]
     await _store(db, workspace_id, batch, now)
+    await _tell(db, batch, now)
     if batch.given:
         names, values = zip(*batch.given, strict=True)
         await attributes.note(
@@ -251,7 +254,7 @@ async def _people(db: AsyncSession, workspace_id: UUID, ids: Sequence[UUID]) -> 
     for row in await db.execute(_CONSENTS, values):
         found[row.profile_id].consents[row.purpose] = (row.state, row.source)
     for person in found.values():
-        person.was = dict(person.names)
+        person.was, person.had = dict(person.names), dict(person.attributes)
     return found
 
 
@@ -348,6 +351,31 @@ async def _store(db: AsyncSession, workspace_id: UUID, batch: _Batch, now: datet
         spoken = {"profiles": [*whose], "purposes": [*purposes], "states": [*states], "sources": [*sources]}
         await db.execute(_END_CONSENTS, here | spoken)
         await db.execute(_ADD_CONSENTS, here | spoken)
+
+
+async def _tell(db: AsyncSession, batch: _Batch, now: datetime) -> None:
+    """Announce who is new, who has changed and what is allowed now, where somebody asks."""
+    touched = [each for each in batch.people.values() if each.is_new or each.touched]
+    wanted = await announced.asked(db, *announced_people.WRITTEN) if touched else ()
+    if AnnouncementType.PROFILE_CREATED in wanted:
+        await announced_people.created(db, [each.id for each in touched if each.is_new], now)
+    if AnnouncementType.PROFILE_UPDATED in wanted:
+        spoken = {each.id for each in touched if each.rewritten or each.names != each.was}
+        changed = {each.id: _changed(each) for each in touched if not each.is_new and each.id in spoken}
+        await announced_people.updated(db, changed, now)
+    if AnnouncementType.PROFILE_CONSENT_CHANGED in wanted:
+        said = {(who, purpose): (who, purpose, state, source) for who, purpose, state, source in batch.spoken}
+        await announced_people.consented(db, [announced_people.Said(*each) for each in said.values()], now)
+
+
+def _changed(person: _Person) -> dict[str, Any]:
+    """The attributes that are other than they were; None for those that were taken away."""
+    nothing = object()
+    return {
+        name: person.attributes.get(name)
+        for name in {**person.had, **person.attributes}
+        if repr(person.had.get(name, nothing)) != repr(person.attributes.get(name, nothing))  # 1 is not true.
+    }
 
 
 async def _store_names(db: AsyncSession, here: Mapping[str, Any], people: Sequence[_Person]) -> None:

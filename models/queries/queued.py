@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import CTE, ColumnElement, Insert, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.announcements import AnnouncementType
 from domain.campaigns import UNDER_WAY
 from domain.messages import MessageState
 from models.base import Db, changed, one_of
 from models.messages import Message, Queued
+from models.queries import announced, announced_messages
 from models.queries.ledger import BUT, Kind, Queue, spelled
 from models.templates import Template, TemplateVersion
 
@@ -49,8 +51,7 @@ def queue_up(lines: Mapping[str, ColumnElement[Any]]) -> tuple[CTE, Insert]:
 
 _TURN = ["workspace_id", "queue_id", "due_at", "message_id"]
 
-_CANCEL = text(
-    """
+_CANCEL = """
     with open as materialized (
         select q.ctid as turn, m.ctid as place
         from queue q
@@ -63,17 +64,22 @@ _CANCEL = text(
         update messages m set state = 'skipped', reason = 'cancelled', detail = null,
             closed_at = :now
         from open where m.workspace_id = :workspace and m.ctid = open.place
-        returning open.turn
+        returning open.turn{whom}
     )
     delete from queue q using skipped s where q.workspace_id = :workspace and q.ctid = s.turn
-    """
-)
+"""
+_CANCEL_SILENTLY = text(_CANCEL.format(whom=""))
+_CANCEL_TELLING = text(f"{_CANCEL} returning s.id".format(whom=", m.id"))
 
 
 async def cancel(db: Db, queue: Queue, now: datetime) -> int:
     """Skip up to 20,000 messages that are still queued, and return how many. Call until it is 0."""
     values = {"workspace": queue.workspace_id, "queue": queue.id, "now": now}
-    return await changed(db, _CANCEL, values)
+    if not await announced.asked(db, AnnouncementType.MESSAGE_SKIPPED):
+        return await changed(db, _CANCEL_SILENTLY, values)
+    ids = [*(await db.execute(_CANCEL_TELLING, values)).scalars()]
+    await announced_messages.skipped(db, ids, now)
+    return len(ids)
 
 
 # While a campaign's audience is still being frozen, somebody may have a turn at any moment.

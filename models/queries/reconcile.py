@@ -1,12 +1,18 @@
 """What stays unknown: leave it, or send it again as a new line, as the workspace chose."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.messages import MessageState
 from domain.outboxes import EXPRESS_OF
-from models.queries import pokes
+from models.base import entered
+from models.queries import announced_messages, pokes
+from models.queries.announced_messages import ENDS, Said
 
 # A provider has spoken of it, though its sender died before it knew.
 _PROVED = "m.state = 'unknown' and m.reported_at is not null"
@@ -60,7 +66,9 @@ _DECIDE = text(
         on conflict (queue_id, work) do update set seq = nextval('poke_seq')
     )
     select (select count(*) from resent) as resent,
-        (select count(*) from decided) - (select count(*) from resent) as left
+        (select count(*) from decided) - (select count(*) from resent) as left,
+        (select jsonb_agg(jsonb_build_array(workspace_id, id, state)) from decided where state <> 'unknown')
+            as known
     """
 )
 
@@ -75,4 +83,17 @@ async def decide(db: AsyncSession, now: datetime) -> tuple[int, int]:
     row = (await db.execute(_DECIDE, {"now": now})).one()
     if row.resent:
         await pokes.wake_poker(db)
+    if row.known:
+        await _tell(db, row.known, now)
     return row.resent, row.left
+
+
+async def _tell(db: AsyncSession, known: Iterable[tuple[str, str, str]], now: datetime) -> None:
+    """Announce what became of messages of which it was not known."""
+    here: dict[UUID, list[Said]] = defaultdict(list)
+    for where, id_, state in known:
+        here[UUID(where)].append(Said(UUID(id_), ENDS[MessageState(state)], {"corrected": True}))
+    for workspace_id in sorted(here):
+        async with entered(db, workspace_id):
+            await announced_messages.tell_of(db, here[workspace_id], now)
+    await pokes.wake_poker(db)

@@ -13,10 +13,12 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
-from domain.messages import MessageState, Skip
+from domain.messages import Interaction, MessageState, Skip
 from domain.profiles import ADDRESS_KIND, address_hash
 from domain.reports import AS_SAID, Line, Said, Settled
 from models.base import Db
+from models.queries import announced_messages
+from models.queries.announced_messages import of_reading
 
 _TRY = text("select pg_try_advisory_xact_lock(hashtextextended('reports of ' || :workspace, 0))")
 # Below the time after which PostgreSQL looks for a deadlock: whoever meets us in one is not the one to fail.
@@ -344,16 +346,21 @@ _BY_MACHINES = text(
     join profiles p on p.workspace_id = :workspace and p.id = m.profile_id
     join consents c on c.workspace_id = :workspace and c.profile_id = coalesce(p.merged_into, p.id)
         and c.purpose = 'tracking' and c.ended_at is null and c.state = 'granted'
+    returning message_id, kind, at
     """
 )
 
 
-async def done_by_machines(db: Db, workspace_id: UUID, done: Sequence[tuple[UUID, str, datetime]]) -> None:
+async def done_by_machines(
+    db: Db, workspace_id: UUID, done: Sequence[tuple[UUID, str, datetime]], now: datetime
+) -> None:
     """Opens and clicks (message, kind, when) of programs: they are kept, and nobody has opened anything."""
     if done:
         rows = [{"message_id": id_, "kind": kind, "at": at} for id_, kind, at in done]
         values = {"workspace": workspace_id, "rows": orjson.dumps(rows).decode()}
-        await db.execute(_BY_MACHINES, values)
+        kept = await db.execute(_BY_MACHINES, values)
+        told = [of_reading(id_, Interaction(kind), at, machine=True) for id_, kind, at in kept]
+        await announced_messages.tell_of(db, told, now)
 
 
 _FORGET_REPORTED = text("delete from reported where at < :before")

@@ -14,10 +14,12 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announcements import names
 from domain.events import EventKind
 from domain.messages import Interaction
 from domain.profiles import ConsentState, Purpose
 from domain.templates import Template
+from models.queries.announced_messages import READS, Said, of_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class Arrival:
     link: int | None  # Which of the template version's links, from 0.
     user_agent: str | None
     id: UUID  # Given when it comes in, so that a group whose commit was not answered can be repeated.
+    url: str | None = None  # Where the link leads.
 
 
 # Consent to tracking is read here, at the last moment. A click says that the mail was read, so it counts as
 # an open where pictures are off. Where segments ask about messages, the pump follows that up; else there is
 # one look at a few rows. Rows are not locked in an order of their own: who meets in a deadlock (two
 # processes, or a slice that settles) is told so by PostgreSQL, and the group is repeated.
-_RECORD = text(
-    f"""
+_RECORD = f"""
     with arrived as materialized (
         select a.*, m.opened_at, m.clicked_at, p.id as profile_id
         from jsonb_to_recordset(cast(:arrivals as jsonb)) as a(workspace_id uuid, id uuid, message_id uuid,
@@ -52,6 +54,7 @@ _RECORD = text(
         insert into message_events (workspace_id, id, message_id, kind, at, link, user_agent)
         select workspace_id, id, message_id, kind, at, link, user_agent from arrived
         on conflict (workspace_id, id) do nothing
+        returning id
     ),
     earlier as (
         select workspace_id, message_id, profile_id, min(at) as opened_at,
@@ -68,13 +71,24 @@ _RECORD = text(
         from earlier e
         where exists (select from segments s where s.workspace_id = e.workspace_id
             and s.materialized_at is not null and s.reads && array['messages'])
-    )
+    ){{}}
+"""
+_MARK = """
     update messages m
     set opened_at = least(m.opened_at, e.opened_at), clicked_at = least(m.clicked_at, e.clicked_at)
     from earlier e
     where m.workspace_id = e.workspace_id and m.id = e.message_id
+"""
+_RECORD_SILENTLY = text(_RECORD.format(_MARK))
+_RECORD_TELLING = text(_RECORD.format(f", marked as ({_MARK}) select id from noted"))
+_ASKED = text(
+    """
+    select distinct w.workspace_id from webhooks w
+    where w.workspace_id = any(cast(:workspaces as uuid[])) and w.state = 'enabled'
+        and w.event_types && cast(:names as text[])
     """
 )
+_NAMES = [*{name for kind in (Interaction.OPENED, Interaction.CLICKED) for name in names(READS[kind])}]
 
 
 # A campaign fills the ledger a moment before its readers come, so the planner's statistics know nothing of it
@@ -87,11 +101,26 @@ _BY_KEY = text(
 )
 
 
-async def record(db: AsyncSession, arrivals: Sequence[Arrival]) -> None:
+async def record(db: AsyncSession, arrivals: Sequence[Arrival]) -> dict[UUID, list[Said]]:
     """Write down opens and clicks. Those of a message that is gone, was sent untracked, or whose profile
-    doesn't allow tracking (any more) leave no trace. Doing it again with the same ids adds nothing."""
+    doesn't allow tracking (any more) leave no trace. Doing it again with the same ids adds nothing.
+
+    Returns what is to be announced of it, by workspace, where somebody asks.
+    """
     await db.execute(_BY_KEY)
-    await db.execute(_RECORD, {"arrivals": orjson.dumps(arrivals).decode()})
+    values = {"arrivals": orjson.dumps(arrivals).decode()}
+    here = {"workspaces": [*{each.workspace_id for each in arrivals}], "names": _NAMES}
+    asked = set((await db.execute(_ASKED, here)).scalars())
+    if not asked:
+        await db.execute(_RECORD_SILENTLY, values)
+        return {}
+    kept = set((await db.execute(_RECORD_TELLING, values)).scalars())
+    told: dict[UUID, list[Said]] = {}
+    for each in arrivals:
+        if each.id in kept and each.workspace_id in asked:
+            said = of_reading(each.message_id, each.kind, each.at, each.url)
+            told.setdefault(each.workspace_id, []).append(said)
+    return told
 
 
 class Sent(NamedTuple):

@@ -130,6 +130,7 @@ class Filled:
     failure: UUID
     alert: UUID
     delivery: UUID
+    journey: UUID  # Ada's, in `flow`.
     once: Asked  # A request that is under way, and was not answered yet.
 
     @property
@@ -315,7 +316,8 @@ async def _journeys(db: AsyncSession, template: UUID, ada: UUID) -> dict[str, An
             made["onward"] = [*ways.after_messages(known)]
     await queued.cancel(db, Queue(DEFAULT_WORKSPACE, made["letters"].id, SourceKind.FLOW), NOW)
     found = await some(db, "select id from messages where queue_id = :flow", flow=made["letters"].id)
-    return made | {"closed": found[0]}
+    [journey] = await some(db, "select id from enrollments where flow_id = :flow", flow=made["flow"].id)
+    return made | {"closed": found[0], "journey": journey}
 
 
 async def _files(db: AsyncSession) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from dev.places import ROOT
 from domain import templates as letters
 from domain.announcements import Announcement, AnnouncementType
-from domain.breakers import Tally, released
+from domain.breakers import BreakerState, Standing, Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.channels import Channel
 from domain.errors import CampanileError, Conflict
@@ -39,7 +39,12 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
+from models.queries import announced as asked_for
 from models.queries import (
+    announced_members,
+    announced_messages,
+    announced_people,
+    announced_states,
     announcing,
     attachments,
     attributes,
@@ -132,6 +137,10 @@ ENGINE = "runs as the engine, across workspaces; it gets its ids from us or by a
 NO_ROWS = "touches no row of a workspace: a lock, or a temporary table of the transaction"
 PUMP = "the pump's: test_ingest.py has two workspaces of which only one may change"
 LEFT_OUT = {
+    "announced.tell": "executes what the other modules of its name bring",
+    "announced_people.happened": PUMP,
+    "announced_people.remember": PUMP,
+    "announced_people.told_by_batch": PUMP,
     "account_mails": ACCOUNTS,
     "accounts": ACCOUNTS,
     "arrivals": ENGINE,
@@ -312,6 +321,18 @@ async def sender_expected(db: AsyncSession, w: Filled) -> None:
 async def announced(db: AsyncSession, w: Filled) -> None:
     said = Announcement(AnnouncementType.WEBHOOK_DISABLED, {})
     await announcing.announce(db, w.id, [said], NOW)
+
+
+async def newcomers_told(db: AsyncSession, w: Filled) -> None:
+    await happenings.prepare(db)
+    await db.execute(text("insert into newcomers values (:id, 1)"), {"id": w.journey})
+    await announced_members.newcomers(db, NOW)
+
+
+async def import_told(db: AsyncSession, w: Filled) -> None:
+    over = "update imports set state = 'completed' where id = :id"
+    await db.execute(text(over), {"id": w.customers.id})
+    await announced_states.import_finished(db, await imports.get(db, w.customers.id), NOW)
 
 
 A_FAILURE = Failure(Subject.OUTSIDE, "n8n", Category.OURS, "It broke.", "Mend it.", occasion="again")
@@ -510,6 +531,7 @@ READS: dict[str, Call] = {
     "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
+    "announced.asked": lambda db, w: asked_for.asked(db, AnnouncementType.MESSAGE_READ),
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
@@ -678,6 +700,36 @@ WRITES: dict[str, Call] = {
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
     "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
     "announcing.announce": announced,
+    "announced_members.entered": lambda db, w: announced_members.entered(db, [w.journey], NOW),
+    "announced_members.moved": lambda db, w: announced_members.moved(db, [w.journey], NOW),
+    "announced_members.ended": lambda db, w: announced_members.ended(db, [w.journey], NOW),
+    "announced_members.newcomers": newcomers_told,
+    "announced_messages.ended": lambda db, w: announced_messages.ended(
+        db, {w.accepted: MessageState.ACCEPTED}, NOW
+    ),
+    "announced_messages.skipped": lambda db, w: announced_messages.skipped(db, [w.accepted], NOW),
+    "announced_messages.tell_of": lambda db, w: announced_messages.tell_of(
+        db, [announced_messages.Said(w.accepted, AnnouncementType.MESSAGE_DELIVERED)], NOW
+    ),
+    "announced_people.consented": lambda db, w: announced_people.consented(
+        db, [announced_people.Said(w.ada, "email", "denied", "form")], NOW
+    ),
+    "announced_people.created": lambda db, w: announced_people.created(db, [w.ada], NOW),
+    "announced_people.erased": lambda db, w: announced_people.erased(db, w.ada, NOW),
+    "announced_people.merged": lambda db, w: announced_people.merged(db, {w.ada: w.bob}, NOW),
+    "announced_people.updated": lambda db, w: announced_people.updated(db, {w.ada: {"name": "x"}}, NOW),
+    "announced_states.breaker": lambda db, w: announced_states.breaker(
+        db, w.id, w.provider, BreakerState.OPEN, Standing(NOW, NOW), NOW
+    ),
+    "announced_states.campaign_moved": lambda db, w: announced_states.campaign_moved(
+        db, w.running.id, CampaignState.PAUSED, NOW
+    ),
+    "announced_states.campaign_started": lambda db, w: announced_states.campaign_started(db, w.running, NOW),
+    "announced_states.flow_moved": lambda db, w: announced_states.flow_moved(
+        db, w.flow.id, FlowState.PAUSED, NOW
+    ),
+    "announced_states.flow_published": lambda db, w: announced_states.flow_published(db, w.flow, 1, NOW),
+    "announced_states.import_finished": import_told,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,
