@@ -90,23 +90,32 @@ class EgressTransport(AsyncBaseTransport):
         """`allowed` are networks beside the public ones; `plain` lets http:// through beside https://."""
         self._allowed, self._plain = allowed, plain
         self._resolve, self._tls = resolve, tls
-        self._seconds, self._largest = seconds, largest
+        self.seconds, self._largest = seconds, largest  # Seconds for all of one exchange.
 
     def speaks(self, scheme: str) -> bool:
         return scheme == "https" or (self._plain and scheme == "http")
 
     async def handle_async_request(self, request: Request) -> Response:
-        if not self.speaks(request.url.scheme):
+        self.look_at(request.url)
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._ask(request)
+        except TimeoutError:
+            raise ReadTimeout(f"{request.url.host} did not answer in {self.seconds:g} s.") from None
+
+    def look_at(self, url: URL) -> None:
+        """Raises `EgressRefused` for an address that is not called, wherever its host may be."""
+        if not self.speaks(url.scheme):
             raise EgressRefused("Only addresses that begin with https:// are called.")
-        if request.url.userinfo:
+        if url.userinfo:
             raise EgressRefused(
                 "An address names no user and no password: take out what stands before the @."
             )
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await self._ask(request)
-        except TimeoutError:
-            raise ReadTimeout(f"{request.url.host} did not answer in {self._seconds:g} s.") from None
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Whose certificates are believed."""
+        return self._tls or _trusted()
 
     async def _ask(self, request: Request) -> Response:
         host = request.url.raw_host.decode("ascii")
@@ -147,7 +156,7 @@ class EgressTransport(AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
         )
-        async with AsyncHTTPTransport(verify=self._tls or _trusted(), trust_env=False) as transport:
+        async with AsyncHTTPTransport(verify=self.tls, trust_env=False) as transport:
             answer = await transport.handle_async_request(there)
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise AnswerRefused(f"{host} answered in an encoding that was not asked for.")

@@ -51,6 +51,7 @@ class Webhook(Base):
     failures: Mapped[int] = mapped_column(server_default="0")  # In a row.
     failing_since: Mapped[datetime | None]
     rests_until: Mapped[datetime | None]  # It failed again and again: nothing is tried before.
+    rests: Mapped[int] = mapped_column(server_default="0")  # So many times in a row, while it does.
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

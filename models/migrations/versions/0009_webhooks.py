@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failing_since", TIME, nullable=True),
         sa.Column("rests_until", TIME, nullable=True),
+        sa.Column("rests", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", TIME, server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", TIME, server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("state in ('enabled', 'disabled')", name=op.f("ck_webhooks_state")),
