@@ -1,4 +1,4 @@
-"""What tests of webhooks begin with: a receiver of Standard Webhooks, a webhook, and something announced to it."""
+"""What tests of webhooks begin with: a receiver of Standard Webhooks, a webhook, something announced."""
 
 import asyncio
 import base64
@@ -69,18 +69,30 @@ def here(seconds: float = 10) -> EgressTransport:
 
 
 async def a_webhook(
-    sessions: Sessions, url: str, types: Sequence[str] = ("*",), workspace: UUID = DEFAULT_WORKSPACE, **more: Any
+    sessions: Sessions,
+    url: str,
+    types: Sequence[str] = ("*",),
+    workspace: UUID = DEFAULT_WORKSPACE,
+    **more: Any,
 ) -> UUID:
     """`more` are other columns of its row; an old secret is given in clear."""
     id_ = uuid4()
     values = {"secret": SECRET, **more}
     for name in {"secret", "old_secret"} & values.keys():
         values[name] = SEALER.seal(values[name], f"webhook:{id_}")
-    columns = {"workspace_id": workspace, "id": id_, "name": "n8n", "url": url, "event_types": [*types], **values}
+    columns = {
+        "workspace_id": workspace,
+        "id": id_,
+        "name": "n8n",
+        "url": url,
+        "event_types": [*types],
+        **values,
+    }
     names = ", ".join(columns)
     async with sessions(workspace) as db:
         await db.execute(
-            text(f"insert into webhooks ({names}) values ({', '.join(f':{each}' for each in columns)})"), columns
+            text(f"insert into webhooks ({names}) values ({', '.join(f':{each}' for each in columns)})"),
+            columns,
         )
     return id_
 
@@ -110,7 +122,9 @@ def a_deliverer(
     return WebhookActivities(sessions, outside, bell, clock, timing, mails)
 
 
-async def look(sessions: Sessions, asked: str, workspace: UUID = DEFAULT_WORKSPACE, **values: Any) -> list[Any]:
+async def look(
+    sessions: Sessions, asked: str, workspace: UUID = DEFAULT_WORKSPACE, **values: Any
+) -> list[Any]:
     async with sessions(workspace) as db:
         return await some(db, asked, **values)
 
