@@ -1,4 +1,4 @@
-"""What one try of a delivery comes to: posted, signed and guarded, and its answer in words that may be kept."""
+"""One try of a delivery: signed and posted, and what was answered in words that may be kept."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from httpx2 import HTTPError
 
 from channels.calls import printable, retry_after, words
-from channels.discretion import Secrets
+from channels.discretion import SHORTEST, Secrets
 from channels.egress import EgressRefused, EgressTransport
 from channels.posts import Answered, Poster
 from channels.signing import Signer
@@ -32,7 +32,7 @@ class Outside:
         staging: Staging | None = None,
         wall: Clock | None = None,
     ) -> None:
-        """`wall` tells the time that receivers hold signatures against: the system's, whatever the business's."""
+        """`wall` is the clock that receivers hold signatures against: the system's, unless it is given."""
         self.guard, self.sealer = guard, sealer
         self.staging = staging or Staging()
         self.wall = wall or SystemClock()
@@ -94,6 +94,8 @@ class Caller:
     def _said(self, theirs: str) -> str:
         """A stranger's words, as they may be kept and shown: they may repeat what they were told."""
         plain = "".join(each if each.isprintable() else " " for each in theirs)
+        if len(plain) < SHORTEST:
+            return plain.strip()
         discreet = without_tokens(without_addresses(self._secrets.struck_from(plain)))
         return printable(discreet)[:LONGEST_ANSWER]
 

@@ -1,4 +1,4 @@
-"""How it ends with deliveries and webhooks: what a slice counts, and what is noted and told of those that failed."""
+"""How it ends with deliveries and webhooks: what is counted, noted, and told of those that failed."""
 
 from collections import Counter
 from collections.abc import Sequence

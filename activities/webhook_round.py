@@ -1,7 +1,7 @@
-"""A slice of a workspace's announcements: a line for each webhook that is told something, and the books of all.
+"""A slice of a workspace's announcements: a line for each webhook that is told something, and books for all.
 
 What came of posts is settled in groups, whichever webhooks they were for. How a webhook fares is counted in
-the same transaction, as are the ends: a webhook that rests, one that is disabled, a delivery that is given up.
+the same transaction, where it also ends: a webhook rests or is disabled, a delivery is given up.
 """
 
 import asyncio

@@ -48,8 +48,7 @@ class WebhookActivities:
         return done
 
     async def alert(self) -> int:
-        """Write to owners and admins about webhooks that we disabled and nobody was told of. Returns about how
-        many."""
+        """Write to owners and admins about webhooks that we disabled. Returns about how many."""
         now = self.clock.now()
         async with self.sessions.glance() as look:
             if not await webhook_deliveries.silent(look):

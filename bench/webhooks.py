@@ -8,6 +8,7 @@ which something was not told counts for nothing.
 import argparse
 import asyncio
 import secrets
+import sys
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +18,11 @@ from typing import Any
 from uuid import uuid4
 
 from httpx2 import AsyncClient
+from sqlalchemy import text
 
 from bench.harness import Case, report
 from bench.run import run
-from bench.stack import Meter, Stack, expect, pid
+from bench.stack import Stack, expect
 from dev.process import Process, free_port, listens
 from domain.announcements import Announcement, AnnouncementType
 from domain.secrets import Sealer
@@ -50,7 +52,7 @@ async def main(quick: bool) -> None:
 def a_sink(stack: Stack) -> Iterator[tuple[str, Process]]:
     port = free_port()
     log = stack.folder / "logs" / "webhook-sink.log"
-    command = [__import__("sys").executable, "-m", "bench.webhook_sink", str(port)]
+    command = [sys.executable, "-m", "bench.webhook_sink", str(port)]
     sink = Process("webhook sink", command, log=log, note=stack.folder / "run" / "webhook-sink.json")
     sink.start()
     try:
@@ -112,10 +114,13 @@ async def until_told(url: str, size: int) -> dict[str, Any]:
 async def deliveries(stack: Stack, size: int) -> Case:
     """A backlog of announcements to one webhook, from the first that arrives to the last."""
     sessions = stack.fresh()
-    with a_sink(stack) as (url, sink), stack.worker("bench.worker", "null", egress_networks="127.0.0.0/8") as w:
+    with (
+        a_sink(stack) as (url, sink),
+        stack.worker("bench.worker", "null", egress_networks="127.0.0.0/8") as w,
+    ):
         await a_webhook(sessions, f"{url}/hook")
         alone = await by_a_bare_client(url, size // 2)
-        meter: Meter = stack.meter(w, sink=sink)
+        meter = stack.meter(w, sink=sink)
         for first in range(0, size, A_TRANSACTION):
             await tell(sessions, first, A_TRANSACTION)
         found = await until_told(url, size)
@@ -127,14 +132,12 @@ async def deliveries(stack: Stack, size: int) -> Case:
         "the sink by a bare client": alone,
         "seconds": seconds,
         "CPU seconds": cpu,
-        "sink's pid": pid(sink) if False else "own process",
     }
     return Case("deliveries", size / seconds, "/s", 1_500, "higher", beside)
 
 
 async def settled(sessions: Sessions, size: int) -> None:
-    from sqlalchemy import text
-
+    """Wait until the books say so, too, each by its first try."""
     deadline = time.monotonic() + DEADLINE
     asked = text("select count(*) from webhook_deliveries where state = 'delivered' and attempts = 1")
     while True:
@@ -149,8 +152,10 @@ async def settled(sessions: Sessions, size: int) -> None:
 async def by_a_bare_client(url: str, n: int) -> float:
     """Posts a second by a program that does nothing else, on as many kept connections."""
     port = int(url.rpartition(":")[2])
-    body = b'{"type":"x","timestamp":"2026-03-01T12:00:00.000000Z","data":{"message_id":"0","nth":1,"channel":""}}'
-    head = b"POST /bare HTTP/1.1\r\nHost: sink\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    body = b'{"type":"x","timestamp":"2026-03-01T12:00:00.000000Z","data":{"nth":1,"channel":"email"}}'
+    head = (
+        b"POST /bare HTTP/1.1\r\nHost: sink\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
     asked, left = head % len(body) + body, n
 
     async def post() -> None:

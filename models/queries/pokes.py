@@ -201,8 +201,8 @@ _OVERDUE = text(
 
 
 async def sweep(db: Db, late: datetime) -> int:
-    """Poke every flow, outbox and workspace's announcements of which something was due before `late`, and every
-    campaign under way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
+    """Poke every flow, outbox and queue of announcements that has held something due since before `late`, and
+    every campaign under way: so a lost poke or workflow costs a minute and not for ever. Returns how many."""
     found = await changed(db, _OVERDUE, {"late": late})
     if found:
         await wake_poker(db)

@@ -172,7 +172,8 @@ _SETTLE = text(
         leased_until = null, due_at = coalesce(s.due_at, d.due_at),
         closed_at = case when s.state <> 'pending' then cast(:now as timestamptz) end,
         status = s.status, reason = s.reason,
-        tries = case when jsonb_array_length(d.tries) < {KEPT_TRIES} then d.tries else d.tries - 0 end || s.try
+        tries = case when jsonb_array_length(d.tries) < {KEPT_TRIES} then d.tries else d.tries - 0 end
+            || s.try
     from jsonb_to_recordset(cast(:settled as jsonb)) as s(id uuid, attempt uuid, state text,
         due_at timestamptz, status int, reason text, try jsonb)
     where d.workspace_id = :workspace and d.id = s.id and d.attempt = s.attempt
@@ -209,8 +210,8 @@ def _as_json(settled: Sequence[Settled]) -> str:
     return orjson.dumps(rows).decode()
 
 
-# A rest is twice as long as the one before, from which the webhook was just tried again. Whoever rests already
-# is not made to rest longer by those that were on their way.
+# A rest is twice as long as the one before, after which the webhook was tried again. Whoever rests already is
+# not made to rest longer by those that were on their way.
 _FARED = text(
     f"""
     with fared as (
@@ -231,7 +232,9 @@ _FARED = text(
         select f.*, greatest(
             f.resting,
             case when f.resting is null and f.in_a_row >= {IN_A_ROW} then cast(:now as timestamptz)
-                + make_interval(secs => least({LONGEST_REST}, {FIRST_REST} * power(2, least(f.nth, 12) - 1))) end,
+                + make_interval(
+                    secs => least({LONGEST_REST}, {FIRST_REST} * power(2, least(f.nth, 12) - 1))
+                ) end,
             cast(:now as timestamptz) + make_interval(secs => f.rest)
         ) as rests_until
         from fared f
@@ -257,7 +260,7 @@ class Fared(NamedTuple):
 
 
 async def fared(db: Db, workspace_id: UUID, healths: Sequence[Health], now: datetime) -> dict[UUID, Fared]:
-    """Count these, and let those that fail again and again rest. Returns those of which that says something."""
+    """Count these, and let those that fail again and again rest. Returns those that fail or did so before."""
     rows = [
         {"webhook_id": each.webhook_id, "good": each.good, "failures": each.failures, "rest": each.rest}
         for each in healths
@@ -278,8 +281,8 @@ class Disabled(NamedTuple):
 
 _DISABLE = text(
     """
-    update webhooks w set state = 'disabled', disabled_reason = d.reason, disabled_at = :now, alerted_at = null,
-        rests_until = null, updated_at = clock_timestamp()
+    update webhooks w set state = 'disabled', disabled_reason = d.reason, disabled_at = :now,
+        alerted_at = null, rests_until = null, updated_at = clock_timestamp()
     from unnest(cast(:ids as uuid[]), cast(:reasons as text[])) d(id, reason)
     where w.workspace_id = :workspace and w.id = d.id and w.state = 'enabled'
     returning w.id, w.name, w.url, w.disabled_reason, w.failing_since
@@ -309,7 +312,7 @@ _CLOSE = """
     returning d.id, d.webhook_id, d.event_type
 """
 _STRANDED = text(_CLOSE.format(whose="w.state = 'disabled'", those="", page=PAGE))
-# Those that were tried at last are closed by that. These had no turn for three days, since their webhook rests.
+# Those that were tried at last are closed by that. These had no turn for days, since their webhook rests.
 _EXPIRED = text(
     _CLOSE.format(
         whose=f"w.state = 'enabled' and w.failures >= {IN_A_ROW}",
@@ -328,7 +331,7 @@ class GivenUp(NamedTuple):
 
 
 async def close_stranded(db: Db, workspace_id: UUID, now: datetime) -> list[GivenUp]:
-    """Close some of what is on its way to disabled webhooks. It can be replayed when they are enabled again."""
+    """Close some of what is on its way to disabled webhooks. It can be replayed once they are enabled."""
     values = {"workspace": workspace_id, "now": now, "reason": WAS_DISABLED}
     return [GivenUp(*row) for row in await db.execute(_STRANDED, values)]
 
