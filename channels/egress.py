@@ -36,6 +36,7 @@ RESOLVERS = 32  # Look-ups at a time, in this process.
 LONGEST_LOOK_UP = 5.0  # Seconds.
 SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
 LARGEST_ANSWER = 1_000_000  # Bytes of a body.
+_NO_URL = "This is no URL."
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # From a host and a port to its addresses.
 
@@ -112,6 +113,16 @@ class EgressTransport(AsyncBaseTransport):
                 "An address names no user and no password: take out what stands before the @."
             )
 
+    async def try_out(self, address: str) -> None:
+        """Whether a request could go there, without sending one. Raises `EgressRefused` where it could not,
+        and `ConnectError` where there is no such host."""
+        try:
+            url = URL(address)
+        except InvalidURL:
+            raise EgressRefused(_NO_URL) from None
+        self.look_at(url)
+        await self.addresses(url.raw_host.decode("ascii"), url.port or 443)
+
     @property
     def tls(self) -> ssl.SSLContext:
         """Whose certificates are believed."""
@@ -184,4 +195,4 @@ class EgressClient(AsyncClient):
         try:
             return super().build_request(method, url, **values)
         except InvalidURL:
-            raise EgressRefused("This is no URL.") from None
+            raise EgressRefused(_NO_URL) from None
