@@ -155,7 +155,7 @@ async def replay_delivery(webhook_id: UUID, delivery_id: UUID, opened: Opened, d
 async def replay_deliveries(
     webhook_id: UUID, body: ReplayRangeIn, opened: Opened, db: Db, workspace_id: WorkspaceId
 ) -> Replaying:
-    """Send again what was announced within a time, the oldest first, with the ids and bodies that they had."""
+    """Send again what was announced within a time, the oldest first, with the ids and bodies they had."""
     now = opened.clock.now()
     row = await webhooks.get(db, webhook_id, lock=True)
     since, until = (await aware(db, workspace_id, at) for at in (body.since, body.until))

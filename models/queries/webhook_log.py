@@ -125,8 +125,8 @@ def _replaying(which: str, limit: str = "") -> Any:
             {limit}
             for update of d
         ), replayed as (
-            update webhook_deliveries d set state = 'pending', replayed_at = :now, due_at = :now, attempts = 0,
-                closed_at = null, attempt = null, leased_until = null
+            update webhook_deliveries d set state = 'pending', replayed_at = :now, due_at = :now,
+                attempts = 0, closed_at = null, attempt = null, leased_until = null
             from chosen c
             where d.workspace_id = :workspace and d.id = c.id and d.state <> 'pending'
             returning d.created_at, d.id

@@ -65,7 +65,7 @@ _PENDING = text(
 async def pending(db: AsyncSession, workspace_id: UUID, webhook_ids: Sequence[UUID]) -> dict[UUID, int]:
     """How many deliveries of each are on their way; `COUNTED` stands for that many and more."""
     counted = await db.execute(_PENDING, {"workspace": workspace_id, "webhooks": [*webhook_ids]})
-    return dict(counted.tuples())
+    return {row.id: row.n for row in counted}
 
 
 async def change(db: AsyncSession, webhook: Webhook, values: dict[str, Any], now: datetime) -> None:
