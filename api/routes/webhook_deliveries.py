@@ -158,7 +158,8 @@ async def replay_deliveries(
     """Send again what was announced within a time, the oldest first, with the ids and bodies they had."""
     now = opened.clock.now()
     row = await webhooks.get(db, webhook_id, lock=True)
-    since, until = (await aware(db, workspace_id, at) for at in (body.since, body.until))
+    since = await aware(db, workspace_id, body.since)
+    until = await aware(db, workspace_id, body.until)
     assert since
     after = None if body.cursor is None else read_cursor(body.cursor, "/cursor")
     done = await webhook_log.replay(db, row, body.state, since, until or now, now, after)

@@ -137,7 +137,7 @@ def _replaying(which: str, limit: str = "") -> Any:
 
 
 _WITHIN = "(d.created_at, d.id) > (:since, :after) and d.created_at < :until"
-_IN_ORDER = f"order by d.created_at, d.id limit {AT_ONCE}"
+_IN_ORDER = "order by d.created_at, d.id limit :limit"
 _REPLAY = {each: _replaying(f"{_STATE[each]} and {_WITHIN}", _IN_ORDER) for each in Which}
 _REPLAY_ONE = _replaying("d.id = :delivery and d.state <> 'pending'")
 _BEFORE_ALL = UUID(int=0)
