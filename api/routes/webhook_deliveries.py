@@ -17,7 +17,7 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.catalogue import CATALOGUE
 from domain.roles import Permission
 from models.queries import webhook_log, webhooks
-from models.queries.webhook_log import AT_ONCE, Asked, Which
+from models.queries.webhook_log import AT_ONCE, Asked, Which, Within
 from models.webhooks import DeliveryState
 
 router = APIRouter(prefix="/webhooks/{webhook_id}", tags=["webhooks"], route_class=Mannered)
@@ -162,7 +162,7 @@ async def replay_deliveries(
     until = await aware(db, workspace_id, body.until)
     assert since
     after = None if body.cursor is None else read_cursor(body.cursor, "/cursor")
-    done = await webhook_log.replay(db, row, body.state, since, until or now, now, after)
+    done = await webhook_log.replay(db, row, Within(since, until or now, body.state), now, after)
     return Replaying(replayed=done.count, next_cursor=done.last and cursor_of(done.last))
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.announcements import Announcement
 from domain.errors import Conflict, NotFound
 from models.queries import announcing
-from models.webhooks import DeliveryState, Webhook, WebhookDelivery
+from models.webhooks import DeliveryState, Webhook, WebhookDelivery, WebhookState
 
 AT_ONCE = 50_000  # Deliveries that one call replays.
 
@@ -84,7 +84,7 @@ async def tell(db: AsyncSession, webhook: Webhook, said: Announcement, now: date
 
     Raises `Conflict` where it is disabled.
     """
-    _wake(webhook)
+    _wake(webhook, now)
     made = WebhookDelivery(
         workspace_id=webhook.workspace_id,
         webhook_id=webhook.id,
@@ -143,21 +143,34 @@ _REPLAY_ONE = _replaying("d.id = :delivery and d.state <> 'pending'")
 _BEFORE_ALL = UUID(int=0)
 
 
+class Within(NamedTuple):
+    """What is replayed of a time: `since` is within, `until` is not."""
+
+    since: datetime
+    until: datetime
+    which: Which = Which.FAILED
+
+
 class Replayed(NamedTuple):
     count: int
     last: UUID | None  # There may be more beyond this one.
 
 
 async def replay(
-    db: AsyncSession, webhook: Webhook, which: Which, since: datetime, until: datetime, now: datetime,
+    db: AsyncSession,
+    webhook: Webhook,
+    within: Within,
+    now: datetime,
     after: UUID | None = None,
-) -> Replayed:  # fmt: skip
-    """Send again what was announced since then and before `until`, the oldest first: up to `AT_ONCE` of them,
-    beyond the delivery `after`. The webhook is locked, and may rest no longer.
+    limit: int = AT_ONCE,
+) -> Replayed:
+    """Send again what was announced within a time, the oldest first: up to `limit` of them, beyond
+    the delivery `after`. The webhook is locked, and may rest no longer.
 
     Raises `Conflict` where it is disabled, `NotFound` where `after` is not there any more.
     """
-    _wake(webhook)
+    _wake(webhook, now)
+    since = within.since
     if after is not None:
         since = max(since, (await get(db, webhook.id, after)).created_at)
     values = {
@@ -165,14 +178,15 @@ async def replay(
         "webhook": webhook.id,
         "since": since,
         "after": after or _BEFORE_ALL,
-        "until": until,
+        "until": within.until,
         "now": now,
+        "limit": limit,
     }
-    found = (await db.execute(_REPLAY[which], values)).first()
+    found = (await db.execute(_REPLAY[within.which], values)).first()
     if found is None:
         return Replayed(0, None)
     announcing.deliver(db, webhook.workspace_id)
-    return Replayed(found.n, found.id if found.n == AT_ONCE else None)
+    return Replayed(found.n, found.id if found.n == limit else None)
 
 
 async def replay_one(db: AsyncSession, webhook: Webhook, delivery_id: UUID, now: datetime) -> WebhookDelivery:
@@ -181,7 +195,7 @@ async def replay_one(db: AsyncSession, webhook: Webhook, delivery_id: UUID, now:
     Raises `NotFound`, and `Conflict` where the webhook is disabled or the delivery is on its way already.
     """
     await get(db, webhook.id, delivery_id)
-    _wake(webhook)
+    _wake(webhook, now)
     values = {
         "workspace": webhook.workspace_id,
         "webhook": webhook.id,
@@ -194,8 +208,12 @@ async def replay_one(db: AsyncSession, webhook: Webhook, delivery_id: UUID, now:
     return await get(db, webhook.id, delivery_id)
 
 
-def _wake(webhook: Webhook) -> None:
-    """Somebody wants to know now whether it works: one try shows it. Raises `Conflict`."""
-    if webhook.state != "enabled":
+def _wake(webhook: Webhook, now: datetime) -> None:
+    """Somebody wants to know now whether it works: its rest ends, and a single try shows it.
+
+    Raises `Conflict` where it is disabled.
+    """
+    if webhook.state != WebhookState.ENABLED:
         raise Conflict("This webhook is disabled, so nothing is sent to it: enable it first, by PATCH.")
-    webhook.rests_until = None
+    if webhook.rests_until is not None:
+        webhook.rests_until = min(webhook.rests_until, now)

@@ -5,18 +5,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg.errors import LockNotAvailable
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.deliveries import WAS_DISABLED
 from domain.errors import Conflict, NotFound
 from domain.webhooks import MOST
-from models.base import changed
 from models.queries import announcing, workspaces
 from models.webhooks import Webhook, WebhookState
 
 COUNTED = 10_000  # More than these are not counted one by one.
 BY_HAND = "It was disabled by hand."
-_A_NEW_START: dict[str, Any] = {"failures": 0, "failing_since": None, "rests_until": None}
+_A_NEW_START: dict[str, Any] = {"failures": 0, "failing_since": None, "rests_until": None, "rests": 0}
 
 
 async def create(db: AsyncSession, workspace_id: UUID, webhook_id: UUID, values: dict[str, Any]) -> Webhook:
@@ -91,15 +93,23 @@ async def change(db: AsyncSession, webhook: Webhook, values: dict[str, Any], now
 
 _GIVE_UP = text(
     """
-    update webhook_deliveries set state = 'failed', closed_at = :now, reason = 'The webhook was disabled.',
-        attempt = null, leased_until = null
-    where workspace_id = :workspace and webhook_id = :webhook and state = 'pending'
+    with done as (
+        select d.id from webhook_deliveries d
+        where d.workspace_id = :workspace and d.webhook_id = :webhook and d.state = 'pending'
+        for update skip locked
+    )
+    update webhook_deliveries d set state = 'failed', closed_at = :now, reason = :reason, attempt = null,
+        leased_until = null
+    from done where d.workspace_id = :workspace and d.id = done.id
     """
 )
 
 
 async def _give_up(db: AsyncSession, webhook: Webhook, now: datetime) -> None:
-    await changed(db, _GIVE_UP, {"workspace": webhook.workspace_id, "webhook": webhook.id, "now": now})
+    """Those of which somebody writes down at this moment what came of them are closed by the deliverer."""
+    values = {"workspace": webhook.workspace_id, "webhook": webhook.id, "now": now, "reason": WAS_DISABLED}
+    await db.execute(_GIVE_UP, values)
+    announcing.deliver(db, webhook.workspace_id)
 
 
 async def rotate(db: AsyncSession, webhook: Webhook, secret: str, until: datetime | None) -> None:
@@ -116,7 +126,18 @@ async def _write(db: AsyncSession, webhook: Webhook, values: dict[str, Any]) -> 
     await db.refresh(webhook)
 
 
+# Below the time after which PostgreSQL looks for a deadlock: the deliverer, who locks deliveries before their
+# webhook, is not the one to fail.
+_PATIENCE = text("set local lock_timeout = '800ms'")
+
+
 async def delete(db: AsyncSession, webhook: Webhook) -> None:
-    """And its log with it. The webhook is locked."""
-    await db.delete(webhook)
-    await db.flush()
+    """And its log with it. The webhook is locked. Raises `Conflict` while others are busy with it."""
+    await db.execute(_PATIENCE)
+    try:
+        await db.delete(webhook)
+        await db.flush()
+    except OperationalError as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise Conflict("It is being told something at this very moment: try again in a second.") from None
+        raise

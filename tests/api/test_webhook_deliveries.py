@@ -14,8 +14,9 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.outboxes import announcements
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import webhook_log
+from models.queries import webhook_log, webhooks
 from models.queries.announcing import announce
+from models.queries.webhook_log import Which, Within
 from models.webhooks import WebhookDelivery
 from tests.api.support import created, refusal
 from tests.api.test_webhooks import AT, a_webhook
@@ -177,27 +178,20 @@ async def test_a_range_is_replayed_in_one_go(
     assert await poked(sessions) is bool(again)
 
 
-async def test_more_than_one_call_replays_is_replayed_by_several(
-    lonely_api: AsyncClient, hook: str, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+async def test_what_is_too_much_for_one_call_is_replayed_by_several(
+    lonely_api: AsyncClient, hook: str, sessions: Sessions
 ) -> None:
     ids = await a_day(sessions)
-    few = webhook_log._replaying(
-        f"d.state <> 'pending' and {webhook_log._WITHIN}",
-        "order by d.created_at, d.id limit 3",
-    )
-    monkeypatch.setitem(webhook_log._REPLAY, webhook_log.Which.ALL, few)
-    monkeypatch.setattr(webhook_log, "AT_ONCE", 3)
-    body = {"since": hour(0), "state": "all"}
+    within = Within(NOON, NOON + 9 * HOUR, Which.ALL)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = await webhooks.get(db, UUID(hook), lock=True)
+        first = await webhook_log.replay(db, row, within, NOON, limit=3)
+        assert first == (3, ids[4])
+        assert await webhook_log.replay(db, row, within, NOON, first.last, limit=3) == (1, None)
 
-    first = await created(await lonely_api.post(f"{AT}/{hook}/replay", json=body))
-    assert first["replayed"] == 3
-    rest = body | {"cursor": first["next_cursor"]}
-    assert await created(await lonely_api.post(f"{AT}/{hook}/replay", json=rest)) == {
-        "replayed": 1,
-        "next_cursor": None,
-    }
     assert await listed(lonely_api, hook, state="pending") == ids[::-1]
-    problem = refusal(await lonely_api.post(f"{AT}/{hook}/replay", json=body | {"cursor": "x"}), 422)
+    none_of_ours = {"since": hour(0), "cursor": "x"}
+    problem = refusal(await lonely_api.post(f"{AT}/{hook}/replay", json=none_of_ours), 422)
     assert problem["errors"][0]["pointer"] == "/cursor"
 
 

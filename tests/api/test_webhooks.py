@@ -179,7 +179,7 @@ async def test_a_disabled_one_gives_up_what_was_on_its_way_and_an_enabled_one_st
     assert disabled["disabled_reason"] == "It was disabled by hand."
     await told(sessions)  # Nothing any more.
     [delivery] = (await lonely_api.get(f"{at}/deliveries")).json()["items"]
-    assert (delivery["state"], delivery["reason"]) == ("failed", "The webhook was disabled.")
+    assert (delivery["state"], delivery["reason"]) == ("failed", "The webhook is disabled.")
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("update webhooks set failures = 7, failing_since = now(), rests_until = now()"))

@@ -354,8 +354,8 @@ async def replayed(db: AsyncSession, w: Filled, one: UUID | None) -> None:
     if one is not None:
         await hooked(db, w, lambda hook: webhook_log.replay_one(db, hook, one, SOON))
         return
-    within = webhook_log.Which.FAILED, NOW, SOON
-    await hooked(db, w, lambda hook: webhook_log.replay(db, hook, *within, SOON))
+    within = webhook_log.Within(NOW, SOON)
+    await hooked(db, w, lambda hook: webhook_log.replay(db, hook, within, SOON))
 
 
 async def confirmed(db: AsyncSession, w: Filled) -> None:
