@@ -166,7 +166,8 @@ class Settings(BaseSettings):
     )
 
     content_kept_days: PositiveInt = Field(
-        default=30, description="How long what a message said, and its files, are kept after it closed"
+        default=30,
+        description="How long what a message said, its files, and what webhooks were told are kept",
     )
 
     @property

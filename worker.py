@@ -29,7 +29,9 @@ from activities.routing import Router
 from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
-from channels.contract import Provider
+from activities.webhook_calls import Outside
+from activities.webhooks import WebhookActivities
+from channels.contract import Provider, World
 from channels.letters import Raw
 from channels.smtp import SmtpProvider
 from channels.world import world
@@ -53,6 +55,7 @@ from workflows.reports import ReportsWorkflow
 from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, connect
 from workflows.upkeep import UpkeepWorkflow
+from workflows.webhooks import WebhooksWorkflow
 
 WORKFLOWS = [
     AttributeWorkflow,
@@ -64,6 +67,7 @@ WORKFLOWS = [
     ReportsWorkflow,
     SegmentsWorkflow,
     UpkeepWorkflow,
+    WebhooksWorkflow,
 ]
 
 log = structlog.get_logger()
@@ -90,13 +94,17 @@ def timing(settings: Settings) -> Timing:
 
 def accounts_of(settings: Settings) -> Accounts:
     """Opens accounts with providers."""
-    outside = world(
+    return Accounts(Sealer.of(settings.encryption_keys), world_of(settings))
+
+
+def world_of(settings: Settings) -> World:
+    """What lies outside, and how we go there."""
+    return world(
         settings.egress_networks,
         settings.endpoints,
         settings.public_url,
         plain=settings.environment == "development",
     )
-    return Accounts(Sealer.of(settings.encryption_keys), outside)
 
 
 def build(
@@ -122,15 +130,10 @@ def build(
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
     catalogue = AttributeActivities(sessions, parts.timing.slice)
-    reporting = ReportActivities(
-        sessions,
-        accounts,
-        tokens,
-        bell,
-        parts.clock,
-        parts.timing,
-        Mails(settings.public_url, settings.accounts_email),
-    )
+    mails = Mails(settings.public_url, settings.accounts_email)
+    reporting = ReportActivities(sessions, accounts, tokens, bell, parts.clock, parts.timing, mails)
+    outside = Outside(world_of(settings).egress, sealer, staging)
+    webhooks = WebhookActivities(sessions, outside, bell, parts.clock, parts.timing, mails)
     chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days, settings.content_kept_days)
     return Worker(
         client,
@@ -158,6 +161,7 @@ def build(
             keeper.keep,
             catalogue.fill,
             chores.upkeep,
+            webhooks.deliver,
         ],
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_all_modules()

@@ -1,6 +1,6 @@
 """The mailbox to which mail servers return notices: a Maildir folder, read by the worker that has it.
 
-A mail server delivers what comes to `bounces+…@` of our domain there (docs/webhooks.md says how). What is
+A mail server delivers what comes to `bounces+…@` of our domain there (docs/reports.md says how). What is
 about a message of ours waits in the table of webhooks for its workspace, and is then removed here; so a crash
 in between repeats it, and it counts once. What we don't understand is moved to `cur`, for people to look at.
 """

@@ -19,6 +19,7 @@ from models.queries import (
     rate_limits,
     reconcile,
     reports,
+    webhook_deliveries,
 )
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
@@ -31,7 +32,7 @@ DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the
 
 @dataclass
 class Upkeep:
-    poked: int = 0  # Flows and outboxes that were overdue, and campaigns under way.
+    poked: int = 0  # Flows, outboxes and announcements that were overdue, and campaigns under way.
     resent: int = 0  # Unknown messages sent again, as their workspace chose.
     left: int = 0  # Unknown messages left as they are, as their workspace chose.
 
@@ -64,6 +65,10 @@ class UpkeepActivities:
                 await kept_events.forget(
                     db, now, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
                 )
+            dropped = 1
+            while dropped:
+                async with self.sessions.engine() as db:
+                    dropped = await webhook_deliveries.drop_old(db, now - self.content_for)
             more = True
             while more:
                 async with self.sessions.engine() as db:

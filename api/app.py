@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, FastAPI
 from starlette.types import ASGIApp
 
 from api import hooks, ingest, tracking
+from api.announced import tell_of_webhooks
 from api.collector import calm_the_collector
 from api.deps import known_parameters
 from api.docs import PROBLEMS, document
@@ -56,6 +57,9 @@ from api.routes import (
     topics,
     tracking_host,
     users,
+    webhook_deliveries,
+    webhook_types,
+    webhooks,
     whoami,
     workspace,
     workspaces,
@@ -113,6 +117,9 @@ FEATURES = (
     imports,
     exports,
     deliverability,
+    webhook_types,  # Its address looks like a webhook's, and so comes first.
+    webhooks,
+    webhook_deliveries,
 )
 
 
@@ -150,6 +157,7 @@ def build(settings: Settings) -> FastAPI:
     for feature in FEATURES:
         ours.include_router(feature.router)
     app.include_router(ours)
+    tell_of_webhooks(app)
     lead(app, PREFIX)
     document(app)
     return app

@@ -115,7 +115,7 @@ async def paging(
     cursor: Annotated[str | None, Query(description="The `next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="The most items to answer.")] = 50,
 ) -> Paging:
-    return Paging(None if cursor is None else _read(cursor), limit)
+    return Paging(None if cursor is None else read_cursor(cursor), limit)
 
 
 Pages = Annotated[Paging, Depends(paging)]
@@ -126,11 +126,12 @@ def cursor_of(last: UUID) -> str:
     return base64.urlsafe_b64encode(last.bytes).rstrip(b"=").decode()
 
 
-def _read(cursor: str) -> UUID:
+def read_cursor(cursor: str, field: str = "?cursor") -> UUID:
+    """The id in it. Raises `Invalid` about this field."""
     try:
         place = UUID(bytes=base64.b64decode(cursor.encode() + b"==", altchars=b"-_", validate=True))
     except (binascii.Error, ValueError):
         place = None
     if place is None or cursor_of(place) != cursor:
-        raise Invalid("This cursor is none of ours; pass a next_cursor as it was answered.", "?cursor")
+        raise Invalid("This cursor is none of ours; pass a next_cursor as it was answered.", field)
     return place

@@ -48,6 +48,7 @@ SUBJECTS = (
     "campaigns",
     "flows",
     "messages",
+    "webhooks",
     "imports",
     "exports",
     "health",

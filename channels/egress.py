@@ -36,6 +36,7 @@ RESOLVERS = 32  # Look-ups at a time, in this process.
 LONGEST_LOOK_UP = 5.0  # Seconds.
 SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
 LARGEST_ANSWER = 1_000_000  # Bytes of a body.
+_NO_URL = "This is no URL."
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # From a host and a port to its addresses.
 
@@ -90,23 +91,42 @@ class EgressTransport(AsyncBaseTransport):
         """`allowed` are networks beside the public ones; `plain` lets http:// through beside https://."""
         self._allowed, self._plain = allowed, plain
         self._resolve, self._tls = resolve, tls
-        self._seconds, self._largest = seconds, largest
+        self.seconds, self._largest = seconds, largest  # Seconds for all of one exchange.
 
     def speaks(self, scheme: str) -> bool:
         return scheme == "https" or (self._plain and scheme == "http")
 
     async def handle_async_request(self, request: Request) -> Response:
-        if not self.speaks(request.url.scheme):
+        self.look_at(request.url)
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._ask(request)
+        except TimeoutError:
+            raise ReadTimeout(f"{request.url.host} did not answer in {self.seconds:g} s.") from None
+
+    def look_at(self, url: URL) -> None:
+        """Raises `EgressRefused` for an address that is not called, wherever its host may be."""
+        if not self.speaks(url.scheme):
             raise EgressRefused("Only addresses that begin with https:// are called.")
-        if request.url.userinfo:
+        if url.userinfo:
             raise EgressRefused(
                 "An address names no user and no password: take out what stands before the @."
             )
+
+    async def try_out(self, address: str) -> None:
+        """Whether a request could go there, without sending one. Raises `EgressRefused` where it could not,
+        and `ConnectError` where there is no such host."""
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._ask(request)
-        except TimeoutError:
-            raise ReadTimeout(f"{request.url.host} did not answer in {self._seconds:g} s.") from None
+            url = URL(address)
+        except InvalidURL:
+            raise EgressRefused(_NO_URL) from None
+        self.look_at(url)
+        await self.addresses(url.raw_host.decode("ascii"), url.port or 443)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Whose certificates are believed."""
+        return self._tls or _trusted()
 
     async def _ask(self, request: Request) -> Response:
         host = request.url.raw_host.decode("ascii")
@@ -147,7 +167,7 @@ class EgressTransport(AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
         )
-        async with AsyncHTTPTransport(verify=self._tls or _trusted(), trust_env=False) as transport:
+        async with AsyncHTTPTransport(verify=self.tls, trust_env=False) as transport:
             answer = await transport.handle_async_request(there)
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise AnswerRefused(f"{host} answered in an encoding that was not asked for.")
@@ -175,4 +195,4 @@ class EgressClient(AsyncClient):
         try:
             return super().build_request(method, url, **values)
         except InvalidURL:
-            raise EgressRefused("This is no URL.") from None
+            raise EgressRefused(_NO_URL) from None

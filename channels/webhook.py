@@ -18,11 +18,9 @@ about the road, so the recipient has the blame.
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 
 from httpx2 import HTTPError
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from standardwebhooks import Webhook
 
 from channels import calls
 from channels.calls import BAD_RECIPIENT, Row
@@ -39,6 +37,7 @@ from channels.contract import (
 from channels.egress import AnswerRefused, EgressClient, EgressRefused, EgressTransport
 from channels.letters import Payload
 from channels.line import Value
+from channels.signing import Signer
 from domain.channels import Channel
 from domain.clock import Clock, SystemClock
 
@@ -102,7 +101,7 @@ class WebhookProvider:
 
     def __init__(self, settings: WebhookSettings, guard: EgressTransport, clock: Clock) -> None:
         """`clock` is the wall's: receivers refuse what was not signed in the last minutes."""
-        self.signer = Webhook(settings.secret.get_secret_value())
+        self.signer = Signer(settings.secret.get_secret_value())
         self.client = EgressClient(guard)
         self.clock = clock
         self.own: dict[str, str] = {}
@@ -118,7 +117,7 @@ class WebhookProvider:
 
     async def _post(self, envelope: Envelope, body: bytes) -> Outcome:
         try:
-            headers = {**self.own, **self._signed(str(envelope.id), body)}
+            headers = {**self.own, **self.signer.headers(str(envelope.id), body, self.clock.now())}
             answer = await self.client.post(envelope.address, content=body, headers=headers)
         except AnswerRefused as error:  # It was heard; only what was said to it is nothing for us.
             return LATER.outcome(error.message)
@@ -127,16 +126,6 @@ class WebhookProvider:
         except (HTTPError, TimeoutError) as error:
             return LATER.outcome(f"There was no answer: {calls.words(error)}")
         return outcome(answer.status_code, answer.headers)
-
-    def _signed(self, name: str, body: bytes) -> dict[str, str]:
-        now = self.clock.now().astimezone(UTC)
-        return {
-            "Content-Type": "application/json",
-            "User-Agent": "Campanile",
-            "webhook-id": name,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self.signer.sign(name, now, body.decode()),
-        }
 
     async def check(self) -> str | None:
         """Each message has an address of its own, so that there is nothing to ask beforehand."""

@@ -75,6 +75,15 @@ MAILS = {
         None,
         "Owners and admins of the workspace get this mail.",
     ),
+    "webhook disabled": _mail(
+        "The webhook {{ webhook }} of {{ workspace_name }} was disabled",
+        "the webhook {{ webhook }} of {{ workspace_name }} was disabled, so that nothing more is told there. "
+        "{{ why }} What was on its way failed, and can be replayed: mend the receiver, enable the webhook by "
+        "PATCH /api/v1/webhooks/{{ webhook_id }}, then replay by POST "
+        "/api/v1/webhooks/{{ webhook_id }}/replay.",
+        None,
+        "Owners and admins of the workspace get this mail.",
+    ),
     "verify sender": _mail(
         "May {{ workspace_name }} send from this address?",
         "{{ workspace_name }} wants to send mail from {{ email }}. Please confirm that they may. The link "

@@ -51,6 +51,7 @@ class Webhook(Base):
     failures: Mapped[int] = mapped_column(server_default="0")  # In a row.
     failing_since: Mapped[datetime | None]
     rests_until: Mapped[datetime | None]  # It failed again and again: nothing is tried before.
+    rests: Mapped[int] = mapped_column(server_default="0")  # So many times in a row, while it does.
     created_at: Mapped[CreatedAt]
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -73,7 +74,15 @@ class WebhookDelivery(Base):
             "id",
             postgresql_where=text("state = 'pending'"),
         ),
-        Index("ix_webhook_deliveries_log", "workspace_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_log", "workspace_id", "webhook_id", "created_at", "id"),
+        Index(  # Few, and looked for among very many.
+            "ix_webhook_deliveries_failed",
+            "workspace_id",
+            "webhook_id",
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'failed'"),
+        ),
         Index("ix_webhook_deliveries_created_at", "created_at", postgresql_using="brin"),
         {"postgresql_with": {"fillfactor": "70"}},
     )
@@ -85,6 +94,7 @@ class WebhookDelivery(Base):
     body: Mapped[str]  # What is posted and signed.
     state: Mapped[str] = mapped_column(server_default=DeliveryState.PENDING)
     created_at: Mapped[datetime]
+    replayed_at: Mapped[datetime | None]  # When somebody asked for it again: its days of tries begin anew.
     due_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(server_default="0")
     attempt: Mapped[UUID | None]  # Whose it is now,

@@ -14,11 +14,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from domain.clock import Clock
-from domain.messages import SourceKind
+from domain.messages import SourceKind, Work
 from models.base import Sessions
 from models.queries import attributes, imports, pokes
 from models.queries.pokes import Poked
-from workflows import campaigns, flows, outbox
+from workflows import campaigns, flows, outbox, webhooks
 from workflows.attributes import start as start_filling
 from workflows.imports import start as start_import
 
@@ -95,6 +95,9 @@ async def _signal_some(sessions: Sessions, client: Client) -> bool:
 
 
 async def _signal(client: Client, poke: Poked) -> None:
+    if poke.work is Work.DELIVER:
+        await webhooks.wake(client, poke.workspace_id)
+        return
     match poke.kind:
         case SourceKind.FLOW:
             await flows.wake(client, poke)

@@ -1,4 +1,4 @@
-"""Incoming webhooks: what providers report, at an address for each account. docs/webhooks.md.
+"""Incoming webhooks: what providers report, at an address for each account. docs/reports.md.
 
     POST /hooks/<account>    a report, signed by the provider
     GET /hooks/<account>     the provider asks whether we are there

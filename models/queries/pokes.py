@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import SourceKind, Work
-from domain.outboxes import EXPRESS_OF
+from domain.outboxes import ANNOUNCEMENTS_OF, EXPRESS_OF
 from models import base
 from models.base import Db, changed
 
@@ -184,14 +184,25 @@ _OVERDUE = text(
             or exists (select from leases l where l.workspace_id = c.workspace_id and l.queue_id = c.id)
         )
     )
+    union all
+    select {ANNOUNCEMENTS_OF.format("w.workspace_id")}, w.workspace_id, 'deliver'
+    from (
+        select distinct w.workspace_id from webhooks w
+        where w.state = 'enabled' and (w.rests_until is null or w.rests_until < :late) and exists (
+            select from webhook_deliveries d
+            where d.workspace_id = w.workspace_id and d.webhook_id = w.id and d.state = 'pending'
+                and d.due_at < :late and (d.leased_until is null or d.leased_until < clock_timestamp())
+            limit 1
+        )
+    ) w
     on conflict (queue_id, work) do nothing
     """
 )
 
 
 async def sweep(db: Db, late: datetime) -> int:
-    """Poke every flow and outbox that has held something due since before `late`, and every campaign under
-    way: so a lost poke or workflow costs a minute and not for ever. Returns how many were found."""
+    """Poke every flow, outbox and queue of announcements that has held something due since before `late`, and
+    every campaign under way: so a lost poke or workflow costs a minute and not for ever. Returns how many."""
     found = await changed(db, _OVERDUE, {"late": late})
     if found:
         await wake_poker(db)

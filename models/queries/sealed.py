@@ -22,6 +22,8 @@ SEALED = (
     Kind("issuers", "client_secret", "issuer"),
     Kind("providers", "credentials", "provider"),
     Kind("domains", "dkim_key", "domain"),
+    Kind("webhooks", "secret", "webhook"),
+    Kind("webhooks", "old_secret", "webhook"),
 )
 _PAGE = 500
 

@@ -41,7 +41,7 @@ from tests.api.browser import Browser
 from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created
 from tests.api.test_flows import a_definition
-from tests.api.things import Operation, a_provider, a_route, one_of_each, operations
+from tests.api.things import A_WEBHOOK, Operation, a_provider, a_route, one_of_each, operations
 from tests.support import OWNER_OF_ALL, Database
 from tests.workflows.site import SlowProvider, at_work
 
@@ -76,6 +76,10 @@ LAST = (
 BEGINNING = {
     "GET /auth/oidc/callback": "/auth/google/start",
     "GET /auth/issuers/{issuer_id}/callback": "/auth/issuers/{issuer_id}/start",
+}
+# What was made by its own example is deleted.
+MADE_ON_THE_WAY = {
+    f"DELETE /{kind}s/{{{kind}_id}}": kind for kind in ("domain", "sender", "flow", "workspace", "webhook")
 }
 EXAMPLES = 5  # Of each operation and each kind.
 ENOUGH = (
@@ -114,7 +118,11 @@ class Story:
 
     async def spare(self, name: str) -> dict[str, str]:
         """Something to throw away."""
+        if kind := MADE_ON_THE_WAY.get(name):
+            return {f"{kind}_id": self.told[f"POST /{kind}s"]["id"]}
         match name:
+            case "POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay":
+                await self.given_up(self.ids["delivery_id"])
             case "GET /auth/issuers/{issuer_id}/start" | "GET /auth/issuers/{issuer_id}/callback":
                 return {"issuer_id": self.told["POST /issuers"]["id"]}
             case "DELETE /segments/{segment_id}":
@@ -137,17 +145,14 @@ class Story:
                 return {"provider_id": await a_provider(self.api)}
             case "DELETE /routes/{route_id}":
                 return {"route_id": await a_route(self.api, await a_provider(self.api), "marketing")}
-            case "DELETE /domains/{domain_id}":
-                return {"domain_id": self.told["POST /domains"]["id"]}
-            case "DELETE /senders/{sender_id}":
-                return {"sender_id": self.told["POST /senders"]["id"]}
-            case "DELETE /flows/{flow_id}":
-                return {"flow_id": self.told["POST /flows"]["id"]}
-            case "DELETE /workspaces/{workspace_id}":
-                return {"workspace_id": self.told["POST /workspaces"]["id"]}
             case "PATCH /members/{user_id}" | "DELETE /members/{user_id}":
                 return {"user_id": await self.a_member(name.partition(" ")[0].lower())}
         return {}
+
+    async def given_up(self, delivery: str) -> None:
+        async with self.sessions(DEFAULT_WORKSPACE) as db:
+            closed = "update webhook_deliveries set state = 'failed', closed_at = now() where id = :id"
+            await db.execute(text(closed), {"id": delivery})
 
     async def of_somebody(self) -> dict[str, str]:
         """A new person with a note and a tag, and a list, a topic and a suppression that nobody needs."""
@@ -262,6 +267,11 @@ async def overlap(story: Story) -> dict[str, Any]:
     return {"segment_ids": ids}
 
 
+async def a_webhook(_: Story) -> dict[str, Any]:
+    """At an address that is there."""
+    return A_WEBHOOK
+
+
 async def no_host(_: Story) -> dict[str, Any]:
     return {"host": None}  # One that leads to us needs a certificate.
 
@@ -280,6 +290,7 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /users/me/second-factor/off": off,
     "POST /workspace/hand-over": hand_over,
     "POST /workspace/tracking-host": no_host,
+    "POST /webhooks": a_webhook,
     "POST /flows/{flow_id}/enroll": enroll,
     "POST /segments/overlap": overlap,
 }

@@ -220,6 +220,18 @@ POST /imports                                   o a m - k - -
 GET /imports                                    o a m v k - -
 GET /imports/{import_id}                        o a m v k - -
 GET /imports/{import_id}/errors                 o a m v k - -
+POST /webhooks                                  o a - - k - -
+GET /webhooks                                   o a m - k - -
+GET /webhooks/event-types                       o a m - k - -
+GET /webhooks/{webhook_id}                      o a m - k - -
+PATCH /webhooks/{webhook_id}                    o a - - k - -
+DELETE /webhooks/{webhook_id}                   o a - - k - -
+POST /webhooks/{webhook_id}/rotate-secret       o a - - k - -
+POST /webhooks/{webhook_id}/test                o a - - k - -
+GET /webhooks/{webhook_id}/deliveries           o a m - k - -
+GET /webhooks/{webhook_id}/deliveries/{delivery_id}         o a m - k - -
+POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay o a - - k - -
+POST /webhooks/{webhook_id}/replay              o a - - k - -
 """
 # What the document leaves out, and needs no credential: itself, pages for people, and short paths, which only
 # lead to what it has.
@@ -233,7 +245,7 @@ PAGES = {
     *("/audience-segments", "/audience-segments/{rest:path}"),
 }
 
-TABLE = {line[:48].strip(): line[48:] for line in MATRIX.strip().splitlines()}
+TABLE = {" ".join(words[:2]): " ".join(words[2:]) for words in map(str.split, MATRIX.strip().splitlines())}
 # Their 401 is about what they were sent: a password, a token, the state of a sign-in.
 REFUSED_BY_WHAT_IS_SENT = {
     *("POST /auth/login", "POST /auth/refresh"),

@@ -23,7 +23,7 @@ from tests.support import OWNER_OF_ALL
 NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the one of all our examples.
 
 AN_ISSUER = "https://login.records.example"
-
+A_WEBHOOK = {"name": "n8n", "url": "http://127.0.0.1:9/hook", "event_types": ["job.failed"]}
 
 A_MESSAGE = {
     "channel": "email",
@@ -105,6 +105,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
     invitation = {"email": "grace@example.com", "role": "viewer"}
     flow = {"name": "Welcome", "definition": a_definition(template)}
     provider = await a_provider(api)
+    webhook = await _made(api, "/webhooks", A_WEBHOOK)
+    delivery = await _made(api, f"/webhooks/{webhook}/test", {})
     async with sessions(DEFAULT_WORKSPACE) as db:
         file = await imports.upload(
             db, DEFAULT_WORKSPACE, ImportKind.CUSTOMERS, "people.csv", _file(), live=False
@@ -144,6 +146,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "quarantined_id": str(aside),
         "message_id": await _made(api, "/messages", A_MESSAGE),
         "held_channel": "sms",
+        "webhook_id": webhook,
+        "delivery_id": delivery,
     }
 
 

@@ -115,6 +115,8 @@ from models.queries import (
     traces,
     verified_senders,
     ways,
+    webhook_log,
+    webhooks,
     workspaces,
 )
 from models.queries.attachments import File
@@ -124,6 +126,7 @@ from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
 from models.queries.singles import Single
+from models.webhooks import Webhook
 from tests.models.filled import DOMAIN, ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -350,6 +353,30 @@ async def failure_known(db: AsyncSession, w: Filled) -> None:
     before = await contents_of(db)
     await failures.known(db, w.id, [w.single], NOW)
     assert await contents_of(db) != before or not before.get("failure_logs")
+
+
+async def hooked(db: AsyncSession, w: Filled, call: Callable[[Webhook], Awaitable[object]]) -> None:
+    await call(await webhooks.get(db, w.webhook, lock=True))
+
+
+async def sent_a_test(db: AsyncSession, w: Filled) -> None:
+    said = Announcement(AnnouncementType.WEBHOOK_TEST, {})
+    await hooked(db, w, lambda hook: webhook_log.tell(db, hook, said, NOW))
+
+
+async def pending(db: AsyncSession, w: Filled) -> int:
+    return (await webhooks.pending(db, w.id, [w.webhook]))[w.webhook]
+
+
+async def replayed(db: AsyncSession, w: Filled, one: UUID | None) -> None:
+    """Where it was given up before."""
+    closed = "update webhook_deliveries set state = 'failed', closed_at = created_at where id = :id"
+    await db.execute(text(closed), {"id": w.delivery})
+    if one is not None:
+        await hooked(db, w, lambda hook: webhook_log.replay_one(db, hook, one, SOON))
+        return
+    within = webhook_log.Within(NOW, SOON)
+    await hooked(db, w, lambda hook: webhook_log.replay(db, hook, within, SOON))
 
 
 async def confirmed(db: AsyncSession, w: Filled) -> None:
@@ -674,6 +701,11 @@ READS: dict[str, Call] = {
     "templates.channel_of": lambda db, w: templates.channel_of(db, w.template),
     "ways.entrance": lambda db, w: ways.entrance(db, w.id, w.flow.id),
     "ways.graphs": lambda db, w: ways.graphs(db, w.flow.id),
+    "webhook_log.get": lambda db, w: webhook_log.get(db, w.webhook, w.delivery),
+    "webhook_log.page": lambda db, w: webhook_log.page(db, w.webhook, webhook_log.Asked(), None, 9),
+    "webhooks.get": lambda db, w: webhooks.get(db, w.webhook),
+    "webhooks.page": lambda db, w: webhooks.page(db, None, 9),
+    "webhooks.pending": pending,
     "workspaces.get": lambda db, w: workspaces.get(db, w.id),
 }
 
@@ -681,6 +713,7 @@ READS: dict[str, Call] = {
 REFUSALS = (CampanileError, NoResultFound, IntegrityError, ProgrammingError)
 
 NAMED = {"name": "Changed"}
+WEBHOOK = {"name": "x", "url": "https://a.example", "event_types": [], "secret": "v1.x.x"}
 LETTER = letters.Template("Subject", "<p>Changed</p>", None, None)
 
 # What each of them does in its workspace changes what is there.
@@ -733,6 +766,13 @@ WRITES: dict[str, Call] = {
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,
+    "webhook_log.replay": lambda db, w: replayed(db, w, None),
+    "webhook_log.replay_one": lambda db, w: replayed(db, w, w.delivery),
+    "webhook_log.tell": sent_a_test,
+    "webhooks.change": lambda db, w: hooked(db, w, lambda hook: webhooks.change(db, hook, NAMED, NOW)),
+    "webhooks.create": lambda db, w: webhooks.create(db, w.id, uuid4(), WEBHOOK),
+    "webhooks.delete": lambda db, w: hooked(db, w, lambda hook: webhooks.delete(db, hook)),
+    "webhooks.rotate": lambda db, w: hooked(db, w, lambda hook: webhooks.rotate(db, hook, "new", SOON)),
     "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
     "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),

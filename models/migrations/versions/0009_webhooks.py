@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
         sa.Column("failing_since", TIME, nullable=True),
         sa.Column("rests_until", TIME, nullable=True),
+        sa.Column("rests", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", TIME, server_default=sa.text("now()"), nullable=False),
         sa.Column("updated_at", TIME, server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("state in ('enabled', 'disabled')", name=op.f("ck_webhooks_state")),
@@ -48,6 +49,7 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("created_at", TIME, nullable=False),
+        sa.Column("replayed_at", TIME, nullable=True),
         sa.Column("due_at", TIME, nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("attempt", sa.UUID(), nullable=True),
@@ -77,7 +79,14 @@ def upgrade() -> None:
         ["workspace_id", "webhook_id", "due_at", "id"],
         postgresql_where=sa.text("state = 'pending'"),
     )
-    op.create_index("ix_webhook_deliveries_log", "webhook_deliveries", ["workspace_id", "webhook_id", "id"])
+    log = ["workspace_id", "webhook_id", "created_at", "id"]
+    op.create_index("ix_webhook_deliveries_log", "webhook_deliveries", log)
+    op.create_index(
+        "ix_webhook_deliveries_failed",
+        "webhook_deliveries",
+        log,
+        postgresql_where=sa.text("state = 'failed'"),
+    )
     op.create_index(
         "ix_webhook_deliveries_created_at", "webhook_deliveries", ["created_at"], postgresql_using="brin"
     )
