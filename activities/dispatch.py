@@ -371,6 +371,7 @@ def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator
             outcome.provider_id,
             outcome.reason,
             outcome.retry_after,
+            outcome.blame.value,
         )
 
 

@@ -21,9 +21,10 @@ from domain.errors import Invalid
 from domain.import_rows import CustomerReader, OrderReader, reader
 from domain.imports import ImportFormat, ImportKind, ImportState, Layout, Meaning, Refusal
 from domain.json_rows import Objects, begin
+from domain.remedies import of_import
 from models.base import Sessions
 from models.imports import Import
-from models.queries import happenings, imported, imported_customers, imports, workspaces
+from models.queries import failures, happenings, imported, imported_customers, imports, workspaces
 from models.workspaces import Workspace
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
@@ -262,6 +263,10 @@ class ImportActivities:
             values = {"state": ImportState.FAILED, "reason": reason, "updated_at": self.clock.now()}
             await imports.move(db, row, **values)
             await imports.forget_file(db, run.import_id)
+            if not row.dry_run:  # Of a trial, whoever asked for it is told.
+                await failures.note(
+                    db, run.workspace_id, [of_import(run.import_id, reason)], self.clock.now()
+                )
         return replace(ImportSlice.of(row), state=ImportState.FAILED, reason=reason)
 
     async def _step(self, run: ImportRun, source: Source, go_on: Callable[[], None]) -> ImportSlice:

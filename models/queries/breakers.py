@@ -8,7 +8,9 @@ from uuid import UUID
 from sqlalchemy import text
 
 from domain.breakers import BreakerState, Standing, Tally, after, tried
+from domain.remedies import of_provider
 from models.base import Db
+from models.queries import failures
 
 _READ = """
 select provider_id, since, window_began, state, until, trips, reason,
@@ -92,6 +94,9 @@ async def change(
             "news": then.state is not before.state,
         }
         await db.execute(_WRITE, here | values)
+        if then.state is BreakerState.OPEN and before.state is BreakerState.CLOSED:
+            opened = of_provider(provider_id, then.reason, now.isoformat())
+            await failures.note(db, workspace_id, [opened], now)
     return then
 
 

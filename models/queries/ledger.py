@@ -44,6 +44,7 @@ class Settled:
     provider_id: str | None = None
     reason: str | None = None
     retry_after: float | None = None  # Seconds, for queued.
+    blame: str | None = None  # Whom a no is about: `channels.contract.Blame`.
 
 
 Kind = tuple[Channel, MessageClass]  # Of a message, as far as it decides who may take it.
