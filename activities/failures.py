@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -19,9 +20,11 @@ from temporalio.service import RPCError
 
 from activities.bell import Bell
 from activities.slices import Hourglass, Timing, heartbeating, rest
-from domain.announcements import Announcement, AnnouncementType, written
+from domain.announced import JobFailed, Sample, Source
+from domain.announcements import Announcement, AnnouncementType
 from domain.clock import Clock
-from domain.failures import Subject
+from domain.failures import Category, Subject
+from domain.messages import SourceKind
 from domain.remedies import of_workflow
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -123,38 +126,28 @@ class FailureActivities:
             )
         return Told(len(found), sum(digest.untold for digest in found)), counted
 
-    def _said(self, digest: Digest) -> dict[str, object]:
-        source = provider = None
-        if digest.source_kind:
-            source = {"kind": digest.source_kind, "id": digest.source_id, "name": digest.source_name}
-        if digest.provider_id:
-            provider = {"id": digest.provider_id, "name": digest.provider_name}
-        return {
-            "alert_id": digest.id,
-            "digest": digest.digests + 1,
-            "subject": digest.subject,
-            "category": digest.category,
-            "count": digest.untold,
-            "total": digest.failures,
-            "first_at": written(digest.first_at),
-            "last_at": written(digest.last_at),
-            "reason": digest.reason,
-            "remedy": digest.remedy,
-            "retryable": digest.retryable,
-            "source": source,
-            "provider": provider,
-            "samples": [
-                {
-                    "failure_id": each["id"],
-                    "at": written(datetime.fromisoformat(each["at"])),
-                    "subject_id": each["subject_id"],
-                    "title": each["title"],
-                    "reason": each["reason"],
-                }
-                for each in digest.samples
-            ],
-            "url": f"{self.public_url}/api/v1/failure-logs?alert_id={digest.id}",
-        }
+    def _said(self, digest: Digest) -> dict[str, Any]:
+        source = None
+        if digest.source_kind in tuple(SourceKind) and digest.source_id:
+            source = Source(kind=SourceKind(digest.source_kind), id=digest.source_id, name=digest.source_name)
+        said = JobFailed(
+            alert_id=digest.id,
+            subject=Subject(digest.subject),
+            category=Category(digest.category),
+            reason=digest.reason,
+            remedy=digest.remedy,
+            retryable=digest.retryable,
+            count=digest.untold,
+            total=digest.failures,
+            first_at=digest.first_at,
+            last_at=digest.last_at,
+            source=source,
+            provider_id=digest.provider_id,
+            provider_name=digest.provider_name,
+            samples=[Sample.model_validate(each) for each in digest.samples],
+            url=f"{self.public_url}/api/v1/failure-logs?alert_id={digest.id}",
+        )
+        return said.model_dump(mode="json")
 
     @activity.defn(name="look_at_workflows")
     async def look(self) -> int:

@@ -134,15 +134,6 @@ async def count(db: Db, workspace_id: UUID, now: datetime) -> bool:
     return True
 
 
-class Sample(NamedTuple):
-    """One failure of a digest."""
-
-    id: UUID
-    at: datetime
-    subject_id: str
-    reason: str
-
-
 class Digest(NamedTuple):
     """What there is to tell of one kind."""
 
@@ -162,7 +153,7 @@ class Digest(NamedTuple):
     reason: str  # Of the last one, as is what follows.
     remedy: str
     retryable: bool
-    samples: list[Any]  # Up to five of the newest, as JSON: id, at, subject_id, reason.
+    samples: list[Any]  # Up to five of the newest, as JSON: failure_id, at, subject_id, reason.
 
 
 _DIGESTS = text(
@@ -179,8 +170,8 @@ _DIGESTS = text(
         select (array_agg(f.reason order by f.id desc))[1] as reason,
             (array_agg(f.remedy order by f.id desc))[1] as remedy,
             bool_or(f.retryable) as retryable,
-            jsonb_agg(jsonb_build_object('id', f.id, 'at', f.at, 'subject_id', f.subject_id,
-                'title', f.title, 'reason', f.reason) order by f.id desc) as samples
+            jsonb_agg(jsonb_build_object('failure_id', f.id, 'at', f.at, 'subject_id', f.subject_id,
+                'reason', f.reason) order by f.id desc) as samples
         from (
             select * from failure_logs f
             where f.workspace_id = :workspace and f.alert_id = a.id order by f.id desc limit {SAMPLES}
