@@ -23,7 +23,7 @@ NOTED = {"title": "n8n: daily", "reason": "It answered 409 to ada@shop.example."
 @pytest.fixture
 async def failed(api: AsyncClient, sessions: Sessions) -> list[str]:
     """The failures of three messages: by a provider that was away, to nobody, and unknown."""
-    found = []
+    found: list[str] = []
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db)
         for state, reason in (("failed", "451 Not now"), ("failed", "550 5.1.1 Nobody"), ("unknown", "?")):

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from domain.channels import Channel
 from domain.failures import Category, Failure, Subject
-from domain.messages import SourceKind
+from domain.messages import MessageClass, SourceKind
 from domain.outboxes import express
 from domain.remedies import of_delivery
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -60,7 +60,7 @@ async def a_failed_message(sessions: Sessions, *, bare: bool = False, **values: 
             _, message = await a_bare_message(db, "eve@elsewhere.example", **known)
         else:
             campaign = uuid4()
-            of = {"queue_id": campaign, "source_id": campaign, "source_kind": "campaign"}
+            of: dict[str, Any] = {"queue_id": campaign, "source_id": campaign, "source_kind": "campaign"}
             [person] = await people(db, 1)
             message = await a_message(db, person, occasion=campaign, **of | known)
         await failures.note_messages(db, DEFAULT_WORKSPACE, [message], NOW)
@@ -223,7 +223,7 @@ async def test_by_another_provider_means_by_that_alone(sessions: Sessions) -> No
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         queue = Queue(DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, SourceKind.OUTBOX)
-        closed = [(Channel.EMAIL, claims.MessageClass.MARKETING)]
+        closed = [(Channel.EMAIL, MessageClass.MARKETING)]
         claim = await claims.claim(db, queue, uuid4(), at(1), 60, 9, but=closed)
     assert [each.only for each in claim.claimed] == [provider]
 

@@ -1,11 +1,12 @@
 """What fails in Temporal is noted: an activity that raises, a workflow that somebody or something ended."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import text
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -77,8 +78,8 @@ async def test_an_activity_that_raises_is_noted_once_an_hour_and_a_workflow_that
     ]
 
 
-async def ended(handle: "workflow.ExternalWorkflowHandle[int] | object") -> bool:
-    return (await handle.describe()).close_time is not None  # type: ignore[attr-defined]
+async def ended(handle: WorkflowHandle[Any, Any]) -> bool:
+    return (await handle.describe()).close_time is not None
 
 
 async def found(sessions: Sessions, workflow_id: str) -> list[tuple[str, str, str]]:
