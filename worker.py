@@ -18,6 +18,7 @@ from activities.attributes import AttributeActivities
 from activities.bell import Bell
 from activities.campaigns import CampaignActivities
 from activities.dispatch import Dispatch
+from activities.failures import FailureActivities
 from activities.flows import FlowActivities
 from activities.imports import ImportActivities
 from activities.ingest import IngestActivities
@@ -42,24 +43,27 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from settings import Settings
-from workflows import ingest, reports, segments, upkeep
+from workflows import failures, ingest, reports, segments, upkeep
 from workflows.attributes import AttributeWorkflow
 from workflows.campaigns import CampaignWorkflow
 from workflows.correlation import CorrelatedWorker
+from workflows.failures import FailuresWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.imports import ImportWorkflow
 from workflows.ingest import IngestWorkflow
+from workflows.noticing import Noticing
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
 from workflows.reports import ReportsWorkflow
 from workflows.segments import SegmentsWorkflow
-from workflows.temporal import TASK_QUEUE, connect
+from workflows.temporal import TASK_QUEUE, WORKSPACE, connect
 from workflows.upkeep import UpkeepWorkflow
 from workflows.webhooks import WebhooksWorkflow
 
 WORKFLOWS = [
     AttributeWorkflow,
     CampaignWorkflow,
+    FailuresWorkflow,
     FlowWorkflow,
     ImportWorkflow,
     IngestWorkflow,
@@ -134,6 +138,9 @@ def build(
     reporting = ReportActivities(sessions, accounts, tokens, bell, parts.clock, parts.timing, mails)
     outside = Outside(world_of(settings).egress, sealer, staging)
     webhooks = WebhookActivities(sessions, outside, bell, parts.clock, parts.timing, mails)
+    telling = FailureActivities(
+        sessions, bell, parts.clock, parts.timing, settings.public_url, client, WORKSPACE
+    )
     chores = UpkeepActivities(sessions, parts.clock, settings.events_kept_days, settings.content_kept_days)
     return Worker(
         client,
@@ -161,6 +168,8 @@ def build(
             keeper.keep,
             catalogue.fill,
             chores.upkeep,
+            telling.look,
+            telling.tell,
             webhooks.deliver,
         ],
         workflow_runner=SandboxedWorkflowRunner(
@@ -169,7 +178,7 @@ def build(
         max_concurrent_activities=settings.worker_slots,
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=1, maximum=20, initial=5),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, maximum=10, initial=2),
-        interceptors=[CorrelatedWorker()],
+        interceptors=[CorrelatedWorker(), Noticing(sessions, parts.clock)],
         graceful_shutdown_timeout=timedelta(seconds=30),
     )
 
@@ -192,6 +201,7 @@ async def serve(settings: Settings, built_in: Provider[Raw], clock: Clock | None
     await ingest.schedule(client)
     await segments.schedule(client)
     await reports.schedule(client)
+    await failures.schedule(client)
     beside = [asyncio.create_task(poke_forever(sessions, client, settings.engine_database_url, parts.clock))]
     if settings.bounce_maildir:
         tokens = Tokens(settings.signing_key.encode())

@@ -10,7 +10,7 @@ import structlog
 
 from domain.messages import Work
 from models.base import Sessions
-from models.queries import pokes
+from models.queries import failures, pokes
 from models.queries.pokes import Heard, Key
 
 log = structlog.get_logger()
@@ -31,6 +31,7 @@ class Bell:
         self._arrivals: list[asyncio.Event] = []
         self._segments: list[asyncio.Event] = []
         self._hooks: list[asyncio.Event] = []
+        self._failures: list[asyncio.Event] = []
         self._listening: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -80,6 +81,12 @@ class Bell:
         async with _ear(self._hooks) as rung:
             yield rung
 
+    @asynccontextmanager
+    async def failures(self) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever a failure was noted; clear it before looking."""
+        async with _ear(self._failures) as rung:
+            yield rung
+
     async def _listen(self) -> None:
         while True:
             try:
@@ -93,10 +100,12 @@ class Bell:
                     for channel in ears:
                         await connection.execute(f"listen {channel}")
                     self._ring(list(self._ears))  # Whatever was missed while nobody listened.
-                    _ring_all([*self._arrivals, *self._segments, *self._hooks])
+                    _ring_all([*self._arrivals, *self._segments, *self._hooks, *self._failures])
                     async for notify in connection.notifies():
                         if notify.channel in ears:
                             _ring_all(ears[notify.channel])
+                        elif notify.payload == failures.BELL:
+                            _ring_all(self._failures)
                         elif (heard := Heard.of(notify.payload)) and heard.key in self._ears:
                             self._heard[heard.key] = heard.seq
                             self._take_soon()

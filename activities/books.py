@@ -18,7 +18,15 @@ from channels.contract import Envelope
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from models.base import Db, Sessions
-from models.queries import announced_messages, claims, enrollments_moved, ledger, notes, pokes
+from models.queries import (
+    announced_messages,
+    claims,
+    enrollments_moved,
+    failures,
+    ledger,
+    notes,
+    pokes,
+)
 from models.queries.ledger import Queue, Settled, Unsendable
 from models.queries.notes import Note
 from models.queries.ways import Move
@@ -122,6 +130,8 @@ class Books:
             skipped = (
                 await ledger.skip_unsendable(db, queue, attempt.id, unsendable, now) if unsendable else []
             )
+            if skipped:
+                await failures.note_messages(db, queue.workspace_id, skipped, now)
             refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
             counts = await self._put_back(db, attempt, refused, skipped, again)
         hand.answers, hand.notes = [], []
@@ -178,6 +188,10 @@ class Books:
         unsent = (MessageState.QUEUED, MessageState.FAILED)
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
         closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
+        failed = [i for i in closed if states[i] in (MessageState.FAILED, MessageState.UNKNOWN)]
+        if failed:
+            blames = {answer.id: answer.blame for answer in hand.answers if answer.blame}
+            await failures.note_messages(db, attempt.queue.workspace_id, failed, now, blames)
         await self.freed(db, attempt.source, closed)
         await announced_messages.ended(db, states, now, late=True)
         return Counter(states.values())

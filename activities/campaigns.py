@@ -12,6 +12,7 @@ from channels import registry
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.clock import Clock
 from domain.messages import SourceKind
+from domain.remedies import of_campaign
 from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
@@ -19,6 +20,7 @@ from models.queries import (
     announced_messages,
     announced_states,
     campaigns,
+    failures,
     ledger,
     messages,
     queued,
@@ -146,6 +148,7 @@ class CampaignActivities:
                         registry.reporting(),
                     )
                     await announced_messages.ended(db, states, now)
+                    await failures.note_messages(db, queue.workspace_id, [*states], now)
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 
@@ -165,8 +168,11 @@ class CampaignActivities:
     @activity.defn(name="fail_campaign")
     async def fail(self, campaign: CampaignRef, reason: str) -> Tally:
         """End a campaign that can't go on, and say why where its owner looks. An earlier cancel stands."""
-        now = self.clock.now()
-        await self._move(campaign, UNDER_WAY, CampaignState.FAILED, reason=reason, finished_at=now)
+        now, here = self.clock.now(), campaign.workspace_id
+        async with self.sessions(here) as db:
+            values = {"reason": reason, "finished_at": now}
+            if await campaigns.move(db, campaign.campaign_id, UNDER_WAY, CampaignState.FAILED, **values):
+                await failures.note(db, here, [of_campaign(campaign.campaign_id, reason)], now)
         return await self.skip_unsent(campaign)
 
     async def _move(

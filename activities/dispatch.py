@@ -299,7 +299,7 @@ class Dispatch:
         seconds = asyncio.get_running_loop().time() - began
         hand.answered_at = self.clock.now()
         hand.reported = way.provider.capabilities.webhooks
-        if group.only:
+        if group.only and group.kind[1] is MessageClass.TEST:
             outcomes = [_once(outcome) for outcome in outcomes]
         hand.answers = [*_settled(batch, outcomes)]
         if attempt.queue.kind is SourceKind.OUTBOX:
@@ -371,6 +371,7 @@ def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator
             outcome.provider_id,
             outcome.reason,
             outcome.retry_after,
+            outcome.blame.value,
         )
 
 

@@ -21,9 +21,18 @@ from domain.errors import Invalid
 from domain.import_rows import CustomerReader, OrderReader, reader
 from domain.imports import ImportFormat, ImportKind, ImportState, Layout, Meaning, Refusal
 from domain.json_rows import Objects, begin
+from domain.remedies import of_import
 from models.base import Sessions
 from models.imports import Import
-from models.queries import announced_states, happenings, imported, imported_customers, imports, workspaces
+from models.queries import (
+    announced_states,
+    failures,
+    happenings,
+    imported,
+    imported_customers,
+    imports,
+    workspaces,
+)
 from models.workspaces import Workspace
 
 END_OF_LINE = re.compile(rb"\r\n|\n|\r(?=.)", re.DOTALL)
@@ -264,6 +273,10 @@ class ImportActivities:
             if row.state != ImportState.FAILED:
                 await announced_states.import_finished(db, row, self.clock.now())
             await imports.forget_file(db, run.import_id)
+            if not row.dry_run:  # Of a trial, whoever asked for it is told.
+                await failures.note(
+                    db, run.workspace_id, [of_import(run.import_id, reason)], self.clock.now()
+                )
         return replace(ImportSlice.of(row), state=ImportState.FAILED, reason=reason)
 
     async def _step(self, run: ImportRun, source: Source, go_on: Callable[[], None]) -> ImportSlice:

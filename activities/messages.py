@@ -19,7 +19,16 @@ from domain.messages import MessageState, SourceKind, Work
 from domain.outboxes import express
 from domain.workspaces import Cap, period_start
 from models.base import Sessions
-from models.queries import announced_messages, campaigns, claims, ledger, pokes, queued, workspaces
+from models.queries import (
+    announced_messages,
+    campaigns,
+    claims,
+    failures,
+    ledger,
+    pokes,
+    queued,
+    workspaces,
+)
 from models.queries.ledger import Kind, Queue
 from models.queries.ways import after_messages, graphs
 from models.workspaces import Workspace
@@ -85,6 +94,7 @@ class MessageActivities:
             later = self.dispatch.books.reconcile_at(now, reported=True)
             states = await ledger.recover(db, queue, now, later, registry.reporting())
             unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
+            await failures.note_messages(db, queue.workspace_id, unknown, now)
             await self.dispatch.books.freed(db, source, unknown)
             await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)

@@ -20,6 +20,7 @@ from domain.channels import Channel, address_kind
 from domain.events import MESSAGE_REPLIED, EventKind
 from domain.messages import Fate, Interaction, MessageClass, MessageState, SourceKind, Work
 from domain.profiles import IdentityKind, SuppressionReason, normal
+from domain.remedies import of_hold
 from domain.reports import (
     ACCEPTED,
     BUSY_AGAIN,
@@ -45,6 +46,7 @@ from models.queries import (
     arrivals,
     bodies,
     enrollments_moved,
+    failures,
     follow_ups,
     holds,
     ledger,
@@ -221,6 +223,7 @@ class Settling:
         await announced_messages.tell_of(self.db, _told(settled, states), self.now)
         sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
         await reports.count_again(self.db, self.here, sent)
+        await self._note(settled, states)
         known = (MessageState.UNKNOWN, MessageState.ACCEPTED)
         await self._withdraw([id_ for id_, change in states.items() if change == known])
         await self._free([lines[id_] for id_ in closed])
@@ -231,6 +234,16 @@ class Settling:
         ]
         people = {who for who in changed if who is not None}
         await follow_ups.note(self.db, sorted(people), self.now, reads=["messages"])
+
+    async def _note(
+        self, settled: Iterable[Settled], states: Mapping[UUID, tuple[MessageState, MessageState]]
+    ) -> None:
+        """What was sent and did not arrive is a failure; what was unknown and is not any more is none."""
+        lost = [each.id for each in settled if each.raised and each.fate in (Fate.FAILED, Fate.HARD_BOUNCE)]
+        await failures.note_messages(self.db, self.here, lost, self.now)
+        unknown = MessageState.UNKNOWN
+        known = [id_ for id_, (before, after) in states.items() if before is unknown and after is not unknown]
+        await failures.known(self.db, self.here, known, self.now)
 
     async def _free(self, closed: Iterable[Line]) -> None:
         """Members of flows who waited for these go on, as where a sender closes a message."""
@@ -362,6 +375,8 @@ class Settling:
             await act_as(self.db, _OURSELVES)
             if await holds.hold(self.db, self.here, channel, why, self.now):
                 self.done.held.append(channel)
+                held = of_hold(channel, why, self.now.isoformat())
+                await failures.note(self.db, self.here, [held], self.now)
             await act_as(self.db, "")
 
 

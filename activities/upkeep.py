@@ -11,6 +11,7 @@ from domain.reports import KNOWN_FOR
 from models.base import Sessions
 from models.queries import (
     accounts,
+    alerts,
     attachments,
     idempotency,
     kept_events,
@@ -26,6 +27,7 @@ LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
 REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
 SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent again counted once.
 REFUSALS_FOR = timedelta(days=7)
+FAILURES_FOR = timedelta(days=90)
 BOUNCES_FOR = timedelta(days=90)  # As long as a workspace may count soft bounces together.
 DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the events.
 
@@ -59,6 +61,7 @@ class UpkeepActivities:
                 await accounts.drop_old(db, now)
                 await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
                 await attachments.drop_old(db, now - self.content_for)
+                await alerts.drop_old(db, now - FAILURES_FOR)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)

@@ -324,6 +324,7 @@ class JobFailed(Data):
         "Whose messages they were.", {"kind": "campaign", "id": _CAMPAIGN, "name": "Spring offer"}
     )
     provider_id: UUID | None = _field("The account that they went by.", _PROVIDER)
+    provider_name: str | None = _field("What it is called.", "Main", max_length=1_000)
     samples: list[Sample] = _field(
         "Some of them.",
         [{"failure_id": _FAILURE, "subject_id": _MESSAGE, "reason": "The server said: 550.", "at": _AT}],

@@ -60,9 +60,9 @@ class Failure:
     @property
     def kind(self) -> str:
         """What failures have in common that are told of together."""
-        return kind_of(
-            self.subject, self.category, self.source_id, self.provider_id, gist(self.reason), self.title
-        )
+        # Every receiver has words of its own for an address that it does not know.
+        what = "" if self.category is Category.ADDRESS else gist(self.reason)
+        return kind_of(self.subject, self.category, self.source_id, self.provider_id, what, self.title)
 
 
 def kind_of(*parts: object) -> str:

@@ -181,8 +181,10 @@ def of_delivery(
     status: int | None = None,
     *,
     final: bool = False,
+    again: str = "",
 ) -> Failure:
-    """A delivery that was given up. `final`: its address may not be used, whoever is there."""
+    """A delivery that was given up. `final`: its address may not be used, whoever is there. `again` tells its
+    replays apart, such as when it was replayed."""
     if status == 429:
         category = Category.LIMIT
     elif final or status in (401, 403, 404, 405, 410):
@@ -196,7 +198,7 @@ def of_delivery(
         discreet(reason),
         WEBHOOK if category is Category.CONFIGURATION else RECEIVER,
         retryable=True,
-        occasion=str(delivery_id),
+        occasion=f"{delivery_id} {again}".strip(),
         source_kind="webhook",
         source_id=webhook_id,
         detail={"delivery_id": str(delivery_id), "event_type": event_type, "status": status},

@@ -114,7 +114,7 @@ def story(
 
 def _decided(line: Line) -> str:
     if line.resend:
-        return "It is sent again: of the first one nobody could say whether it went."
+        return "It is sent again: the first one failed, or nobody could say whether it went."
     if line.step == "test":
         return "Somebody asked for a test."
     match line.source_kind:

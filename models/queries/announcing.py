@@ -22,20 +22,28 @@ _ANNOUNCE = text(
     select w.workspace_id, w.id, a.type, a.body, :now, :now
     from jsonb_to_recordset(cast(:announced as jsonb)) as a(nth int, type text, names text[], body text)
     join webhooks w on w.workspace_id = :workspace and w.state = 'enabled' and w.event_types && a.names
+        and w.id is distinct from cast(:but as uuid)
     order by a.nth
     """
 )
 
 
-async def announce(db: Db, workspace_id: UUID, announced: Sequence[Announcement], now: datetime) -> None:
-    """Have these told to every webhook that asks for them, in their order."""
+async def announce(
+    db: Db, workspace_id: UUID, announced: Sequence[Announcement], now: datetime, but: UUID | None = None
+) -> None:
+    """Have these told to every webhook that asks for them, in their order, `but` one."""
     if not announced:
         return
     told = [
         {"nth": nth, "type": each.type, "names": names(each.type), "body": each.body(now)}
         for nth, each in enumerate(announced)
     ]
-    values = {"workspace": workspace_id, "announced": orjson.dumps(told).decode(), "now": now}
+    values = {
+        "workspace": workspace_id,
+        "announced": orjson.dumps(told).decode(),
+        "now": now,
+        "but": but,
+    }
     if await changed(db, _ANNOUNCE, values):
         deliver(db, workspace_id)
 

@@ -8,8 +8,12 @@ from uuid import UUID
 from sqlalchemy import text
 
 from domain.breakers import BreakerState, Standing, Tally, after, tried
+from domain.remedies import of_provider
 from models.base import Db
-from models.queries import announced_states
+from models.queries import (
+    announced_states,
+    failures,
+)
 
 _READ = """
 select provider_id, since, window_began, state, until, trips, reason,
@@ -94,6 +98,9 @@ async def change(
         }
         await db.execute(_WRITE, here | values)
         await announced_states.breaker(db, workspace_id, provider_id, before.state, then, now)
+        if then.state is BreakerState.OPEN and before.state is BreakerState.CLOSED:
+            opened = of_provider(provider_id, then.reason, now.isoformat())
+            await failures.note(db, workspace_id, [opened], now)
     return then
 
 

@@ -44,10 +44,12 @@ class Settled:
     provider_id: str | None = None
     reason: str | None = None
     retry_after: float | None = None  # Seconds, for queued.
+    blame: str | None = None  # Whom a no is about: `channels.contract.Blame`.
 
 
 Kind = tuple[Channel, MessageClass]  # Of a message, as far as it decides who may take it.
-BUT = " and not (m.channel || ' ' || m.class) = any(cast(:but as text[]))"
+# What goes by one provider alone has a way of its own.
+BUT = " and (m.only_by is not null or not (m.channel || ' ' || m.class) = any(cast(:but as text[])))"
 
 
 def spelled(kinds: Collection[Kind]) -> list[str]:

@@ -148,6 +148,13 @@ _FORGET_FILES = [
     text(f"delete from {table} where workspace_id = {HERE} and message_id in {_THEIR_MESSAGES}")
     for table in ("attachments", "message_notes")
 ]
+_MESSAGES_AS_WORDS = text(f"select t.id::text from {_THEIR_MESSAGES} t")
+_FORGET_FAILURES = text(
+    f"""
+    update failure_logs f set reason = 'What it said was erased.'
+    where f.workspace_id = {HERE} and f.subject = 'message' and f.subject_id = any(cast(:failed as text[]))
+    """
+)
 _FORGET_PROGRAMS = text(
     f"""
     update message_events e set user_agent = null
@@ -190,6 +197,7 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         await db.execute(forget, values)
     if await changed(db, _FORGET_PERSON, values):
         await announced_people.erased(db, who, now)
+    values["failed"] = list(await db.scalars(_MESSAGES_AS_WORDS, values))
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
-    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
+    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_FAILURES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

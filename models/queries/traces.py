@@ -86,6 +86,14 @@ _FORGET = [
         update rejected_rows r set reason = 'What it said was erased.'
         where r.workspace_id = {HERE} and {_quotes("r.reason")}
         """,
+        # Ours name nobody: see `domain.failures.discreet`.
+        f"""
+        update failure_logs f set title = null, reason = 'What it said was erased.', detail = '{{}}',
+            subject_id = 'erased ' || f.id
+        where f.workspace_id = {HERE} and f.origin = 'api' and ({_quotes("f.reason")}
+            or {_quotes("f.title")} or {_quotes("f.remedy")} or {_quotes("f.detail::text")}
+            or {_is_of("f.subject_id")})
+        """,
         # Whoever asks again is told that it was done, and not what was answered.
         f"""
         update idempotency_keys k set body = null, headers = '[]'

@@ -50,6 +50,7 @@ BEYOND_REACH: dict[str, str] = {}
 
 # In the order in which one thing makes the next possible; what is not here comes before, reads first.
 LAST = (
+    "POST /failure-logs/retry",  # After that of one.
     "GET /auth/google/start",
     "GET /auth/issuers/{issuer_id}/start",
     "GET /auth/oidc/callback",

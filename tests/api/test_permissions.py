@@ -110,6 +110,14 @@ GET /routes/{route_id}                          o a m - k - -
 PATCH /routes/{route_id}                        o a - - k - -
 DELETE /routes/{route_id}                       o a - - k - -
 GET /audit-log                                  o a - - k - -
+GET /failure-logs                               o a m v k - -
+GET /failure-logs/summary                       o a m v k - -
+GET /failure-logs/{failure_id}                  o a m v k - -
+POST /failure-logs                              o a m - k - -
+POST /failure-logs/acknowledge                  o a m - k - -
+POST /failure-logs/{failure_id}/acknowledge     o a m - k - -
+POST /failure-logs/retry                        o a m - k - -
+POST /failure-logs/{failure_id}/retry           o a m - k - -
 POST /segments                                  o a m - k - -
 GET /segments                                   o a m v k - -
 POST /segments/estimate                         o a m v k - -

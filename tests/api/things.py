@@ -9,15 +9,17 @@ from sqlalchemy import text
 
 from api.app import build
 from api.docs import described
+from domain.failures import Subject
 from domain.imports import ImportKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import holds, imports, issuers, verified_senders
+from models.queries import failures, failures_found, holds, imports, issuers, verified_senders
 from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
 from tests.api.test_flows import a_definition
 from tests.people import NOON, a_person, an_event, an_order, put_aside
+from tests.sending import a_bare_message
 from tests.support import OWNER_OF_ALL
 
 NOTHING = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"  # No id of anything, and the one of all our examples.
@@ -148,6 +150,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "held_channel": "sms",
         "webhook_id": webhook,
         "delivery_id": delivery,
+        "failure_id": await a_failure(sessions),
     }
 
 
@@ -166,6 +169,16 @@ async def of_people(api: AsyncClient) -> dict[str, str]:
         "tag": "early",
         "attribute": "first_name",
     }
+
+
+async def a_failure(sessions: Sessions) -> str:
+    """Of a message to somebody who is no profile, by a provider that was away."""
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        why = {"state": "failed", "reason": "451 4.3.2 Not now"}
+        _, line = await a_bare_message(db, "thea@example.com", **why)
+        await failures.note_messages(db, DEFAULT_WORKSPACE, [line], NOON)
+        found = await failures_found.noted(db, DEFAULT_WORKSPACE, Subject.MESSAGE, str(line))
+        return str(found.id)
 
 
 async def a_provider(api: AsyncClient) -> str:

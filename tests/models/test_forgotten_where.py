@@ -39,8 +39,8 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
-from models.queries import announced as asked_for
 from models.queries import (
+    alerts,
     announced_members,
     announced_messages,
     announced_people,
@@ -61,6 +61,8 @@ from models.queries import (
     estimates,
     events,
     failures,
+    failures_found,
+    failures_retried,
     flows,
     happenings,
     holds,
@@ -119,8 +121,11 @@ from models.queries import (
     webhooks,
     workspaces,
 )
+from models.queries import announced as asked_for
 from models.queries.attachments import File
 from models.queries.buckets import Ask, Counts
+from models.queries.failures_found import Which
+from models.queries.failures_retried import How
 from models.queries.people_reporting import Word
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
@@ -148,6 +153,9 @@ LEFT_OUT = {
     "accounts": ACCOUNTS,
     "arrivals": ENGINE,
     "callers": ENGINE,
+    "alerts.due": ENGINE,
+    "alerts.drop_old": ENGINE,
+    "alerts.lock": NO_ROWS,
     "attachments.drop_old": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
@@ -379,6 +387,21 @@ async def replayed(db: AsyncSession, w: Filled, one: UUID | None) -> None:
     await hooked(db, w, lambda hook: webhook_log.replay(db, hook, within, SOON))
 
 
+async def lost_to_retry(db: AsyncSession, w: Filled) -> Any:
+    await failure_noted(db, w)
+    return await failures_found.to_retry(db, w.id, Which(), unknown=True)
+
+
+async def retried(db: AsyncSession, w: Filled) -> None:
+    ids = await lost_to_retry(db, w)
+    await failures_retried.retry(db, w.id, ids, How("Ada", "Ada asked for it.", unknown=True), NOW)
+
+
+async def digested(db: AsyncSession, w: Filled) -> Any:
+    await alerts.count(db, w.id, NOW)
+    return await alerts.digests(db, w.id, NOW)
+
+
 async def confirmed(db: AsyncSession, w: Filled) -> None:
     await sender_expected(db, w)
     await verified_senders.confirm(db, w.sender, "a link's token", SOON)
@@ -559,6 +582,12 @@ READS: dict[str, Call] = {
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
     "announced.asked": lambda db, w: asked_for.asked(db, AnnouncementType.MESSAGE_READ),
+    "alerts.digests": digested,
+    "failures_found.get": lambda db, w: failures_found.get(db, w.id, w.failure),
+    "failures_found.noted": lambda db, w: failures_found.noted(db, w.id, Subject.OUTSIDE, "n8n"),
+    "failures_found.page": lambda db, w: failures_found.page(db, w.id, Which(), None, 9),
+    "failures_found.summary": lambda db, w: failures_found.summary(db, w.id, Which()),
+    "failures_found.to_retry": lost_to_retry,
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
@@ -773,6 +802,13 @@ WRITES: dict[str, Call] = {
     "webhooks.create": lambda db, w: webhooks.create(db, w.id, uuid4(), WEBHOOK),
     "webhooks.delete": lambda db, w: hooked(db, w, lambda hook: webhooks.delete(db, hook)),
     "webhooks.rotate": lambda db, w: hooked(db, w, lambda hook: webhooks.rotate(db, hook, "new", SOON)),
+    "failures_found.acknowledge": lambda db, w: failures_found.acknowledge(db, w.id, Which(), "Ada", NOW),
+    "failures_found.acknowledge_one": lambda db, w: failures_found.acknowledge_one(
+        db, w.id, w.failure, "Ada", NOW
+    ),
+    "failures_retried.retry": retried,
+    "alerts.count": lambda db, w: alerts.count(db, w.id, NOW),
+    "alerts.told": lambda db, w: alerts.told(db, w.id, [w.alert], NOW),
     "notes.add": lambda db, w: notes.add(db, w.id, [notes.Note(w.single, NOW, "x")]),
     "singles.write": lambda db, w: singles.write(db, w.id, [a_single(w)], NOW),
     "consents.choose": lambda db, w: consents.choose(db, w.ada, w.topic, ConsentState.DENIED, "person", NOW),

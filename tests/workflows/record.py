@@ -23,10 +23,11 @@ from uuid_utils.compat import uuid7
 
 from dev.places import ROOT
 from dev.temporal import Temporal
+from domain.failures import Category, Failure, Subject
 from domain.messages import Work
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, hooks, pokes, segments_written
+from models.queries import attributes, failures, hooks, pokes, segments_written
 from models.queries.hooks import Coming
 from tests.arrivals import arrival, put
 from tests.sending import (
@@ -44,6 +45,7 @@ from tests.support import a_clone, a_server, make_template
 from tests.workflows.site import Site, SlowProvider, at_work
 from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
+from workflows.failures import FailuresWorkflow
 from workflows.flows import FlowWorkflow
 from workflows.ingest import IngestRun, IngestWorkflow
 from workflows.reports import ReportsWorkflow
@@ -163,6 +165,17 @@ async def reports(site: Site) -> Run:
     return handle
 
 
+async def failing(site: Site) -> Run:
+    handle = await site.client.start_workflow(FailuresWorkflow.run, id="failures", task_queue=TASK_QUEUE)
+    for n in range(3):
+        failure = Failure(Subject.OUTSIDE, f"job {n}", Category.OURS, "It broke.", "Mend it.")
+        async with site.sessions(DEFAULT_WORKSPACE) as db:
+            await failures.note(db, DEFAULT_WORKSPACE, [failure], site.clock.now())
+        await asyncio.sleep(4)  # A slice takes four of the site's seconds.
+    await handle.terminate("It would go on for ever.")
+    return handle
+
+
 async def segments(site: Site) -> Run:
     handle = await site.client.start_workflow(SegmentsWorkflow.run, id="segments", task_queue=TASK_QUEUE)
     for n in range(3):
@@ -189,6 +202,7 @@ SCENES = {
     "campaign": a_campaign_that_is_paused_and_completes,
     "campaign-cancelled": a_campaign_that_is_cancelled,
     "campaign-failed": a_campaign_that_fails,
+    "failures": failing,
     "flow": a_flow,
     "ingest": ingest,
     "outbox": an_outbox,
