@@ -34,6 +34,7 @@ from domain.messages import MessageClass, MessageState, Skip
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.reports import Counts as Fared
 from domain.roles import KeyKind, Role
+from domain.schedules import Meant, Starter
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
 from models.campaigns import Campaign
@@ -96,6 +97,7 @@ from models.queries import (
     roads,
     routes,
     rows,
+    schedules,
     segment_fields,
     segment_names,
     segment_reports,
@@ -157,6 +159,9 @@ LEFT_OUT = {
     "idempotency.drop_old": ENGINE,
     "attributes.unfilled": ENGINE,
     "imports.forgotten": ENGINE,
+    "schedules.out_of_step": ENGINE,
+    "schedules.overdue": ENGINE,
+    "schedules.told": ENGINE,
     "invitations.accept": ENGINE,
     "invitations.by_token": ENGINE,
     "invitations.revoke_made_by": ENGINE,
@@ -544,6 +549,7 @@ READS: dict[str, Call] = {
     "attributes.get": lambda db, w: attributes.get(db, "name"),
     "attributes.page": lambda db, w: attributes.page(db, None, 9),
     "audit.page": lambda db, w: audit.page(db, None, 9),
+    "schedules.page": lambda db, w: schedules.page(db, None, 9, starter=Starter.CAMPANILE),
     "campaigns.anyone": lambda db, w: campaigns.anyone(db, true()),
     "campaigns.draft": lambda db, w: campaigns.draft(db, w.draft.id),
     "campaigns.freezing": lambda db, w: campaigns.freezing(db, w.id, w.running.id),
@@ -721,6 +727,11 @@ WRITES: dict[str, Call] = {
     "campaigns.create": lambda db, w: campaigns.create(db, w.id, a_campaign(w)),
     "campaigns.delete": lambda db, w: campaigns.delete(db, w.draft.id),
     "campaigns.freeze": lambda db, w: campaigns.freeze(db, w.running.id, select(Profile.id), 9, NOW),
+    "schedules.fail": lambda db, w: schedules.fail(db, w.planned, SOON, "It is empty.", NOW),
+    "schedules.schedule": lambda db, w: schedules.schedule(
+        db, w.draft.id, Meant(SOON), "Europe/Berlin", Starter.N8N
+    ),
+    "schedules.unschedule": lambda db, w: schedules.unschedule(db, w.planned),
     "campaigns.move": lambda db, w: campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED),
     "domains.create": lambda db, w: domains.create(db, w.id, uuid4(), DOMAIN | {"name": "new.example"}),
     "domains.delete": unused_domain_deleted,

@@ -27,7 +27,17 @@ TENANT_TABLES = set(metadata().tables) - OUTSIDE
 # Leases live for seconds, caps, turns and members come by the million, and the audit log and what was asked
 # twice are written by triggers and before anything else: no foreign key is checked for them.
 UNBOUND = {
-    *("events", "seen", "leases", "cap_counters", "queue", "agenda", "audit_log", "idempotency_keys"),
+    *(
+        "events",
+        "seen",
+        "leases",
+        "cap_counters",
+        "queue",
+        "agenda",
+        "alarms",
+        "audit_log",
+        "idempotency_keys",
+    ),
     *("segment_members", "breakers", "breaker_changes", "buckets", "provider_days"),
     *("reported", "early_reports", "soft_bounces", "last_words", "deliveries", "hook_days"),
 }
