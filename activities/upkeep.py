@@ -8,6 +8,7 @@ from temporalio import activity
 from activities.slices import heartbeating
 from domain.clock import Clock
 from domain.reports import KNOWN_FOR
+from domain.schedules import FORGOTTEN
 from models.base import Sessions
 from models.queries import (
     accounts,
@@ -19,6 +20,7 @@ from models.queries import (
     rate_limits,
     reconcile,
     reports,
+    schedules,
 )
 
 LATE = timedelta(seconds=30)  # So long overdue means that its poke was lost.
@@ -64,6 +66,11 @@ class UpkeepActivities:
                 await kept_events.forget(
                     db, now, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
                 )
+            async with self.sessions.engine() as db:
+                unstarted = await schedules.unstarted(db, now - FORGOTTEN)
+            for workspace_id, campaign_id in unstarted:
+                async with self.sessions(workspace_id) as db:
+                    await schedules.leave(db, campaign_id, now)
             more = True
             while more:
                 async with self.sessions.engine() as db:

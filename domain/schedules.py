@@ -3,9 +3,11 @@
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from domain.errors import Invalid
+from domain.failures import Category, Failure, Subject, discreet
 
 
 class Starter(StrEnum):
@@ -16,6 +18,7 @@ class Starter(StrEnum):
 
 
 CATCH_UP = timedelta(minutes=10)  # So late may a campaign start by itself, after an outage.
+FORGOTTEN = timedelta(days=1)  # What n8n did not start by then, it forgot.
 LONGEST = timedelta(days=731)  # So far ahead may one be planned.
 
 
@@ -87,4 +90,39 @@ def missed_in_words(at: datetime, time_zone: str) -> str:
     return (
         f"Its time, {_local(at, time_zone)} in {time_zone}, went by while Campanile could not start it, and "
         f"it starts at most {CATCH_UP.seconds // 60} minutes late."
+    )
+
+
+def forgotten_in_words(at: datetime, time_zone: str) -> str:
+    return f"n8n was to start it at {_local(at, time_zone)} in {time_zone}, and did not within a day."
+
+
+def forgotten(campaign_id: UUID, at: datetime, reason: str) -> Failure:
+    """The failure of a campaign that n8n should have started."""
+    return Failure(
+        Subject.OUTSIDE,
+        str(campaign_id),
+        Category.CONFIGURATION,
+        reason,
+        "See whether n8n is up and its workflow for the day's campaigns is published; then start the "
+        "campaign, or schedule it anew.",
+        occasion=f"start at {at.astimezone(UTC).isoformat()}",
+        source_kind="campaign",
+        source_id=campaign_id,
+        title="n8n did not start a campaign",
+    )
+
+
+def not_started(campaign_id: UUID, at: datetime, reason: str, now: datetime) -> Failure:
+    """The failure of a campaign that did not start at its time."""
+    return Failure(
+        Subject.WORKFLOW,
+        str(campaign_id),
+        Category.OURS if is_missed(at, now) else Category.CONFIGURATION,
+        discreet(reason),
+        "Mend what the reason names, and start the campaign or schedule it anew: it is as good as a draft.",
+        occasion=f"start at {at.astimezone(UTC).isoformat()}",
+        source_kind="campaign",
+        source_id=campaign_id,
+        title="A campaign did not start at its time",
     )

@@ -68,13 +68,14 @@ async def keep(sessions: Sessions, client: Client, now: datetime) -> None:
     """Tell Temporal of every alarm that it does not know as it is, and start what is overdue."""
     async with sessions.engine() as db:
         alarms = await schedules.out_of_step(db)
-    told = [alarm for alarm in alarms if await _heard(_tell(client, alarm, now), alarm)]
-    async with sessions.engine() as db:
-        if told:
-            await schedules.told(db, told)
         overdue = await schedules.overdue(db, now - LATE)
+    told = [alarm for alarm in alarms if await _heard(_tell(client, alarm, now), alarm)]
+    if told:
+        async with sessions.engine() as db:
+            await schedules.told(db, told)
     for alarm in overdue:
-        await _heard(start(client, alarm), alarm)
+        if alarm not in told:
+            await _heard(start(client, alarm), alarm)
 
 
 async def _heard(telling: Awaitable[None], alarm: Ringing) -> bool:

@@ -281,9 +281,8 @@ async def cancel_campaign(
     """Stop for good: answers how many messages were not sent. One that is scheduled never starts."""
     campaign = await _read(sessions, workspace_id, campaign_id)
     if campaign.state == CampaignState.SCHEDULED:
-        ends, now = (CampaignState.SCHEDULED,), opened.clock.now()
         async with sessions(workspace_id) as db:
-            if await campaigns.move(db, campaign_id, ends, CampaignState.CANCELLED, finished_at=now):
+            if await schedules.cancel(db, campaign_id, opened.clock.now()):
                 return Cancelled(state=CampaignState.CANCELLED, not_sent=0)
     temporal = await opened.temporal.client()
     not_sent = await ask(

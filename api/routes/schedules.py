@@ -59,7 +59,7 @@ async def schedule_campaign(
     time_zone = body.time_zone or (await workspaces.get(db, workspace_id)).time_zone
     meant = planned(body.at, time_zone, now)
     await refuse_what_would_fail(db, campaign, now)
-    return shown(await schedules.schedule(db, campaign_id, meant, time_zone, body.starter))
+    return shown(await schedules.schedule(db, campaign_id, meant, time_zone, body.starter, now))
 
 
 @router.post("/{campaign_id}/unschedule", dependencies=[needs(Permission.CAMPAIGNS_SEND)])

@@ -5,22 +5,25 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import ColumnElement, func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announced import CampaignData, CampaignScheduled
+from domain.announcements import Announcement, AnnouncementType
 from domain.campaigns import CampaignState
 from domain.errors import Conflict
-from domain.schedules import Meant, Starter
-from models.base import changed
+from domain.messages import MessageClass
+from domain.schedules import Meant, Starter, forgotten, forgotten_in_words, not_started
 from models.campaigns import Campaign
-from models.queries import campaigns, rows
+from models.queries import announcing, campaigns, failures, rows
 from models.schedules import OUT_OF_STEP
 
 _UNPLANNED = {"scheduled_at": None, "schedule_time_zone": None, "schedule_note": None, "starter": None}
 
 
 async def schedule(
-    db: AsyncSession, campaign_id: UUID, meant: Meant, time_zone: str, starter: Starter
+    db: AsyncSession, campaign_id: UUID, meant: Meant, time_zone: str, starter: Starter, now: datetime
 ) -> Campaign:
     """Plan its start, or plan it anew. Raises `NotFound`, and `Conflict` when it has begun."""
     values = {
@@ -32,7 +35,17 @@ async def schedule(
         "schedule_note": meant.note,
         "starter": starter,
     }
-    return await campaigns.change(db, campaign_id, values)
+    campaign = await campaigns.change(db, campaign_id, values)
+    planned = CampaignScheduled(
+        campaign_id=campaign_id,
+        name=campaign.name,
+        scheduled_at=meant.at,
+        time_zone=time_zone,
+        starter=starter.value,
+        at=now,
+    )
+    await _announce(db, campaign, AnnouncementType.CAMPAIGN_SCHEDULED, planned, now)
+    return campaign
 
 
 async def unschedule(db: AsyncSession, campaign_id: UUID) -> Campaign:
@@ -53,13 +66,84 @@ def awaits(at: datetime) -> list[ColumnElement[bool]]:
 
 
 async def fail(db: AsyncSession, campaign_id: UUID, at: datetime, reason: str, now: datetime) -> bool:
-    """Note why it did not start at its time. False when it is not planned for that any more."""
-    failed = (
+    """Say why it did not start at its time. False when it is not planned for that any more."""
+    campaign = await _end(db, campaign_id, CampaignState.FAILED, now, reason, *awaits(at))
+    if campaign is None:
+        return False
+    await failures.note(db, campaign.workspace_id, [not_started(campaign_id, at, reason, now)], now)
+    return True
+
+
+async def unstarted(db: AsyncSession, before: datetime) -> list[tuple[UUID, UUID]]:
+    """Campaigns of any workspace (workspace, id) that n8n should have started before then, and of which
+    nobody was told yet; as the engine."""
+    return [(workspace_id, id_) for workspace_id, id_ in await db.execute(_UNSTARTED, {"before": before})]
+
+
+_UNSTARTED = text(
+    """
+    select c.workspace_id, c.id from campaigns c
+    join workspaces w on w.id = c.workspace_id and w.deleted_at is null
+    where c.state = 'scheduled' and c.starter = 'n8n' and c.scheduled_at < :before and c.reason is null
+    order by c.scheduled_at limit 100
+    """
+)
+
+
+async def leave(db: AsyncSession, campaign_id: UUID, now: datetime) -> None:
+    """Note once that n8n did not start it. It stays scheduled, and may still be started."""
+    campaign = await rows.get(db, Campaign, campaign_id, lock=True)
+    at, time_zone = campaign.scheduled_at, campaign.schedule_time_zone
+    waits = campaign.state == CampaignState.SCHEDULED and campaign.starter == Starter.N8N
+    if not waits or campaign.reason or at is None or time_zone is None:
+        return
+    campaign.reason = forgotten_in_words(at, time_zone)
+    await failures.note(db, campaign.workspace_id, [forgotten(campaign_id, at, campaign.reason)], now)
+
+
+async def cancel(db: AsyncSession, campaign_id: UUID, now: datetime) -> bool:
+    """Give it up before it begins. False when it is not scheduled any more."""
+    waits = Campaign.state == CampaignState.SCHEDULED
+    return await _end(db, campaign_id, CampaignState.CANCELLED, now, None, waits) is not None
+
+
+async def _end(
+    db: AsyncSession,
+    campaign_id: UUID,
+    state: CampaignState,
+    now: datetime,
+    reason: str | None,
+    *which: ColumnElement[bool],
+) -> Campaign | None:
+    """End a campaign that never began, if it is `which` it should be, and announce it."""
+    ended = (
         update(Campaign)
-        .where(Campaign.id == campaign_id, *awaits(at))
-        .values(state=CampaignState.FAILED, reason=reason, finished_at=now, updated_at=func.now())
+        .where(Campaign.id == campaign_id, *which)
+        .values(state=state, reason=reason, finished_at=now, updated_at=func.now())
+        .returning(Campaign)
+        .execution_options(populate_existing=True)
     )
-    return bool(await changed(db, failed))
+    campaign = (await db.scalars(ended)).one_or_none()
+    if campaign is not None:
+        told = CampaignData(
+            campaign_id=campaign_id,
+            name=campaign.name,
+            state=state,
+            message_class=MessageClass(campaign.message_class),
+            reason=reason,
+            started_at=None,
+            finished_at=now,
+            counts=None,
+        )
+        await _announce(db, campaign, AnnouncementType(f"campaign.{state}"), told, now)
+    return campaign
+
+
+async def _announce(
+    db: AsyncSession, campaign: Campaign, type_: AnnouncementType, data: BaseModel, now: datetime
+) -> None:
+    told = Announcement(type_, data.model_dump(mode="json"))
+    await announcing.announce(db, campaign.workspace_id, [told], now)
 
 
 class Ringing(NamedTuple):

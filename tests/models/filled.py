@@ -97,6 +97,7 @@ class Filled:
     unused_segment: UUID
     draft: Campaign
     planned: UUID  # To start soon.
+    awaited: UUID  # Which n8n should have started.
     running: Campaign
     queued: UUID
     claimed: UUID
@@ -201,7 +202,9 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     unused_segment = await a_segment(db)
     draft = await a_draft(db)
     planned = await a_draft(db)
-    await schedules.schedule(db, planned.id, Meant(SOON), "UTC", Starter.CAMPANILE)
+    await schedules.schedule(db, planned.id, Meant(SOON), "UTC", Starter.CAMPANILE, NOW)
+    awaited = await a_draft(db)
+    await schedules.schedule(db, awaited.id, Meant(NOW), "UTC", Starter.N8N, NOW)
     running = await a_draft(db, state="running", started_at=NOW, frozen_at=None)
     it: dict[str, Any] = {
         "queue_id": running.id,
@@ -247,6 +250,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         unused_segment=unused_segment,
         draft=draft,
         planned=planned.id,
+        awaited=awaited.id,
         running=running,
         queued=made["queued"],
         claimed=made["claimed"],

@@ -162,6 +162,7 @@ LEFT_OUT = {
     "schedules.out_of_step": ENGINE,
     "schedules.overdue": ENGINE,
     "schedules.told": ENGINE,
+    "schedules.unstarted": ENGINE,
     "invitations.accept": ENGINE,
     "invitations.by_token": ENGINE,
     "invitations.revoke_made_by": ENGINE,
@@ -499,6 +500,8 @@ async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
     await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
+    for planned in (w.planned, w.awaited):
+        await schedules.cancel(db, planned, NOW)
     for flow in (w.flow, w.letters, w.waiting):
         await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
     await workspaces.delete(db, w.id, NOW)
@@ -727,9 +730,11 @@ WRITES: dict[str, Call] = {
     "campaigns.create": lambda db, w: campaigns.create(db, w.id, a_campaign(w)),
     "campaigns.delete": lambda db, w: campaigns.delete(db, w.draft.id),
     "campaigns.freeze": lambda db, w: campaigns.freeze(db, w.running.id, select(Profile.id), 9, NOW),
+    "schedules.cancel": lambda db, w: schedules.cancel(db, w.planned, NOW),
     "schedules.fail": lambda db, w: schedules.fail(db, w.planned, SOON, "It is empty.", NOW),
+    "schedules.leave": lambda db, w: schedules.leave(db, w.awaited, SOON),
     "schedules.schedule": lambda db, w: schedules.schedule(
-        db, w.draft.id, Meant(SOON), "Europe/Berlin", Starter.N8N
+        db, w.draft.id, Meant(SOON), "Europe/Berlin", Starter.N8N, NOW
     ),
     "schedules.unschedule": lambda db, w: schedules.unschedule(db, w.planned),
     "campaigns.move": lambda db, w: campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED),
