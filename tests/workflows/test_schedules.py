@@ -88,7 +88,7 @@ async def test_temporal_starts_a_campaign_at_its_time_under_its_usual_id_and_the
 async def test_temporal_follows_whatever_becomes_of_the_row(site: Site) -> None:
     campaign = await site.a_campaign(1)
     at = site.clock.now().replace(microsecond=0) + FAR
-    seen = []
+    seen: list[datetime] = []
     for days in (0, 1):
         await plan(site, campaign, at + timedelta(days=days))
         await in_step(site)
