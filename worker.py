@@ -27,6 +27,7 @@ from activities.mailbox import Mailbox
 from activities.messages import MessageActivities
 from activities.reports import Mails, ReportActivities
 from activities.routing import Router
+from activities.schedules import ScheduleActivities
 from activities.segments import SegmentActivities
 from activities.slices import Timing
 from activities.upkeep import UpkeepActivities
@@ -55,6 +56,7 @@ from workflows.noticing import Noticing
 from workflows.outbox import OutboxWorkflow
 from workflows.poker import poke_forever
 from workflows.reports import ReportsWorkflow
+from workflows.schedules import ScheduledStartWorkflow
 from workflows.segments import SegmentsWorkflow
 from workflows.temporal import TASK_QUEUE, WORKSPACE, connect
 from workflows.upkeep import UpkeepWorkflow
@@ -69,6 +71,7 @@ WORKFLOWS = [
     IngestWorkflow,
     OutboxWorkflow,
     ReportsWorkflow,
+    ScheduledStartWorkflow,
     SegmentsWorkflow,
     UpkeepWorkflow,
     WebhooksWorkflow,
@@ -129,6 +132,7 @@ def build(
     dispatch = Dispatch(sessions, router, letters, parts.clock, parts.timing, staging)
     messages = MessageActivities(sessions, dispatch, bell)
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
+    starts = ScheduleActivities(sessions, parts.clock)
     flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
@@ -156,6 +160,7 @@ def build(
             campaigns.skip_unsent,
             campaigns.complete,
             campaigns.fail,
+            starts.launch,
             flows.publish,
             flows.advance,
             flows.pause,

@@ -8,6 +8,7 @@ from temporalio import activity
 from activities.slices import heartbeating
 from domain.clock import Clock
 from domain.reports import KNOWN_FOR
+from domain.schedules import FORGOTTEN
 from models.base import Sessions
 from models.queries import (
     accounts,
@@ -20,6 +21,7 @@ from models.queries import (
     rate_limits,
     reconcile,
     reports,
+    schedules,
     webhook_deliveries,
 )
 
@@ -72,6 +74,11 @@ class UpkeepActivities:
             while dropped:
                 async with self.sessions.engine() as db:
                     dropped = await webhook_deliveries.drop_old(db, now - self.content_for)
+            async with self.sessions.engine() as db:
+                unstarted = await schedules.unstarted(db, now - FORGOTTEN)
+            for workspace_id, campaign_id in unstarted:
+                async with self.sessions(workspace_id) as db:
+                    await schedules.leave(db, campaign_id, now)
             more = True
             while more:
                 async with self.sessions.engine() as db:

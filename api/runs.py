@@ -1,8 +1,7 @@
 """Talking to what is under way: start it, or ask it to change."""
 
 import asyncio
-from collections.abc import Awaitable, Collection, Mapping
-from types import MappingProxyType
+from collections.abc import Awaitable
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -13,10 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.errors import Unavailable
 from api.shapes import Out, example
-from domain.channels import Channel, address_kind
 from domain.errors import Conflict
-from domain.road_plans import held_in_words
-from models.workspaces import Workspace
 from settings import Settings
 
 PATIENCE = 30.0  # Seconds that an update has to be committed.
@@ -72,40 +68,3 @@ def _reason(error: BaseException) -> str | None:
             reason = inner.message
         inner = inner.__cause__
     return reason
-
-
-def lacking(
-    workspace: Workspace,
-    channels: Collection[Channel] = (Channel.EMAIL,),
-    held: Mapping[str, str] = MappingProxyType({}),
-) -> list[str]:
-    """What a workspace needs before it may send anything on these channels, in sentences.
-
-    `held` are the channels on which what is to be sent is held, and why.
-    """
-    reasons = [held_in_words(channel, held[channel]) for channel in sorted(channels) if channel in held]
-    if Channel.EMAIL not in channels:
-        return reasons
-    if not workspace.sender_email:
-        reasons.append("There is no sender: set sender_email by PATCH /api/v1/workspace.")
-    elif workspace.sender_email != workspace.sending_email:
-        reasons.append(
-            f"Verify {workspace.sender_email} first: we mailed a link there. Another one is mailed by POST "
-            "/api/v1/senders/{id}/verify."
-        )
-    if not workspace.postal_address:
-        reasons.append(
-            "There is no postal address, which must stand in every mail: set postal_address by "
-            "PATCH /api/v1/workspace."
-        )
-    return reasons
-
-
-def unreachable(channels: Collection[Channel]) -> list[str]:
-    """Which of these channels know people by no name of theirs, so that campaigns and flows reach nobody."""
-    return [
-        f"Profiles have no address for {channel}: send single messages, which name theirs, by "
-        "POST /api/v1/messages."
-        for channel in sorted(channels)
-        if address_kind(channel) is None
-    ]

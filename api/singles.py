@@ -10,9 +10,9 @@ import orjson
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from activities.obstacles import lacking
 from api import words
 from api.callers import Caller
-from api.runs import lacking
 from api.shapes import In, example, under
 from channels import registry
 from domain.channels import Channel, address_kind, normal

@@ -16,6 +16,7 @@ MODULES = (
     "segments",
     "templates",
     "campaigns",
+    "schedules",
     "flows",
     "messages",
     "providers",

@@ -96,6 +96,7 @@ ENGINE_TABLES = (
     "consents",
     "suppressions",
     "campaigns",
+    "alarms",
     "template_versions",
     "flows",
     "flow_versions",

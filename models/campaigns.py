@@ -3,11 +3,12 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, func
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from domain.campaigns import CampaignState
 from domain.messages import MessageClass
+from domain.schedules import Starter
 from models.base import Base, CreatedAt, Id, Json, Tenant, one_of
 
 
@@ -22,6 +23,18 @@ class Campaign(Base):
         ),
         CheckConstraint(one_of("state", CampaignState), name="state"),
         CheckConstraint(one_of("class", MessageClass), name="class"),
+        CheckConstraint(one_of("starter", Starter), name="starter"),
+        CheckConstraint(
+            "(scheduled_at is null) = (starter is null) and (starter is null) = (schedule_time_zone is null) "
+            "and (state <> 'scheduled' or scheduled_at is not null)",
+            name="scheduled",
+        ),
+        Index(
+            "ix_campaigns_scheduled_at",
+            "workspace_id",
+            "scheduled_at",
+            postgresql_where=text("scheduled_at is not null"),
+        ),
     )
 
     workspace_id: Mapped[Tenant]
@@ -38,6 +51,10 @@ class Campaign(Base):
     queued: Mapped[int | None]  # What the freeze has written so far; None until it begins.
     frozen_to: Mapped[UUID | None]  # The last profile that it came to.
     frozen_at: Mapped[datetime | None]  # When the whole audience was.
+    scheduled_at: Mapped[datetime | None]  # It stays when the campaign has begun, by whomever.
+    schedule_time_zone: Mapped[str | None]  # IANA: in which its time was meant, and is shown.
+    schedule_note: Mapped[str | None]  # What was decided where the clocks change, in words.
+    starter: Mapped[str | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     created_at: Mapped[CreatedAt]

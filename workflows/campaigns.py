@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 from uuid import UUID
 
 from temporalio import workflow
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.common import Priority, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
@@ -264,16 +264,32 @@ class CampaignWorkflow:
         return self.now
 
 
+class Labels(TypedDict):
+    """How a campaign's workflow is started, by whomever."""
+
+    task_queue: str
+    search_attributes: TypedSearchAttributes
+    static_summary: str
+    static_details: str
+    priority: Priority
+
+
+def labels(workspace_id: UUID, campaign_id: UUID, name: str) -> Labels:
+    return Labels(
+        task_queue=TASK_QUEUE,
+        search_attributes=search_attributes(workspace_id, "campaign", name, CampaignState.DRAFT),
+        static_summary=brief(f"Campaign: {name}"),
+        static_details=f"Sends one message to everyone in its segment. Campaign {campaign_id}.",
+        priority=fair(workspace_id),
+    )
+
+
 async def start(client: Client, workspace_id: UUID, campaign_id: UUID, name: str, slug: str) -> None:
     """Start the campaign now. A second start finds the first one's run and changes nothing."""
     await client.start_workflow(
         CampaignWorkflow.run,
         CampaignRun(workspace_id, campaign_id),
         id=workflow_id("campaign", campaign_id, slug),
-        task_queue=TASK_QUEUE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        search_attributes=search_attributes(workspace_id, "campaign", name, CampaignState.DRAFT),
-        static_summary=brief(f"Campaign: {name}"),
-        static_details=f"Sends one message to everyone in its segment. Campaign {campaign_id}.",
-        priority=fair(workspace_id),
+        **labels(workspace_id, campaign_id, name),
     )

@@ -1,10 +1,12 @@
-"""The poker: it tells workflows of pokes that no slice under way has heard, and starts forgotten imports.
+"""The poker: it tells workflows of pokes that no slice under way has heard, sets the alarms of scheduled
+campaigns in Temporal, and starts what was forgotten.
 
 One process of the installation pokes at a time (an advisory lock); it waits for NOTIFY, and looks every
 ten seconds in case one was lost. Each workflow costs a signal, so there are at most twenty a second.
 """
 
 import asyncio
+import time
 from datetime import timedelta
 
 import psycopg
@@ -18,7 +20,13 @@ from domain.messages import SourceKind, Work
 from models.base import Sessions
 from models.queries import attributes, imports, pokes
 from models.queries.pokes import Poked
-from workflows import campaigns, flows, outbox, webhooks
+from workflows import (
+    campaigns,
+    flows,
+    outbox,
+    schedules,
+    webhooks,
+)
 from workflows.attributes import start as start_filling
 from workflows.imports import start as start_import
 
@@ -51,10 +59,14 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             await asyncio.sleep(LOOK_EVERY)
             return
         while True:
-            while await _signal_some(sessions, client):
+            until = time.monotonic() + LOOK_EVERY
+            while (busy := await _signal_some(sessions, client)) and time.monotonic() < until:
                 pass
+            await schedules.keep(sessions, client, clock.now())
             await _start_imports(sessions, client, clock)
             await _fill_attributes(sessions, client)
+            if busy:
+                continue
             async for _ in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
                 await asyncio.sleep(GRACE)
 

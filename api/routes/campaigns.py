@@ -1,42 +1,31 @@
 """Campaigns: one template to one segment, once. Drafts are rows; what is under way is a workflow."""
 
-from datetime import datetime
-from typing import Any, Literal
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Query, status
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client, WorkflowHandle
 
+from activities.obstacles import refuse_what_would_fail
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
 from api.manners import Mannered
-from api.routes.templates import variables_required
-from api.runs import Started, ask, lacking, started, unreachable
+from api.runs import Started, ask, started
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
-from domain.campaigns import CampaignState
-from domain.channels import address_kind
-from domain.errors import Conflict, Invalid, Refused
-from domain.messages import MessageClass
+from domain.campaigns import CampaignState, may_begin
+from domain.errors import Conflict, Invalid
 from domain.names import slug
 from domain.roles import Permission
-from domain.segments import parse
+from domain.schedules import Starter, bounds
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import (
-    campaigns,
-    holds,
-    messages,
-    rows,
-    segments,
-    segments_written,
-    templates,
-    text_costs,
-    workspaces,
-)
+from models.queries import campaigns, messages, rows, schedules, workspaces
 from models.segments import Segment
 from models.templates import Template
 from workflows import campaigns as runs
@@ -77,6 +66,16 @@ class CampaignChange(In):
     model_config = example({"name": "Winter letter, second try"})
 
 
+class ScheduleOut(Out):
+    """When it is, or was, to start, and by whom."""
+
+    at: datetime
+    local: str = Field(description="The same instant in its time zone.")
+    time_zone: str
+    starter: Starter = Field(description="Who starts it then. With n8n nothing starts by itself.")
+    note: str | None = Field(description="What was decided, where the clocks change at that time.")
+
+
 class CampaignOut(Out):
     id: UUID
     name: str
@@ -86,7 +85,8 @@ class CampaignOut(Out):
     template_version_id: UUID | None = Field(description="The version that is sent; pinned at the start.")
     message_class: Class = Field(serialization_alias="class")
     audience: int | None = Field(description="How many people it had when it was frozen at the start.")
-    reason: str | None = Field(description="Why it failed.")
+    reason: str | None = Field(description="Why it failed, or did not start at its time.")
+    schedule: ScheduleOut | None
     started_at: datetime | None
     finished_at: datetime | None
     created_at: datetime
@@ -100,6 +100,7 @@ class CampaignOut(Out):
             "template_version_id": None,
             "audience": None,
             "reason": None,
+            "schedule": None,
             "started_at": None,
             "finished_at": None,
             "created_at": "2026-11-21T09:00:00Z",
@@ -164,9 +165,25 @@ async def create_campaign(body: CampaignIn, workspace_id: WorkspaceId, db: Db) -
 
 
 @router.get("", dependencies=[needs(Permission.CAMPAIGNS_READ)])
-async def list_campaigns(db: Db, pages: Pages) -> Page[CampaignOut]:
-    """Campaigns, the newest first."""
-    found = await rows.page(db, Campaign, pages.after, pages.limit)
+async def list_campaigns(
+    db: Db,
+    workspace_id: WorkspaceId,
+    pages: Pages,
+    state: CampaignState | None = None,
+    scheduled_on: Annotated[
+        date | None,
+        Query(
+            description="Whose time is on this day, in the workspace's time zone.", examples=["2026-11-21"]
+        ),
+    ] = None,
+    starter: Annotated[Starter | None, Query(description="Who is to start it.")] = None,
+) -> Page[CampaignOut]:
+    """Campaigns, the newest first. Those that n8n is to start today are
+    `?scheduled_on=2026-11-21&state=scheduled&starter=n8n`."""
+    between = None
+    if scheduled_on is not None:
+        between = bounds(scheduled_on, (await workspaces.get(db, workspace_id)).time_zone)
+    found = await schedules.page(db, pages.after, pages.limit, state=state, starter=starter, between=between)
     return page_of([shown(row) for row in found], [row.id for row in found], pages.limit)
 
 
@@ -180,7 +197,7 @@ async def read_campaign(campaign_id: UUID, db: Db) -> CampaignOut:
 async def change_campaign(
     campaign_id: UUID, change: CampaignChange, db: Db, unchanged: Unchanged
 ) -> CampaignOut:
-    """Change a draft. What has started can't be changed any more."""
+    """Change a draft, or a campaign that waits for its time, which stays. What has begun can't be changed."""
     values = change.model_dump(exclude_unset=True)
     if not values:
         raise Invalid("Name at least one field to change.")
@@ -194,7 +211,7 @@ async def change_campaign(
     "/{campaign_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[needs(Permission.CAMPAIGNS_WRITE)]
 )
 async def delete_campaign(campaign_id: UUID, db: Db, unchanged: Unchanged) -> None:
-    """Delete a draft. What has started stays, so that its messages can be explained."""
+    """Delete one that has not begun. What has stays, so that its messages can be explained."""
     if unchanged.asked:
         unchanged.check(shown(await rows.get(db, Campaign, campaign_id, lock=True)))
     await campaigns.delete(db, campaign_id)
@@ -214,15 +231,15 @@ async def delete_campaign(campaign_id: UUID, db: Db, unchanged: Unchanged) -> No
 async def start_campaign(
     campaign_id: UUID, opened: Opened, workspace_id: WorkspaceId, db: Db, temporal: Temporal
 ) -> Started:
-    """Start the campaign now. It starts once, however often it is asked to.
+    """Start the campaign now, though its time may be later. It starts once, however often it is asked to.
 
     Refused with 422 and the reason when it would reach nobody, has no sender or postal address, or its
     template prints what nobody in the audience has.
     """
     campaign = await rows.get(db, Campaign, campaign_id)
-    if campaign.state != CampaignState.DRAFT:
-        raise Conflict(f"This campaign is {campaign.state}; only a draft can be started.")
-    await _refuse_what_would_fail(db, campaign, opened.clock.now())
+    if not may_begin(campaign.state, campaign.started_at):
+        raise Conflict(f"This campaign is {campaign.state}; only one that has not begun can be started.")
+    await refuse_what_would_fail(db, campaign, opened.clock.now())
     await runs.start(temporal, workspace_id, campaign.id, campaign.name, campaign.slug)
     return started(opened.settings, workflow_id("campaign", campaign.id, campaign.slug))
 
@@ -259,10 +276,15 @@ async def resume_campaign(
     "/{campaign_id}/cancel", dependencies=[needs(Permission.CAMPAIGNS_SEND), noted("cancel", "campaign")]
 )
 async def cancel_campaign(
-    campaign_id: UUID, workspace_id: WorkspaceId, sessions: Transactions, temporal: Temporal
+    campaign_id: UUID, opened: Opened, workspace_id: WorkspaceId, sessions: Transactions
 ) -> Cancelled:
-    """Stop for good: answers how many messages were not sent."""
+    """Stop for good: answers how many messages were not sent. One that is scheduled never starts."""
     campaign = await _read(sessions, workspace_id, campaign_id)
+    if campaign.state == CampaignState.SCHEDULED:
+        async with sessions(workspace_id) as db:
+            if await schedules.cancel(db, campaign_id, opened.clock.now()):
+                return Cancelled(state=CampaignState.CANCELLED, not_sent=0)
+    temporal = await opened.temporal.client()
     not_sent = await ask(
         _run(temporal, campaign).execute_update(CampaignWorkflow.cancel),
         _not_under_way(campaign, "cancelled"),
@@ -296,32 +318,6 @@ async def _check_names(db: AsyncSession, values: dict[str, Any]) -> None:
             raise Invalid(f"There is no {kind.__name__.lower()} {values[field]}.", f"/{field}")
 
 
-async def _refuse_what_would_fail(db: AsyncSession, campaign: Campaign, now: datetime) -> None:
-    """Raise `Refused` with everything that stands in the way of a start."""
-    workspace = await workspaces.get(db, campaign.workspace_id)
-    segment = await rows.get(db, Segment, campaign.segment_id)
-    version = await templates.newest(db, campaign.template_id)
-    channel = await templates.channel_of(db, campaign.template_id)
-    is_marketing = campaign.message_class == MessageClass.MARKETING
-    held = await holds.why(db, campaign.workspace_id) if is_marketing else {}
-    reasons = lacking(workspace, [channel], held) + unreachable([channel])
-    rule = await segments_written.resolved(db, parse(segment.rule))
-    audience = segments.audience(rule, workspace, now)
-    if not await campaigns.anyone(db, audience):
-        reasons.append(f'The segment "{segment.name}" is empty: there is nobody to send to.')
-    elif (kind := address_kind(channel)) and not await text_costs.reachable(db, audience, kind):
-        reasons.append(f'Nobody in the segment "{segment.name}" has a {kind}: {channel} reaches nobody.')
-    else:
-        needed = variables_required(templates.said_in(version, channel))
-        reasons += [
-            f"The template prints {{{{ {name} }}}}, which nobody in the audience has; give it a default: "
-            f"{{{{ {name} | default: '…' }}}}."
-            for name in await campaigns.had_by_nobody(db, audience, needed)
-        ]
-    if reasons:
-        raise Refused(" ".join(reasons))
-
-
 async def _read(sessions: Sessions, workspace_id: UUID, campaign_id: UUID) -> Campaign:
     """In a transaction of its own: none stays open while a workflow is asked."""
     async with sessions(workspace_id) as db:
@@ -339,4 +335,17 @@ def _not_under_way(campaign: Campaign, done: str) -> str:
 
 
 def shown(row: Campaign) -> CampaignOut:
-    return CampaignOut.model_validate({**vars(row), "class": row.message_class, "audience": row.queued})
+    its = {"class": row.message_class, "audience": row.queued, "schedule": _schedule(row)}
+    return CampaignOut.model_validate({**vars(row), **its})
+
+
+def _schedule(row: Campaign) -> ScheduleOut | None:
+    if row.scheduled_at is None or row.schedule_time_zone is None or row.starter is None:
+        return None
+    return ScheduleOut(
+        at=row.scheduled_at,
+        local=row.scheduled_at.astimezone(ZoneInfo(row.schedule_time_zone)).isoformat(),
+        time_zone=row.schedule_time_zone,
+        starter=Starter(row.starter),
+        note=row.schedule_note,
+    )

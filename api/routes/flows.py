@@ -11,11 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 from uuid_utils.compat import uuid7
 
+from activities.obstacles import lacking, unreachable
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
 from api.manners import Mannered
-from api.runs import ask, lacking, unreachable
+from api.runs import ask
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
 from domain.channels import Channel

@@ -10,11 +10,11 @@ from pydantic import Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
+from activities.obstacles import lacking
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
 from api.manners import Mannered
-from api.routes.templates import SmsSize, compiled, sms_size, variables_required
-from api.runs import lacking
+from api.routes.templates import SmsSize, compiled, sms_size
 from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import short_templates
@@ -215,7 +215,7 @@ EXAMPLES = {"email": "you@example.com", "phone": "+15005550006"}  # Of an addres
 
 def fill(draft: Draft, known: Mapping[str, Any]) -> tuple[tuple[str, ...] | None, list[str]]:
     """The values of the holes, and what is missing, in words. What is missing is shown as [its name]."""
-    lacked = sorted(name for name in variables_required(draft.content) if known.get(name) is None)
+    lacked = sorted(name for name in templates.variables_required(draft.content) if known.get(name) is None)
     missing = [
         f"The template prints {{{{ {name} }}}}, which this profile lacks; give it a default: "
         f"{{{{ {name} | default: '…' }}}}."

@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, status
 from pydantic import Field, StringConstraints
 
+from activities.obstacles import lacking
 from api.accounts import account_of, is_ours, kind_of, what_is_wrong, what_is_wrong_with_ours
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
 from api.manners import Mannered
 from api.routes.previews import variables
 from api.routes.templates import compiled
-from api.runs import lacking
 from api.shapes import In, Out, example
 from api.stack import Opened
 from domain import trials

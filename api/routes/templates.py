@@ -234,13 +234,6 @@ def compiled(
     )
 
 
-def variables_required(content: Said) -> set[str]:
-    """The attributes that each message prints without a default, on whichever channel."""
-    if isinstance(content, ShortTemplate):
-        return short_templates.variables_required(content)
-    return domain.variables_required(content)
-
-
 def sms_size(text: str) -> SmsSize:
     return SmsSize.model_validate(size(text))
 
@@ -265,7 +258,7 @@ def shown(template: Template, version: TemplateVersion, workspace: Workspace, pu
         text=version.text,
         preheader=version.preheader,
         content=version.content,
-        variables=sorted(variables_required(content)),
+        variables=sorted(templates.variables_required(content)),
         sms=_least(content, workspace, public_url),
         created_at=template.created_at,
         updated_at=template.updated_at,
@@ -278,7 +271,9 @@ def _least(content: Said, workspace: Workspace, public_url: str) -> SmsSize | No
         return None
     made = short_templates.compile(content, workspace_name=workspace.name, public_url=public_url)
     try:
-        holes = short_templates.render(made, dict.fromkeys(("phone", *variables_required(content)), ""))
+        holes = short_templates.render(
+            made, dict.fromkeys(("phone", *templates.variables_required(content)), "")
+        )
     except (TemplateError, Invalid):
         return None
     return sms_size(short_templates.show(made, holes, "t" * tokens.LENGTH)["text"])

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select, text, update
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.campaigns import STARTABLE, UNDER_WAY, CampaignState
+from domain.campaigns import STARTABLE, UNDER_WAY, CampaignState, may_begin
 from domain.errors import Conflict, Invalid
 from domain.messages import SourceKind
 from domain.segments import as_json, parse
@@ -31,15 +31,18 @@ async def create(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -
 
 
 async def draft(db: AsyncSession, campaign_id: UUID) -> Campaign:
-    """The campaign, locked, for a change. Raises `Conflict` when it is no draft any more."""
+    """The campaign, locked, for a change. Raises `Conflict` when it has begun or was given up."""
     campaign = await rows.get(db, Campaign, campaign_id, lock=True)
-    if campaign.state != CampaignState.DRAFT:
-        raise Conflict(f"This campaign is {campaign.state}; only a draft can be changed or deleted.")
+    if not may_begin(campaign.state, campaign.started_at):
+        raise Conflict(
+            f"This campaign is {campaign.state}; only one that has not begun can be changed, scheduled or "
+            "deleted."
+        )
     return campaign
 
 
 async def change(db: AsyncSession, campaign_id: UUID, values: dict[str, Any]) -> Campaign:
-    """Write these columns of a draft. Raises `NotFound` or `Conflict`."""
+    """Write these columns of one that has not begun. Raises `NotFound` or `Conflict`."""
     campaign = await draft(db, campaign_id)
     for column, value in (values | {"updated_at": func.now()}).items():
         setattr(campaign, column, value)
@@ -49,7 +52,7 @@ async def change(db: AsyncSession, campaign_id: UUID, values: dict[str, Any]) ->
 
 
 async def delete(db: AsyncSession, campaign_id: UUID) -> None:
-    """Remove a draft. Raises `NotFound` or `Conflict`."""
+    """Remove one that has not begun. Raises `NotFound` or `Conflict`."""
     await db.delete(await draft(db, campaign_id))
 
 
@@ -73,13 +76,21 @@ async def had_by_nobody(
     return [name for name, has in zip(names, answers, strict=True) if not has]
 
 
-async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign | None:
-    """Move a draft or scheduled campaign to running, and pin its template's newest version and the rule.
+# As `domain.campaigns.may_begin` says.
+_MAY_BEGIN = or_(
+    Campaign.state.in_(STARTABLE), and_(Campaign.state == CampaignState.FAILED, Campaign.started_at.is_(None))
+)
+
+
+async def begin(
+    db: AsyncSession, campaign_id: UUID, now: datetime, *which: ColumnElement[bool]
+) -> Campaign | None:
+    """Move a campaign that may begin to running, and pin its template's newest version and the rule.
 
     The rule has those of the segments that it names written in: whatever is edited from now on, it stays.
 
     None when it is in any other state: this compare-and-set is what makes a campaign start once. None, too,
-    where the workspace was deleted since the start was asked for.
+    where the workspace was deleted since the start was asked for, or the row is not `which` it should be.
     """
     if not await workspaces.is_open(db):
         return None
@@ -100,10 +111,12 @@ async def begin(db: AsyncSession, campaign_id: UUID, now: datetime) -> Campaign 
     )
     begun = (
         update(Campaign)
-        .where(Campaign.id == campaign_id, Campaign.state.in_(STARTABLE))
+        .where(Campaign.id == campaign_id, _MAY_BEGIN, *which)
         .values(
             state=CampaignState.RUNNING,
+            reason=None,
             started_at=now,
+            finished_at=None,
             template_version_id=newest,
             rule=rule,
             updated_at=func.now(),

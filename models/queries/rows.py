@@ -58,12 +58,13 @@ async def use(
 
     In a sentence, or None when none does. Who can't let go of it any more is named first.
     """
-    asked = select(name, state).where(where).order_by(state == "draft", state.in_(("live", "paused")))
+    free, goes_on = state.in_(("draft", "scheduled")), state.in_(("live", "paused"))
+    asked = select(name, state).where(where).order_by(free, goes_on)
     user = (await db.execute(asked.limit(1))).first()
     if user is None:
         return None
     match user[1]:
-        case "draft":
+        case "draft" | "scheduled":
             way_out = f"; change or delete the {by} first"
         case "live" | "paused":
             way_out = f"; change the {by} first"

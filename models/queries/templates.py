@@ -8,7 +8,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.dialects.postgresql import JSONPATH, distinct_on
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain import templates
+from domain import short_templates, templates
 from domain.channels import Channel
 from domain.errors import Conflict, NotFound
 from domain.short_templates import ShortTemplate
@@ -18,6 +18,13 @@ from models.queries import rows
 from models.templates import Template, TemplateVersion
 
 Said = templates.Template | ShortTemplate  # What a template says, on whichever channel.
+
+
+def variables_required(content: Said) -> set[str]:
+    """The attributes that each message prints without a default, on whichever channel."""
+    if isinstance(content, ShortTemplate):
+        return short_templates.variables_required(content)
+    return templates.variables_required(content)
 
 
 async def create(

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.campaigns import UNDER_WAY
+from domain.campaigns import UNDER_WAY, CampaignState
 from domain.errors import Conflict
 from domain.flows import FlowState
 from domain.roles import Role
@@ -63,6 +63,9 @@ async def delete(db: AsyncSession, workspace_id: UUID, now: datetime) -> None:
     busy = await db.scalar(select(Campaign.name).where(Campaign.state.in_(UNDER_WAY)).limit(1))
     if busy is not None:
         raise Conflict(f'The campaign "{busy}" is under way: cancel it, or wait for its end.')
+    planned = Campaign.state == CampaignState.SCHEDULED
+    if (waiting := await db.scalar(select(Campaign.name).where(planned).limit(1))) is not None:
+        raise Conflict(f'The campaign "{waiting}" is scheduled: cancel or unschedule it first.')
     live = await db.scalar(
         select(Flow.name).where(Flow.state.in_((FlowState.LIVE, FlowState.PAUSED))).limit(1)
     )

@@ -1,5 +1,6 @@
 """What the API's tests begin with: a sender, a few people, a segment, a template, a campaign."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -72,6 +73,11 @@ async def created(response: Response) -> dict[str, Any]:
     body = response.json()
     assert isinstance(body, dict)
     return body
+
+
+def soon(days: int = 2) -> str:
+    """An instant so many days ahead."""
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds")
 
 
 def refusal(response: Response, status: int) -> dict[str, Any]:

@@ -11,7 +11,17 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.messages import Message
 from models.queries import holds
-from tests.api.support import NOBODY, V1, a_campaign, a_profile, a_segment, a_sender, a_template, refusal
+from tests.api.support import (
+    NOBODY,
+    V1,
+    a_campaign,
+    a_profile,
+    a_segment,
+    a_sender,
+    a_template,
+    refusal,
+    soon,
+)
 
 AT = f"{V1}/campaigns"
 
@@ -37,17 +47,20 @@ async def test_a_segment_or_template_that_nobody_has_is_pointed_at(api: AsyncCli
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "completed", "cancelled", "failed"])
-async def test_only_a_draft_can_be_changed_deleted_or_started(
+async def test_only_what_has_not_begun_can_be_changed_deleted_or_started(
     api: AsyncClient, sessions: Sessions, state: str
 ) -> None:
     campaign = await a_campaign(api)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await db.execute(update(Campaign).where(Campaign.id == UUID(campaign)).values(state=state))
+        values = {"state": state, "started_at": datetime.now(UTC)}
+        await db.execute(update(Campaign).where(Campaign.id == UUID(campaign)).values(values))
 
     for answer in (
         await api.patch(f"{AT}/{campaign}", json={"name": "Other"}),
         await api.delete(f"{AT}/{campaign}"),
         await api.post(f"{AT}/{campaign}/start"),
+        await api.post(f"{AT}/{campaign}/schedule", json={"at": soon()}),
+        await api.post(f"{AT}/{campaign}/unschedule"),
     ):
         assert state in refusal(answer, 409)["detail"]
 

@@ -39,7 +39,7 @@ from models.base import AUDITED, Sessions
 from settings import Settings
 from tests.api.browser import Browser
 from tests.api.people import Person, a_member, an_owner, mailed, signed_in
-from tests.api.support import V1, a_campaign, a_segment, a_template, created
+from tests.api.support import V1, a_campaign, a_segment, a_template, created, soon
 from tests.api.test_flows import a_definition
 from tests.api.things import A_WEBHOOK, Operation, a_provider, a_route, one_of_each, operations
 from tests.support import OWNER_OF_ALL, Database
@@ -55,6 +55,8 @@ LAST = (
     "GET /auth/issuers/{issuer_id}/start",
     "GET /auth/oidc/callback",
     "GET /auth/issuers/{issuer_id}/callback",
+    "POST /campaigns/{campaign_id}/schedule",
+    "POST /campaigns/{campaign_id}/unschedule",
     "POST /campaigns/{campaign_id}/start",
     "POST /campaigns/{campaign_id}/pause",
     "POST /campaigns/{campaign_id}/resume",
@@ -278,6 +280,11 @@ async def no_host(_: Story) -> dict[str, Any]:
 
 
 # Where a secret, or somebody's being there, is needed, no example can be enough.
+async def a_time(_: Story) -> dict[str, str]:
+    """The example's is past."""
+    return {"at": soon()}
+
+
 OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /issuers": an_issuer,
     "POST /profiles/{profile_id}/merge": merge,
@@ -294,6 +301,7 @@ OTHERWISE: dict[str, Callable[[Story], Awaitable[dict[str, Any]]]] = {
     "POST /webhooks": a_webhook,
     "POST /flows/{flow_id}/enroll": enroll,
     "POST /segments/overlap": overlap,
+    "POST /campaigns/{campaign_id}/schedule": a_time,
 }
 
 

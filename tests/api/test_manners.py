@@ -239,7 +239,7 @@ async def test_a_limit_out_of_bounds_is_refused_by_name(strict_api: AsyncClient,
 
 
 @pytest.mark.parametrize(
-    "path", ["campaigns?state=draft", "profiles?emial=a@b.example", "workspace?x=1", "segments?limit=1&x="]
+    "path", ["campaigns?status=draft", "profiles?emial=a@b.example", "workspace?x=1", "segments?limit=1&x="]
 )
 async def test_a_parameter_that_nobody_knows_is_refused_by_name(strict_api: AsyncClient, path: str) -> None:
     name = re.findall(r"(\w+)=", path)[-1]

@@ -145,6 +145,8 @@ PATCH /campaigns/{campaign_id}                  o a m - k - -
 DELETE /campaigns/{campaign_id}                 o a m - k - -
 POST /campaigns/{campaign_id}/send              o a m - k - -
 POST /campaigns/{campaign_id}/start             o a m - k - -
+POST /campaigns/{campaign_id}/schedule          o a m - k - -
+POST /campaigns/{campaign_id}/unschedule        o a m - k - -
 POST /campaigns/{campaign_id}/pause             o a m - k - -
 POST /campaigns/{campaign_id}/resume            o a m - k - -
 POST /campaigns/{campaign_id}/cancel            o a m - k - -

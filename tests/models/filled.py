@@ -17,6 +17,7 @@ from domain.lists import MemberState
 from domain.messages import MessageClass, SourceKind
 from domain.profiles import SuppressionReason
 from domain.roles import KeyKind, Role
+from domain.schedules import Meant, Starter
 from domain.templates import Template
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import Attribute
@@ -45,6 +46,7 @@ from models.queries import (
     keys,
     profiles,
     queued,
+    schedules,
     singles,
     verified_senders,
     ways,
@@ -94,6 +96,8 @@ class Filled:
     unused_template: UUID
     unused_segment: UUID
     draft: Campaign
+    planned: UUID  # To start soon.
+    awaited: UUID  # Which n8n should have started.
     running: Campaign
     queued: UUID
     claimed: UUID
@@ -198,6 +202,10 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
     unused_template, _ = await a_template(db)
     unused_segment = await a_segment(db)
     draft = await a_draft(db)
+    planned = await a_draft(db)
+    await schedules.schedule(db, planned.id, Meant(SOON), "UTC", Starter.CAMPANILE, NOW)
+    awaited = await a_draft(db)
+    await schedules.schedule(db, awaited.id, Meant(NOW), "UTC", Starter.N8N, NOW)
     running = await a_draft(db, state="running", started_at=NOW, frozen_at=None)
     it: dict[str, Any] = {
         "queue_id": running.id,
@@ -242,6 +250,8 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         unused_template=unused_template,
         unused_segment=unused_segment,
         draft=draft,
+        planned=planned.id,
+        awaited=awaited.id,
         running=running,
         queued=made["queued"],
         claimed=made["claimed"],

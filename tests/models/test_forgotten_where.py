@@ -34,6 +34,7 @@ from domain.messages import MessageClass, MessageState, Skip
 from domain.profiles import ConsentState, IdentityKind, Purpose, SuppressionReason
 from domain.reports import Counts as Fared
 from domain.roles import KeyKind, Role
+from domain.schedules import Meant, Starter
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
 from models.campaigns import Campaign
@@ -103,6 +104,7 @@ from models.queries import (
     roads,
     routes,
     rows,
+    schedules,
     segment_fields,
     segment_names,
     segment_reports,
@@ -177,6 +179,10 @@ LEFT_OUT = {
     "idempotency.drop_old": ENGINE,
     "attributes.unfilled": ENGINE,
     "imports.forgotten": ENGINE,
+    "schedules.out_of_step": ENGINE,
+    "schedules.overdue": ENGINE,
+    "schedules.told": ENGINE,
+    "schedules.unstarted": ENGINE,
     "invitations.accept": ENGINE,
     "invitations.by_token": ENGINE,
     "invitations.revoke_made_by": ENGINE,
@@ -565,6 +571,8 @@ async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
     await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
+    for planned in (w.planned, w.awaited):
+        await schedules.cancel(db, planned, NOW)
     for flow in (w.flow, w.letters, w.waiting):
         await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
     await workspaces.delete(db, w.id, NOW)
@@ -622,6 +630,7 @@ READS: dict[str, Call] = {
     "attributes.get": lambda db, w: attributes.get(db, "name"),
     "attributes.page": lambda db, w: attributes.page(db, None, 9),
     "audit.page": lambda db, w: audit.page(db, None, 9),
+    "schedules.page": lambda db, w: schedules.page(db, None, 9, starter=Starter.CAMPANILE),
     "campaigns.anyone": lambda db, w: campaigns.anyone(db, true()),
     "campaigns.draft": lambda db, w: campaigns.draft(db, w.draft.id),
     "campaigns.freezing": lambda db, w: campaigns.freezing(db, w.id, w.running.id),
@@ -849,6 +858,13 @@ WRITES: dict[str, Call] = {
     "campaigns.create": lambda db, w: campaigns.create(db, w.id, a_campaign(w)),
     "campaigns.delete": lambda db, w: campaigns.delete(db, w.draft.id),
     "campaigns.freeze": lambda db, w: campaigns.freeze(db, w.running.id, select(Profile.id), 9, NOW),
+    "schedules.cancel": lambda db, w: schedules.cancel(db, w.planned, NOW),
+    "schedules.fail": lambda db, w: schedules.fail(db, w.planned, SOON, "It is empty.", NOW),
+    "schedules.leave": lambda db, w: schedules.leave(db, w.awaited, SOON),
+    "schedules.schedule": lambda db, w: schedules.schedule(
+        db, w.draft.id, Meant(SOON), "Europe/Berlin", Starter.N8N, NOW
+    ),
+    "schedules.unschedule": lambda db, w: schedules.unschedule(db, w.planned),
     "campaigns.move": lambda db, w: campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED),
     "domains.create": lambda db, w: domains.create(db, w.id, uuid4(), DOMAIN | {"name": "new.example"}),
     "domains.delete": unused_domain_deleted,

@@ -28,7 +28,7 @@ TENANT_TABLES = set(metadata().tables) - OUTSIDE
 # twice are written by triggers and before anything else: no foreign key is checked for them.
 UNBOUND = {
     *("events", "seen", "leases", "cap_counters", "queue", "agenda", "audit_log", "idempotency_keys"),
-    *("segment_members", "breakers", "breaker_changes", "buckets", "provider_days"),
+    *("alarms", "segment_members", "breakers", "breaker_changes", "buckets", "provider_days"),
     *("reported", "early_reports", "soft_bounces", "last_words", "deliveries", "hook_days"),
 }
 SETTING = "nullif(current_setting('app.workspace'::text,true),''::text)"

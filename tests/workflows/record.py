@@ -25,9 +25,17 @@ from dev.places import ROOT
 from dev.temporal import Temporal
 from domain.failures import Category, Failure, Subject
 from domain.messages import Work
+from domain.schedules import Meant, Starter
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attributes, failures, hooks, pokes, segments_written
+from models.queries import (
+    attributes,
+    failures,
+    hooks,
+    pokes,
+    schedules,
+    segments_written,
+)
 from models.queries.hooks import Coming
 from tests.arrivals import arrival, put
 from tests.sending import (
@@ -50,7 +58,7 @@ from workflows.flows import FlowWorkflow
 from workflows.ingest import IngestRun, IngestWorkflow
 from workflows.reports import ReportsWorkflow
 from workflows.segments import SegmentsWorkflow
-from workflows.temporal import TASK_QUEUE, connect
+from workflows.temporal import TASK_QUEUE, connect, workflow_id
 from workflows.upkeep import UpkeepWorkflow
 
 HISTORIES = Path(__file__).with_name("histories")
@@ -98,6 +106,14 @@ async def a_campaign_that_fails(site: Site) -> Run:
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         segment = await a_segment(db, {"kind": "star sign"})
     return await site.start(await site.a_campaign(segment_id=segment))
+
+
+async def a_campaign_that_starts_at_its_time(site: Site) -> Run:
+    campaign, at = await site.a_campaign(3), site.clock.now().replace(microsecond=0)
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await schedules.schedule(db, campaign.id, Meant(at), "UTC", Starter.CAMPANILE, at)
+    await site.becomes("select state from campaigns", ["completed"])
+    return site.client.get_workflow_handle(workflow_id("start", campaign.id, campaign.slug))
 
 
 async def a_flow(site: Site) -> Run:
@@ -207,6 +223,7 @@ SCENES = {
     "ingest": ingest,
     "outbox": an_outbox,
     "reports": reports,
+    "scheduled-start": a_campaign_that_starts_at_its_time,
     "segments": segments,
     "upkeep": upkeep,
 }
