@@ -12,6 +12,7 @@ from models.base import Sessions
 from models.queries import (
     accounts,
     attachments,
+    calls,
     idempotency,
     kept_events,
     ledger,
@@ -26,6 +27,7 @@ REPLAYED_FOR = timedelta(days=1)  # So long is an Idempotency-Key known.
 SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent again counted once.
 REFUSALS_FOR = timedelta(days=7)
 BOUNCES_FOR = timedelta(days=90)  # As long as a workspace may count soft bounces together.
+CALLS_FOR = timedelta(days=30)  # So long is a call known after its deadline, and a late answer called so.
 DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the events.
 
 
@@ -58,6 +60,7 @@ class UpkeepActivities:
                 await accounts.drop_old(db, now)
                 await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
                 await attachments.drop_old(db, now - self.content_for)
+                await calls.drop_old(db, now - CALLS_FOR)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)

@@ -121,6 +121,7 @@ ENGINE_TABLES = (
     "webhook_deliveries",
     "failure_logs",
     "alerts",
+    "calls",
 )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.messages import MessageState
 from domain.profiles import ADDRESS_KIND, IdentityKind, SuppressionReason
-from models.queries import people_lock, traces
+from models.queries import calls, people_lock, traces
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ledger import DUE_AGAIN
 from models.queries.memberships import COUNT_DOWN
@@ -175,5 +175,6 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
     ):
         await db.execute(forget, values)
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
+    await calls.forget(db, values["journeys"])
     for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)
