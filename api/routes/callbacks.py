@@ -120,7 +120,7 @@ async def answer_call(token: Token, body: CallbackIn, request: Request, opened: 
 
 
 async def _called(token: str, request: Request, opened: Stack) -> tuple[UUID, UUID]:
-    """The workspace and the call that the token names. Raises NotFound, alike for whatever is wrong with it."""
+    """The workspace and the call that the token names. Raises NotFound, whatever is wrong with it."""
     named = Tokens(opened.settings.signing_key.encode()).read(token, About.CALL)
     if named is None:
         raise NotFound(_NOWHERE)

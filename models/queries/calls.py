@@ -135,13 +135,15 @@ _WRITE = text(
     called as (
         insert into calls (workspace_id, id, flow_id, version_id, step, webhook_id, delivery_id, members,
             deadline, created_at, ends_at)
-        select :workspace, m.id, :flow, :version, cast(:step as text), :webhook, d.id, cardinality(m.members),
-            cast(:deadline as timestamptz), cast(:now as timestamptz), cast(:due_again as timestamptz)
+        select :workspace, m.id, :flow, :version, cast(:step as text), :webhook, d.id,
+            cardinality(m.members), cast(:deadline as timestamptz), cast(:now as timestamptz),
+            cast(:due_again as timestamptz)
         from made m left join delivered d on d.id = m.delivery_id
     ),
     moved as (
         update enrollments e
-        set visit = e.visit + 1, due_at = cast(:due_again as timestamptz), waiting_for = cast(:waiting as text)
+        set visit = e.visit + 1, due_at = cast(:due_again as timestamptz),
+            waiting_for = cast(:waiting as text)
         from (select m.id as call_id, u.id from made m cross join lateral unnest(m.members) u(id)) who
         where e.workspace_id = :workspace and e.id = who.id
         returning who.call_id, e.id, e.visit, old.due_at
@@ -251,7 +253,8 @@ _ANSWER = text(
         cross join lateral (
             select e.id from enrollments e
             where e.workspace_id = {HERE} and e.id = f.id and e.visit = f.visit and e.step = f.step
-                and e.due_at = f.due_at and e.waiting_for = '{WaitingFor.CALLBACK}' and e.ended_at is null
+                and e.due_at = f.due_at and e.waiting_for = '{WaitingFor.CALLBACK}'
+                and e.ended_at is null
             for update
         ) e
     ),
@@ -375,7 +378,10 @@ _DROP_OLD = text(
 
 
 async def drop_old(db: Db, before: datetime) -> int:
-    """Remove, as the engine, up to 200 calls of which nothing was to be heard since then. Returns how many."""
+    """Remove, as the engine, up to 200 calls of which nothing was to be heard since then.
+
+    Returns how many.
+    """
     return await changed(db, _DROP_OLD, {"before": before})
 
 
