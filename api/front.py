@@ -142,6 +142,11 @@ def _most(path: str) -> int:
     return LARGEST_MESSAGE if path in MESSAGES else LARGEST_BODY
 
 
+def _logged(path: str) -> str:
+    """The path without what whoever reads the log could answer a flow's call with."""
+    return f"{CALLBACKS}…" if path.startswith(CALLBACKS) else path
+
+
 class _Exchange:
     """One request and its response."""
 
@@ -166,13 +171,13 @@ class _Exchange:
                 if not self.status:
                     await of_error(error)(self.scope, self._receive, self.send)
                 elif not self.ended:
-                    log.error("A response broke off", path=self.scope["path"], exc_info=error)
+                    log.error("A response broke off", path=_logged(self.scope["path"]), exc_info=error)
                     raise
             if self.scope["path"] not in QUIET or self.status >= 400:
                 log.info(
                     "Answered",
                     method=self.scope["method"],
-                    path=self.scope["path"],
+                    path=_logged(self.scope["path"]),
                     status=self.status,
                     ms=round(1000 * (time.perf_counter() - began), 1),
                 )

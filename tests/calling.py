@@ -1,7 +1,7 @@
 """What tests of calls by flows begin with: a webhook, the step that calls it, and what was posted."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import orjson
 from sqlalchemy import text
@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.tokens import About, Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.calls import Outcome
+from models.calls import Call, Outcome
 from models.queries import calls
 from models.queries.calls import Heard, Said
 from models.webhooks import Webhook
-from tests.people import HERE
+from tests.people import HERE, NOON, a_flow
 from tests.sending import SIGNING, some
 from tests.support import GivenClock
 
@@ -31,6 +31,26 @@ async def a_webhook(db: AsyncSession, **values: Any) -> UUID:
 def call(webhook: UUID | str, within: float | None = 3600, **values: Any) -> dict[str, Any]:
     callback = None if within is None else {"within": within}
     return {"kind": "webhook", "webhook_id": str(webhook), "callback": callback, **values}
+
+
+async def a_call(db: AsyncSession) -> UUID:
+    """A call by a flow that is over, about nobody whom an example could name."""
+    flow, version = await a_flow(db)
+    await db.execute(text("update flows set state = 'archived' where id = :flow"), {"flow": flow})
+    made = Call(
+        **HERE,
+        flow_id=flow,
+        version_id=version,
+        step="ask",
+        webhook_id=uuid4(),
+        members=0,
+        deadline=NOON,
+        created_at=NOON,
+        ends_at=NOON,
+    )
+    db.add(made)
+    await db.flush()
+    return made.id
 
 
 async def posted(sessions: Sessions) -> list[dict[str, Any]]:

@@ -90,13 +90,15 @@ Token = Annotated[
 ]
 
 
-@router.post("/{token}")
-async def answer_call(token: Token, body: CallbackIn, request: Request, opened: Opened) -> CallbackOut:
+@router.post("/{callback_token}")
+async def answer_call(
+    callback_token: Token, body: CallbackIn, request: Request, opened: Opened
+) -> CallbackOut:
     """Answer a call by a flow, in one request or in many. It takes no key: the address is the proof.
 
     Each member goes on once, by the first answer that comes in time; sending it again changes nothing.
     """
-    workspace_id, call_id = await _called(token, request, opened)
+    workspace_id, call_id = await _called(callback_token, request, opened)
     now = opened.clock.now()
     said = {each.member: each for each in reversed(body.members or ())}  # Of two, the first is meant.
     enriched = any(each.attributes for each in said.values())

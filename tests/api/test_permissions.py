@@ -110,6 +110,7 @@ GET /routes/{route_id}                          o a m - k - -
 PATCH /routes/{route_id}                        o a - - k - -
 DELETE /routes/{route_id}                       o a - - k - -
 GET /audit-log                                  o a - - k - -
+POST /callbacks/{callback_token}                anybody
 POST /segments                                  o a m - k - -
 GET /segments                                   o a m v k - -
 POST /segments/estimate                         o a m v k - -

@@ -36,6 +36,7 @@ from domain.reports import Counts as Fared
 from domain.roles import KeyKind, Role
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
+from models.calls import Outcome
 from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
@@ -47,6 +48,7 @@ from models.queries import (
     bodies,
     breakers,
     buckets,
+    calls,
     campaigns,
     claims,
     consents,
@@ -114,6 +116,7 @@ from models.queries import (
 )
 from models.queries.attachments import File
 from models.queries.buckets import Ask, Counts
+from models.queries.calls import Made
 from models.queries.people_reporting import Word
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
@@ -137,6 +140,7 @@ LEFT_OUT = {
     "arrivals": ENGINE,
     "callers": ENGINE,
     "attachments.drop_old": ENGINE,
+    "calls.drop_old": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
     "hooks": ENGINE,
@@ -307,6 +311,26 @@ async def shared(db: AsyncSession, w: Filled) -> int:
 
 async def sender_expected(db: AsyncSession, w: Filled) -> None:
     await verified_senders.expect(db, await verified_senders.get(db, w.sender), "a link's token", NOW)
+
+
+def hold_for_a_call(db: AsyncSession, w: Filled) -> Awaitable[Any]:
+    return calls.hold(db, w.id, w.calling.id, w.place, [], NOW, 9)
+
+
+async def called_about(db: AsyncSession, w: Filled) -> None:
+    made = Made(uuid4(), uuid4(), "{}", [w.uncalled])
+    await calls.write(db, w.id, w.calling.id, w.place, w.webhook, [made], SOON, NOW)
+
+
+async def answered(db: AsyncSession, w: Filled) -> None:
+    """Whatever call is meant, no member of another workspace's goes on."""
+    found = await calls.find(db, w.call) or calls.Found(w.calling.id, SOON, True)
+    await calls.answer(db, w.id, w.call, found, Outcome.DONE, NOW)
+
+
+async def webhooks_are_known(db: AsyncSession, w: Filled) -> bool:
+    await flows.check_webhooks(db, Graph.model_validate(w.calling.definition), enabled=True)
+    return True
 
 
 async def announced(db: AsyncSession, w: Filled) -> None:
@@ -510,6 +534,10 @@ READS: dict[str, Call] = {
     "attachments.listed": lambda db, w: attachments.listed(db, w.id, w.single),
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
+    "calls.find": lambda db, w: calls.find(db, w.call),
+    "calls.flows_calling": lambda db, w: calls.flows_calling(db, w.webhook),
+    "calls.hold": hold_for_a_call,
+    "calls.name": lambda db, w: calls.name(db, w.id, w.calling.id),
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
@@ -561,6 +589,7 @@ READS: dict[str, Call] = {
     "events.page": lambda db, w: events.page(db, events.Asked(profile_id=w.bob), None, 9),
     "events.refused": lambda db, w: events.refused(db, None, None, None, 9),
     "flows.check_names": names_are_known,
+    "flows.check_webhooks": webhooks_are_known,
     "flows.numbers": lambda db, w: flows.numbers(db, [w.flow]),
     "flows.outcomes": lambda db, w: flows.outcomes(db, w.flow.id),
     "flows.passed": lambda db, w: flows.passed(db, w.flow.id),
@@ -678,6 +707,9 @@ WRITES: dict[str, Call] = {
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
     "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
     "announcing.announce": announced,
+    "calls.answer": answered,
+    "calls.forget": lambda db, w: calls.forget(db, [w.called]),
+    "calls.write": called_about,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,
