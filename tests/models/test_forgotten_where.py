@@ -518,7 +518,7 @@ async def closed(db: AsyncSession, w: Filled) -> None:
     """Once nothing is under way, which a workspace's own members see to first."""
     await campaigns.move(db, w.running.id, UNDER_WAY, CampaignState.CANCELLED)
     await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
-    for flow in (w.flow, w.letters, w.waiting):
+    for flow in (w.flow, w.letters, w.waiting, w.calling):
         await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
     await workspaces.delete(db, w.id, NOW)
 
