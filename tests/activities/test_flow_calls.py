@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from activities.flows import FlowActivities
+from activities.upkeep import CALLS_FOR, UpkeepActivities
 from domain.errors import Invalid
 from domain.flow_calls import MOST
 from domain.messages import Work
@@ -451,3 +452,19 @@ async def test_nobody_goes_on_twice_from_one_call_whatever_happens(site: Calling
     assert taken > 0
     assert answers == taken
     assert await site.ask("select count(*) from call_members where answered_at is not null") == [taken]
+
+
+async def test_a_call_is_forgotten_a_while_after_its_end_and_its_members_with_it(site: Calling) -> None:
+    await site.start(asking)
+    await site.advance()
+    await site.advance(3600)
+    upkeep = UpkeepActivities(site.sessions, site.clock)
+
+    site.clock.move(CALLS_FOR)
+    await ran(upkeep.upkeep)
+    assert await site.ask("select count(*) from call_members") == [1]
+    site.clock.move(timedelta(seconds=1))
+    await ran(upkeep.upkeep)
+
+    assert await site.ask("select count(*) from calls") == [0]
+    assert await site.ask("select count(*) from call_members") == [0]
