@@ -16,6 +16,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.accounts import Accounts
 from activities.attributes import AttributeActivities
 from activities.bell import Bell
+from activities.calls import Caller
 from activities.campaigns import CampaignActivities
 from activities.dispatch import Dispatch
 from activities.failures import FailureActivities
@@ -133,7 +134,8 @@ def build(
     messages = MessageActivities(sessions, dispatch, bell)
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     starts = ScheduleActivities(sessions, parts.clock)
-    flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices)
+    caller = Caller(tokens, settings.public_url)
+    flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices, caller)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)

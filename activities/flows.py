@@ -14,10 +14,23 @@ from temporalio import activity
 
 import models.flows
 from activities.bell import Bell
+from activities.calls import Caller
 from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
 from channels import registry
 from domain.clock import Clock
-from domain.flows import START, Branch, FlowState, Send, Wait, WaitForEvent, next_step
+from domain.flow_calls import MOST
+from domain.flows import (
+    START,
+    Branch,
+    Call,
+    FlowState,
+    Send,
+    Wait,
+    WaitForEvent,
+    WaitingFor,
+    next_step,
+    takes_time,
+)
 from domain.messages import SourceKind, Work
 from domain.segments import parse
 from models.base import Db, Sessions
@@ -68,6 +81,13 @@ class Way(NamedTuple):
     move: Move
     condition: ColumnElement[bool] | None = None
     came: bool | None = None  # Of a wait for an event: those to whom it came, or the others.
+    waiting_for: WaitingFor | None = None  # Of a call: those who wait for this.
+    call: tuple[Graph, Call] | None = None  # They are called about, and stay where they are.
+
+    @property
+    def group(self) -> int:
+        """Members a statement."""
+        return MOST if self.call else GROUP
 
 
 class Round:
@@ -87,8 +107,11 @@ class Round:
 
 
 class FlowActivities:
-    def __init__(self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, slices: int) -> None:
+    def __init__(
+        self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, slices: int, caller: Caller
+    ) -> None:
         self.sessions = sessions
+        self.caller = caller
         self.bell = bell
         self.clock = clock
         self.timing = timing
@@ -193,7 +216,8 @@ class FlowActivities:
             round_.add(way.move, await self._move_all(way, done, glass), now)
         for item in agenda:
             # Where time makes members due, the next ones may be so any moment: look again.
-            waits = isinstance(known[item.version_id].flow.steps.get(item.step), Wait | WaitForEvent)
+            step = known[item.version_id].flow.steps.get(item.step)
+            waits = step is not None and takes_time(step)
             if not item.due or waits or round_.moved[item.version_id, item.step] < item.due:
                 round_.soonest(item.next_due_at)
         return round_
@@ -206,18 +230,24 @@ class FlowActivities:
 
     async def _move_all(self, way: Way, done: Slice, glass: Hourglass) -> int:
         """Group by group, each in its own transaction. Returns how many moved."""
-        moved, group = 0, GROUP
+        moved, group = 0, way.group
         open_ = self.sessions.batch if way.condition is None else self.sessions.pinned
-        while group == GROUP and not glass.over:
+        while group == way.group and not glass.over:
             async with open_(way.move.workspace_id) as db:
                 group = await self._move(db, way, done)
             moved += group
         return moved
 
     async def _move(self, db: Db, way: Way, done: Slice) -> int:
-        """Move one group at most. Returns how many moved."""
+        """Move one group at most, or call about it. Returns how many moved."""
         now = self.clock.now()
-        moved = await enrollments_moved.advance(db, way.move, now, GROUP, way.condition, way.came)
+        if way.call:
+            graph, step = way.call
+            moved = await self.caller.call(db, graph, way.move.origin, step, now)
+        else:
+            moved = await enrollments_moved.advance(
+                db, way.move, now, GROUP, way.condition, way.came, way.waiting_for
+            )
         done.moved += moved
         if moved and way.move.template_version_id:
             done.queued += moved
@@ -241,6 +271,21 @@ class FlowActivities:
                 ]
             case Branch():
                 return await self._parted(graph, item.step, step, now)
+            case Call():
+                return self._called(graph, item.step, step)
+
+    def _called(self, graph: Graph, name: str, step: Call) -> list[Way]:
+        """Call about those who came, and let those go on who were called about: by what was answered."""
+        done, failed = next_step(step, True), next_step(step, False)
+        ways = [Way(graph.way(name, name, "called"), call=(graph, step))]
+        if step.callback is None:
+            return [*ways, Way(graph.way(name, done, "called"), waiting_for=WaitingFor.DONE)]
+        return [
+            *ways,
+            Way(graph.way(name, done, "the callback said done"), waiting_for=WaitingFor.DONE),
+            Way(graph.way(name, failed, "the callback said failed"), waiting_for=WaitingFor.FAILED),
+            Way(graph.way(name, failed, "no callback came in time"), waiting_for=WaitingFor.CALLBACK),
+        ]
 
     async def _parted(self, graph: Graph, name: str, step: Branch, now: datetime) -> list[Way]:
         """The two ways on from a branch, each with who takes it."""

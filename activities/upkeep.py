@@ -14,6 +14,7 @@ from models.queries import (
     accounts,
     alerts,
     attachments,
+    calls,
     idempotency,
     kept_events,
     ledger,
@@ -31,6 +32,7 @@ SEEN_FOR = timedelta(days=14)  # So long is a message id known, and what is sent
 REFUSALS_FOR = timedelta(days=7)
 FAILURES_FOR = timedelta(days=90)
 BOUNCES_FOR = timedelta(days=90)  # As long as a workspace may count soft bounces together.
+CALLS_FOR = timedelta(days=30)  # So long is a call known after its deadline, and a late answer called so.
 DESCRIBED_FOR = timedelta(days=1)  # So old may be what the planner knows of the events.
 
 
@@ -64,6 +66,7 @@ class UpkeepActivities:
                 await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
                 await attachments.drop_old(db, now - self.content_for)
                 await alerts.drop_old(db, now - FAILURES_FOR)
+                await calls.drop_old(db, now - CALLS_FOR)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)

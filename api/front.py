@@ -27,8 +27,10 @@ log = structlog.get_logger("api")
 
 LARGEST_BODY = 2_000_000  # Bytes.
 LARGEST_MESSAGE = 12_000_000  # A single message with its files, or a hundred of them.
+LARGEST_CALLBACK = 1_000_000  # Of anybody, before we know what it answers.
 LARGEST_UPLOAD = 2_000_000_000  # Files are read piece by piece, to disk.
 UPLOADS = "/api/v1/imports"
+CALLBACKS = "/api/v1/callbacks/"
 MESSAGES = ("/api/v1/messages", "/api/v1/messages/batch")
 API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/", "/t/")
@@ -135,7 +137,14 @@ def _most(path: str) -> int:
     """How many bytes are read of a body that is sent there."""
     if path.startswith(UPLOADS):
         return LARGEST_UPLOAD
+    if path.startswith(CALLBACKS):
+        return LARGEST_CALLBACK
     return LARGEST_MESSAGE if path in MESSAGES else LARGEST_BODY
+
+
+def _logged(path: str) -> str:
+    """The path without what whoever reads the log could answer a flow's call with."""
+    return f"{CALLBACKS}…" if path.startswith(CALLBACKS) else path
 
 
 class _Exchange:
@@ -162,13 +171,13 @@ class _Exchange:
                 if not self.status:
                     await of_error(error)(self.scope, self._receive, self.send)
                 elif not self.ended:
-                    log.error("A response broke off", path=self.scope["path"], exc_info=error)
+                    log.error("A response broke off", path=_logged(self.scope["path"]), exc_info=error)
                     raise
             if self.scope["path"] not in QUIET or self.status >= 400:
                 log.info(
                     "Answered",
                     method=self.scope["method"],
-                    path=self.scope["path"],
+                    path=_logged(self.scope["path"]),
                     status=self.status,
                     ms=round(1000 * (time.perf_counter() - began), 1),
                 )

@@ -360,7 +360,8 @@ class CalledMember(Data):
     email: str | None = _field("The primary address.", "ada@example.com", max_length=320)
     phone: str | None = _field("The primary number.", "+4915112345678", max_length=20)
     properties: Properties = _field("Of the event that let them in.", {"plan": "pro"})
-    attributes: Properties = _field("What is known of the person.", {"first_name": "Ada"})
+    attributes: Properties = _field("Of the person, those that the step names.", {"first_name": "Ada"})
+    truncated: Truncated
 
 
 class FlowCall(Data):
@@ -388,6 +389,7 @@ class FlowCall(Data):
                 "phone": None,
                 "properties": {"plan": "pro"},
                 "attributes": {"first_name": "Ada"},
+                "truncated": False,
             }
         ],
         max_length=MOST_MEMBERS,

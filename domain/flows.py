@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from domain.comparisons import Name, Property
+from domain.comparisons import Name, Property, storable
 from domain.deeds import Message
 from domain.errors import Invalid
 from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT
@@ -17,6 +18,9 @@ from domain.segments import Rule, check_weight, conditions
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
 LONGEST_WAIT = timedelta(days=3660)  # Beyond the year 9999 there is no date to wait for.
+LONGEST_CALLBACK = timedelta(days=30)
+LARGEST_DATA = 10_000  # Bytes of JSON that a call sends along.
+MOST_ATTRIBUTES = 50
 MOST_PROPERTIES = 20
 MOST_HOPS = 10  # Events that a flow leads to may start flows again, but not round and round.
 
@@ -35,6 +39,10 @@ class WaitingFor(StrEnum):
 
     MESSAGE = "message"  # Until it is closed.
     EVENT = "event"  # Until it comes, or its time is over.
+    CALLBACK = "callback"  # Until it comes, or its time is over.
+    # For their turn to go on: they were called about, and all is well, or not.
+    DONE = "done"
+    FAILED = "failed"
 
 
 class _Part(BaseModel):
@@ -129,6 +137,54 @@ class Branch(_Part):
     otherwise: str | None = None
 
 
+def _small(data: dict[str, Any]) -> dict[str, Any]:
+    for text in _texts(data):
+        storable(text)
+    try:
+        size = len(orjson.dumps(data))
+    except TypeError:
+        raise ValueError("A number in this is too large to be kept exactly; send it as a text.") from None
+    if size > LARGEST_DATA:
+        raise ValueError(f"Keep the data under {LARGEST_DATA:,} bytes of JSON.")
+    return data
+
+
+def _texts(value: Any) -> Iterator[str]:
+    ahead = [value]
+    for each in ahead:
+        match each:
+            case str():
+                yield each
+            case dict():
+                yield from each
+                ahead += each.values()
+            case list():
+                ahead += each
+
+
+class Callback(_Part):
+    """Wait for the callback, but not for ever. `within` is seconds, or an ISO 8601 duration."""
+
+    within: timedelta = Field(gt=timedelta(0), le=LONGEST_CALLBACK)
+
+
+class Call(_Part):
+    """Call a webhook with a whole group of members, by an announcement that goes to it alone.
+
+    `data` goes along as it is, and so do the `attributes` of each member that are named. Where a `callback`
+    is wanted, members wait for it: those whose outcome is "done" go on to `then`; "failed" and those of whom
+    nothing is heard in time to `otherwise`. Without one they go on to `then` at once.
+    """
+
+    kind: Literal["webhook"] = "webhook"
+    webhook_id: UUID
+    data: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
+    attributes: tuple[Name, ...] = Field((), max_length=MOST_ATTRIBUTES)
+    callback: Callback | None = None
+    then: str | None = None
+    otherwise: str | None = None
+
+
 def _kinds(what: str, union: Any) -> BeforeValidator:
     """Says which kinds there are where somebody names none of them."""
     kinds = [part.model_fields["kind"].default for part in get_args(union)]
@@ -146,7 +202,7 @@ def _kinds(what: str, union: Any) -> BeforeValidator:
 
 
 _Trigger: TypeAlias = SegmentTrigger | EventTrigger | ApiTrigger
-_Step: TypeAlias = Send | Wait | WaitForEvent | Branch
+_Step: TypeAlias = Send | Wait | WaitForEvent | Branch | Call
 Trigger = Annotated[_Trigger, Field(discriminator="kind"), _kinds("trigger", _Trigger)]
 Step = Annotated[_Step, Field(discriminator="kind"), _kinds("step", _Step)]
 
@@ -163,12 +219,13 @@ class Flow(_Part):
 def next_step(step: Step, passed: bool = True) -> str | None:
     """The id of the step that follows, or None at the end of the flow.
 
-    `passed` says of a branch whether its condition was met, and of a wait for an event whether it came.
+    `passed` says of a branch whether its condition was met, of a wait for an event whether it came, and of a
+    call whether all was well.
     """
     match step:
         case Send(then=then) | Wait(then=then):
             return then
-        case WaitForEvent() | Branch():
+        case WaitForEvent() | Branch() | Call():
             return step.then if passed else step.otherwise
 
 
@@ -179,6 +236,11 @@ def edges(flow: Flow) -> Iterator[tuple[str, str, str]]:
         for field in ("then", "otherwise"):
             if to := getattr(step, field, None):
                 yield name, field, to
+
+
+def takes_time(step: Step) -> bool:
+    """Whether members stay at the step, so that a loop through it does not spin."""
+    return isinstance(step, Wait | WaitForEvent) or (isinstance(step, Call) and step.callback is not None)
 
 
 def check(flow: Flow) -> None:
@@ -213,7 +275,7 @@ def _loop_without_wait(flow: Flow) -> str | None:
     """A step from which one comes back to it without waiting, or None."""
     following: dict[str, list[str]] = {}
     for origin, _, to in edges(flow):
-        if not isinstance(flow.steps[to], Wait | WaitForEvent):
+        if not takes_time(flow.steps[to]):
             following.setdefault(origin, []).append(to)
     for name in flow.steps:
         seen, ahead = set(), list(following.get(name, ()))

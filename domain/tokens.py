@@ -28,6 +28,7 @@ class About(StrEnum):
     SENDER = "sender"  # The mail that asks whether an address may send: workspace, sender and chance.
     PREFERENCES = "preferences"  # The page where a profile chooses.
     BOUNCE = "bounce"  # The return path of a mail, which names the message alone: `domain.verp`.
+    CALL = "call"  # A flow's call, which whoever was called answers: workspace and call.
     HERE = "here"  # The proof that a name leads to this installation: the number that it was asked for.
 
 

@@ -26,6 +26,7 @@ MODULES = (
     "pokes",
     "webhooks",
     "failures",
+    "calls",
 )
 
 

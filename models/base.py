@@ -125,6 +125,7 @@ ENGINE_TABLES = (
     "webhook_deliveries",
     "failure_logs",
     "alerts",
+    "calls",
 )
 
 

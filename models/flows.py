@@ -68,7 +68,9 @@ class Enrollment(Base):
     version_id: Mapped[UUID]
     profile_id: Mapped[UUID]
     entered_at: Mapped[datetime]
-    visit: Mapped[int] = mapped_column(server_default="0")  # Counts the messages so far: passes of a loop.
+    visit: Mapped[int] = mapped_column(
+        server_default="0"
+    )  # Counts messages and calls so far: passes of a loop.
     entry: Mapped[str]  # What tells two journeys of one profile apart: the order's key, or "once".
     step: Mapped[str]
     due_at: Mapped[datetime | None]  # None while it waits for something other than time, and at the end.

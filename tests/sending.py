@@ -13,6 +13,7 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.accounts import Accounts
 from activities.bell import Bell
+from activities.calls import Caller
 from activities.dispatch import Dispatch
 from activities.letters import Letters
 from activities.messages import MessageActivities
@@ -40,6 +41,7 @@ NOW = GivenClock().now()  # Monday, 2026-03-02, 12:00 UTC.
 SIGNING = b"the key that the tests sign with"
 SEALER = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY)
 WORLD = World(EgressTransport, {}, "http://127.0.0.1:8000")
+CALLER = Caller(Tokens(SIGNING), "http://127.0.0.1:8000")
 PLAIN = "<p>Hello {{ name | default: 'you' }}</p>"
 EVERYBODY: dict[str, Any] = {"all": []}
 # Long enough for nothing to end by itself, or so short that a test need not wait.

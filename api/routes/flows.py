@@ -148,7 +148,8 @@ class StepStats(Out):
     next_due_at: datetime | None = Field(description="When the first of them goes on.")
     passed: int = Field(description="How often somebody went on from it.")
     reasons: dict[str, int] = Field(
-        description="The same by why they went on: for a wait for an event, whether it came."
+        description="The same by why they went on: for a wait for an event, whether it came; for a call, "
+        "what was answered."
     )
     messages: dict[str, int] | None = Field(description="A send step's messages by state.")
 
@@ -256,6 +257,8 @@ async def publish_flow(
         if reasons := lacking(workspace, channels or [Channel.EMAIL]) + unreachable(channels):
             raise Refused(" ".join(reasons))
         await _check(db, graph)
+        with under("/definition"):
+            await flows.check_webhooks(db, graph, enabled=True)
     publishing = runs.publish(temporal, workspace_id, flow_id, flow.name, flow.slug)
     await ask(publishing, "This flow was not published; try again.")
     return await _read(sessions, workspace_id, flow_id)

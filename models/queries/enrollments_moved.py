@@ -2,8 +2,10 @@
 
 A member who is due at a step has done with it: a wait is over, the start is past. A member who waits for a
 message goes on in the transaction that closes it. Whoever waits for an event is due when it comes, and then
-waits for nothing any more, or when its time is over (`models.queries.happenings`). Moving on means arriving
-at the next step, which says when the member is due again.
+waits for nothing any more, or when its time is over (`models.queries.happenings`). Whoever comes to a call is
+due at once, is called about where they stand (`models.queries.calls`), and is due again when they were
+answered for, or when the time for that is over. Moving on means arriving at the next step, which says when
+the member is due again.
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from uuid import UUID
 
 import orjson
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Text,
     Uuid,
@@ -21,6 +24,7 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    func,
     literal,
     literal_column,
     not_,
@@ -30,10 +34,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
-from domain.flows import END, Branch, FlowState, Send, Step, Wait, WaitForEvent, WaitingFor
+from domain.flows import END, Branch, Call, FlowState, Send, Step, Wait, WaitForEvent, WaitingFor
 from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed, whose
 from models.batch import Statement
+from models.calls import CallMember
 from models.flows import Agenda, Enrollment, Flow
 from models.queries import announced, announced_members
 from models.queries.queued import queue_up
@@ -49,10 +54,12 @@ async def advance(
     limit: int,
     condition: ColumnElement[bool] | None = None,
     came: bool | None = None,
+    waiting_for: WaitingFor | None = None,
 ) -> int:
     """Move up to `limit` members who are due at `origin`, and meet `condition`, on to the next step.
 
-    `came` says of a wait for an event to move only those to whom it came, or only the others.
+    `came` says of a wait for an event to move only those to whom it came, or only the others; `waiting_for`
+    of a call to move only those who wait for this.
     Those who arrive at a send step get their line in the ledger by the same statement, and wait for it.
     Nobody moves unless the flow is live. Returns how many moved.
     """
@@ -73,8 +80,9 @@ async def advance(
     build = _usual if condition is None else _advance
     type_ = announced_members.FINISHED if arrival is None else announced_members.MOVED
     if not await announced.asked(db, type_):
-        return await changed(db, build(arrival, again, limit, condition, came, False), values)
-    ids = await whose(db, build(arrival, again, limit, condition, came, True), values)
+        statement = build(arrival, again, limit, condition, came, waiting_for, False)
+        return await changed(db, statement, values)
+    ids = await whose(db, build(arrival, again, limit, condition, came, waiting_for, True), values)
     await announced_members.moved(db, ids, now)
     return len(ids)
 
@@ -85,6 +93,7 @@ def _advance(
     limit: int,
     condition: ColumnElement[bool] | None,
     came: bool | None,
+    waiting_for: WaitingFor | None,
     telling: bool,
 ) -> Statement:
     """The statement that moves a group to a step of this kind, its parameters named as in `advance`.
@@ -93,6 +102,7 @@ def _advance(
     """
     workspace, flow = bindparam("workspace", type_=Uuid()), bindparam("flow", type_=Uuid())
     now = bindparam("now", type_=TIMESTAMP(timezone=True))
+    note = cast(bindparam("note", type_=Text()), JSONB)
     due = (
         select(Enrollment.id, _PLACE.label("place"))
         .join_from(Agenda, Enrollment, Enrollment.id == Agenda.enrollment_id)
@@ -109,6 +119,7 @@ def _advance(
             exists().where(Flow.workspace_id == workspace, Flow.id == flow, Flow.state == FlowState.LIVE),
             *([] if condition is None else [condition]),
             *([] if came is None else [_EVENT_CAME if came else not_(_EVENT_CAME)]),
+            *([] if waiting_for is None else [Enrollment.waiting_for == literal_column(f"'{waiting_for}'")]),
         )
         .order_by(Agenda.due_at)
         .limit(literal_column(str(int(limit))))
@@ -122,7 +133,7 @@ def _advance(
         .values(
             step=bindparam("to"),
             due_at=bindparam("due_again"),
-            history=Enrollment.history.op("||")(cast(bindparam("note", type_=Text()), JSONB)),
+            history=Enrollment.history.op("||")(_with_reason(note) if waiting_for is _FAILED else note),
             **_on_arrival(arrival),
         )
     )
@@ -161,6 +172,24 @@ def _advance(
 _PLACE: ColumnElement[Any] = literal_column("agenda.ctid")
 
 _EVENT_CAME = Enrollment.waiting_for.is_(None)
+_FAILED = WaitingFor.FAILED
+
+
+def _with_reason(note: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The note, and at its end in whoever's words it was that they failed, where any were said."""
+    said = (
+        select(CallMember.reason)
+        .where(
+            CallMember.workspace_id == bindparam("workspace", type_=Uuid()),
+            CallMember.enrollment_id == Enrollment.id,
+            CallMember.visit == Enrollment.visit,
+        )
+        .limit(literal_column("1"))
+        .scalar_subquery()
+    )
+    whole = func.jsonb_set(note, cast(literal_column("'{0,4}'"), ARRAY(Text)), func.to_jsonb(said))
+    return func.coalesce(whole, note, type_=JSONB)
+
 
 # Kept, because to build it anew for each group of one or two costs more than to move them.
 _usual = cache(_advance)
@@ -172,7 +201,7 @@ def _on_arrival(arrival: type[Step] | None) -> dict[str, Any]:
         return {"waiting_for": None, "ended_at": bindparam("now"), "outcome": _FINISHED}
     if issubclass(arrival, Send):
         return {"waiting_for": WaitingFor.MESSAGE, "visit": Enrollment.visit + 1}
-    if issubclass(arrival, Wait | WaitForEvent | Branch):
+    if issubclass(arrival, Wait | WaitForEvent | Branch | Call):
         return {"waiting_for": _waiting_for(arrival)}
     assert_never(arrival)
 
@@ -183,7 +212,10 @@ def _waiting_for(arrival: type[Step] | None) -> str | None:
 
 
 def _note(move: Move, now: datetime) -> tuple[str, str, str, str]:
-    """What history keeps of a move: when, from, to, and why. It is short, for each later move copies it."""
+    """What history keeps of a move: when, from, to, and why. It is short, for each later move copies it.
+
+    Where a callback said that somebody failed, the reason that it gave comes last.
+    """
     return noted(now), move.origin, move.to or END, move.why
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.errors import Conflict, Invalid
-from domain.flows import Branch, FlowState, SegmentTrigger, Send, check
+from domain.flows import Branch, Call, FlowState, SegmentTrigger, Send, check
 from domain.flows import Flow as Graph
 from domain.references import references
 from domain.segments import as_json
@@ -18,6 +18,7 @@ from models.flows import Enrollment, Flow, FlowVersion
 from models.queries import rows, segments_written, workspaces
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
+from models.webhooks import Webhook, WebhookState
 
 
 async def create(db: AsyncSession, workspace_id: UUID, values: dict[str, Any]) -> Flow:
@@ -66,9 +67,10 @@ def templates_of(graph: Graph) -> set[UUID]:
 
 
 async def check_names(db: AsyncSession, graph: Graph) -> None:
-    """Raise `Invalid` for a template or segment that the graph or a condition names and nobody has.
+    """Raise `Invalid` for a template, segment or webhook that the graph or a condition names and nobody has.
 
-    Whoever deletes one of the segments waits until we commit, and finds the flow that names it then.
+    Whoever deletes one of the segments or webhooks waits until we commit, and finds the flow that names it
+    then.
     """
     asked = templates_of(graph)
     there = set(
@@ -86,6 +88,29 @@ async def check_names(db: AsyncSession, graph: Graph) -> None:
     for name, step in graph.steps.items():
         if isinstance(step, Branch):
             await segments_written.resolved(db, step.condition, f"/steps/{name}/condition")
+    await check_webhooks(db, graph)
+
+
+async def check_webhooks(db: AsyncSession, graph: Graph, *, enabled: bool = False) -> None:
+    """Raise `Invalid` for a webhook that a step calls and nobody has, or that is not `enabled`.
+
+    Whoever deletes one of them waits until we commit.
+    """
+    asked = {step.webhook_id for step in graph.steps.values() if isinstance(step, Call)}
+    if not asked:
+        return
+    mine = select(Webhook.id, Webhook.name, Webhook.state).where(Webhook.id.in_(asked)).order_by(Webhook.id)
+    found = {row.id: row for row in await db.execute(mine.with_for_update(read=True, key_share=True))}
+    for name, step in graph.steps.items():
+        if isinstance(step, Call):
+            there = found.get(step.webhook_id)
+            if there is None:
+                raise Invalid(f"There is no webhook {step.webhook_id}.", f"/steps/{name}/webhook_id")
+            if enabled and there.state != WebhookState.ENABLED:
+                raise Invalid(
+                    f'The webhook "{there.name}" is disabled; enable it, or name another.',
+                    f"/steps/{name}/webhook_id",
+                )
 
 
 def _segments(graph: Graph) -> Iterator[tuple[UUID, str]]:
@@ -128,7 +153,7 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
 
     Its conditions have the rules of the segments that they name written in, as these are now.
     A draft goes live; a paused flow stays paused. Raises `Conflict` when it is archived and `Invalid`
-    when a template is gone.
+    when a template is gone, or a webhook is gone or disabled.
     """
     if not await workspaces.is_open(db):
         raise Conflict("This workspace was closed.")
@@ -137,6 +162,7 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
         raise Conflict("This flow is archived; make a new one from its definition.")
     graph = Graph.model_validate(flow.definition)
     check(graph)
+    await check_webhooks(db, graph, enabled=True)
     pinned: dict[str, str] = {}
     steps: Json = {**flow.definition["steps"]}
     for name, step in graph.steps.items():

@@ -11,7 +11,7 @@ from domain.announcements import AnnouncementType
 from domain.messages import MessageState
 from domain.profiles import ADDRESS_KIND, IdentityKind, SuppressionReason
 from models.base import changed
-from models.queries import announced_people, people_lock, traces
+from models.queries import announced_people, calls, people_lock, traces
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.ledger import DUE_AGAIN
 from models.queries.memberships import COUNT_DOWN
@@ -199,5 +199,6 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         await announced_people.erased(db, who, now)
     values["failed"] = list(await db.scalars(_MESSAGES_AS_WORDS, values))
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
+    await calls.forget(db, values["journeys"])
     for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_FAILURES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.flows import START, Branch, Flow, Send, Step, Wait, WaitForEvent, next_step
+from domain.flows import START, Branch, Call, Flow, Send, Step, Wait, WaitForEvent, next_step
 from models.base import Db
 from models.queries import flows
 
@@ -31,7 +31,7 @@ class Move(NamedTuple):
         match self.step:
             case Wait(duration=time) | WaitForEvent(at_most=time):
                 return now + time
-            case Branch():
+            case Branch() | Call():
                 return now
             case Send() | None:
                 return None

@@ -33,6 +33,7 @@ from models.base import Sessions
 from models.queries.ledger import Queue
 from tests.fragile import Blow, FragileProvider, FragileSessions, Killed
 from tests.sending import (
+    CALLER,
     NOW,
     PATIENT,
     a_campaign,
@@ -238,7 +239,7 @@ async def travel(sessions: Sessions, fragile: FragileSessions, channel: SmtpProv
 
     async def work(activity: str) -> None:
         for opened in (fragile, sessions):
-            flows = FlowActivities(opened, BELL, clock, PATIENT, slices=1)
+            flows = FlowActivities(opened, BELL, clock, PATIENT, 1, CALLER)
             sends = a_sender_of(opened, channel, BELL, clock)
             try:
                 if activity == "publish":

@@ -25,6 +25,7 @@ from models.queries import enrollments, flows, happenings, profiles, profiles_er
 from models.queries.ledger import Queue
 from tests.fragile import Killed
 from tests.sending import (
+    CALLER,
     PATIENT,
     a_flow,
     a_graph,
@@ -53,7 +54,7 @@ class Site:
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
         self.clock = GivenClock()
-        self.acts = FlowActivities(sessions, BELL, self.clock, PATIENT, slices=2)
+        self.acts = FlowActivities(sessions, BELL, self.clock, PATIENT, 2, CALLER)
         self.channel = NullProvider()
 
     async def begin(
@@ -520,7 +521,7 @@ async def test_a_slice_that_lingers_hears_who_enters(sessions: Sessions, databas
     await site.begin(lambda _: {"nap": wait(60)}, "nap", 0)
     await bell.start(sessions)
     lingering = Timing(slice=20, linger=20, lease=60, reconcile_after=0)
-    advance = FlowActivities(sessions, bell, site.clock, lingering, slices=1).advance
+    advance = FlowActivities(sessions, bell, site.clock, lingering, 1, CALLER).advance
     environment = ActivityEnvironment()
     slice_ = asyncio.create_task(environment.run(advance, site.flow))
     async with sessions(DEFAULT_WORKSPACE) as db:

@@ -75,7 +75,7 @@ async def test_what_the_framework_refuses_is_said_in_our_words(
     assert (error["pointer"], error["detail"]) == (pointer, detail)
 
 
-STEPS = 'The "kind" of a step is send, wait, wait_for_event or branch.'
+STEPS = 'The "kind" of a step is send, wait, wait_for_event, branch or webhook.'
 
 
 @pytest.mark.parametrize(

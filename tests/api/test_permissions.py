@@ -118,6 +118,7 @@ POST /failure-logs/acknowledge                  o a m - k - -
 POST /failure-logs/{failure_id}/acknowledge     o a m - k - -
 POST /failure-logs/retry                        o a m - k - -
 POST /failure-logs/{failure_id}/retry           o a m - k - -
+POST /callbacks/{callback_token}                anybody
 POST /segments                                  o a m - k - -
 GET /segments                                   o a m v k - -
 POST /segments/estimate                         o a m v k - -

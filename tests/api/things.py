@@ -11,13 +11,15 @@ from api.app import build
 from api.docs import described
 from domain.failures import Subject
 from domain.imports import ImportKind
+from domain.tokens import About, Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import failures, failures_found, holds, imports, issuers, verified_senders
 from settings import Settings
-from tests.api.people import signed_in
+from tests.api.people import signed_in, stack_of
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
 from tests.api.test_flows import a_definition
+from tests.calling import a_call
 from tests.people import NOON, a_person, an_event, an_order, put_aside
 from tests.sending import a_bare_message
 from tests.support import OWNER_OF_ALL
@@ -125,6 +127,7 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         await an_event(db, buyer)
         aside = await put_aside(db)
         await holds.hold(db, DEFAULT_WORKSPACE, "sms", "It was too much.", NOON)
+        call = await a_call(db)
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],
@@ -151,7 +154,12 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         "webhook_id": webhook,
         "delivery_id": delivery,
         "failure_id": await a_failure(sessions),
+        "callback_token": _signing(api).sign(DEFAULT_WORKSPACE, call, About.CALL),
     }
+
+
+def _signing(api: AsyncClient) -> Tokens:
+    return Tokens(stack_of(api).settings.signing_key.encode())
 
 
 async def of_people(api: AsyncClient) -> dict[str, str]:

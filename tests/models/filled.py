@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.channels import Channel
 from domain.failures import Category, Failure, Subject
+from domain.flows import Call
 from domain.imports import CustomerLine, ImportKind, OrderLine, Refusal
 from domain.keys import new_key
 from domain.lists import MemberState
@@ -59,8 +60,10 @@ from models.queries.ways import Move
 from models.reports import Delivery, EarlyReport, Hold, HookDay, LastWord, Reported, SoftBounce
 from models.segments import SegmentDay, SegmentMember, SegmentVersion
 from models.webhooks import Webhook, WebhookDelivery
+from tests.calling import call
 from tests.people import HERE, a_message, a_person, an_event, an_order, put_aside
 from tests.sending import (
+    CALLER,
     NOW,
     a_draft,
     a_flow,
@@ -131,6 +134,11 @@ class Filled:
     domain: UUID  # Verified: it vouches for "shop@shop.example".
     sender: UUID  # Which mail comes from.
     webhook: UUID
+    calling: Flow  # It calls the webhook.
+    place: tuple[UUID, str]  # Its version and its step.
+    call: UUID  # About Ada, who waits for a callback.
+    called: UUID  # Ada's journey.
+    uncalled: UUID  # Bob's: he has just come to the step.
     failure: UUID
     alert: UUID
     delivery: UUID
@@ -264,7 +272,7 @@ async def _things(db: AsyncSession, other: UUID, marketer: UUID) -> Filled:
         aside=await put_aside(db),
         **await _journeys(db, template, ada),
         **await _files(db),
-        **await _people(db),
+        **await _people(db, ada, bob),
         single=await _single(db, bob),
     )
 
@@ -346,7 +354,26 @@ async def a_piece() -> AsyncIterator[bytes]:
     yield b"customer_id\n1\n"
 
 
-async def _people(db: AsyncSession) -> dict[str, Any]:
+async def _calls(db: AsyncSession, webhook: UUID, ada: UUID, bob: UUID) -> dict[str, Any]:
+    graph = a_graph({"ask": call(webhook), "nap": wait(60)}, "ask")
+    flow, version, _ = await flows.publish(db, await a_flow(db, graph, "Asking"))
+    await db.refresh(flow)
+    known = (await ways.graphs(db, flow.id))[version.id]
+    for who in (ada, bob):
+        await enrollments.enroll(db, DEFAULT_WORKSPACE, flow.id, [(who, "once", {})], NOW)
+        if who == ada:
+            step = known.flow.steps["ask"]
+            assert isinstance(step, Call)
+            await CALLER.call(db, known, "ask", step, NOW)
+    [called, uncalled] = await some(
+        db, "select id from enrollments where flow_id = :flow order by waiting_for", flow=flow.id
+    )
+    [made] = await some(db, "select id from calls")
+    place = (version.id, "ask")
+    return {"calling": flow, "place": place, "call": made, "called": called, "uncalled": uncalled}
+
+
+async def _people(db: AsyncSession, ada: UUID, bob: UUID) -> dict[str, Any]:
     here = DEFAULT_WORKSPACE
     token = "a-token-of-the-tests"
     asked = await invitations.create(db, here, "eve@shop.example", "viewer", token, "Ada", NOW)
@@ -375,7 +402,7 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     sender, _ = await verified_senders.put(db, here, "shop@shop.example", NOW)
     once = Asked(here, uuid4(), "twice")
     await idempotency.begin(db, once, b"x", NOW)
-    accounts = {"provider": provider.id, "route": route.id, "unrouted": unrouted.id}
+    accounts: dict[str, Any] = {"provider": provider.id, "route": route.id, "unrouted": unrouted.id}
     accounts |= {"domain": domain.id, "sender": sender.id}
     webhook = Webhook(
         workspace_id=here, name="n8n", url="https://n8n.example/x", event_types=["*"], secret="sealed"
@@ -394,6 +421,7 @@ async def _people(db: AsyncSession) -> dict[str, Any]:
     await db.flush()
     accounts |= {"webhook": webhook.id, "delivery": delivery.id}
     accounts |= await failed(db, here)
+    accounts |= await _calls(db, webhook.id, ada, bob)
     return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}
 
 

@@ -37,6 +37,7 @@ from domain.roles import KeyKind, Role
 from domain.schedules import Meant, Starter
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
+from models.calls import Outcome
 from models.campaigns import Campaign
 from models.orders import Order
 from models.profiles import Profile
@@ -53,6 +54,7 @@ from models.queries import (
     bodies,
     breakers,
     buckets,
+    calls,
     campaigns,
     claims,
     consents,
@@ -126,6 +128,7 @@ from models.queries import (
 from models.queries import announced as asked_for
 from models.queries.attachments import File
 from models.queries.buckets import Ask, Counts
+from models.queries.calls import Made
 from models.queries.failures_found import Which
 from models.queries.failures_retried import How
 from models.queries.people_reporting import Word
@@ -159,6 +162,7 @@ LEFT_OUT = {
     "alerts.drop_old": ENGINE,
     "alerts.lock": NO_ROWS,
     "attachments.drop_old": ENGINE,
+    "calls.drop_old": ENGINE,
     "inbox": ENGINE,
     "follow_ups": "writes into the inbox alone, which is no table of a workspace",
     "hooks": ENGINE,
@@ -333,6 +337,26 @@ async def shared(db: AsyncSession, w: Filled) -> int:
 
 async def sender_expected(db: AsyncSession, w: Filled) -> None:
     await verified_senders.expect(db, await verified_senders.get(db, w.sender), "a link's token", NOW)
+
+
+def hold_for_a_call(db: AsyncSession, w: Filled) -> Awaitable[Any]:
+    return calls.hold(db, w.id, w.calling.id, w.place, [], NOW, 9)
+
+
+async def called_about(db: AsyncSession, w: Filled) -> None:
+    made = Made(uuid4(), uuid4(), "{}", [w.uncalled])
+    await calls.write(db, w.id, w.calling.id, w.place, w.webhook, [made], SOON, NOW)
+
+
+async def answered(db: AsyncSession, w: Filled) -> None:
+    """Whatever call is meant, no member of another workspace's goes on."""
+    found = await calls.find(db, w.call) or calls.Found(w.calling.id, SOON, True)
+    await calls.answer(db, w.id, w.call, found, Outcome.DONE, NOW)
+
+
+async def webhooks_are_known(db: AsyncSession, w: Filled) -> bool:
+    await flows.check_webhooks(db, Graph.model_validate(w.calling.definition), enabled=True)
+    return True
 
 
 async def announced(db: AsyncSession, w: Filled) -> None:
@@ -573,7 +597,7 @@ async def closed(db: AsyncSession, w: Filled) -> None:
     await campaigns.move(db, w.lost.id, UNDER_WAY, CampaignState.CANCELLED)
     for planned in (w.planned, w.awaited):
         await schedules.cancel(db, planned, NOW)
-    for flow in (w.flow, w.letters, w.waiting):
+    for flow in (w.flow, w.letters, w.waiting, w.calling):
         await flows.move(db, flow.id, [FlowState.LIVE], FlowState.ARCHIVED)
     await workspaces.delete(db, w.id, NOW)
 
@@ -596,6 +620,10 @@ READS: dict[str, Call] = {
     "failures_found.page": lambda db, w: failures_found.page(db, w.id, Which(), None, 9),
     "failures_found.summary": lambda db, w: failures_found.summary(db, w.id, Which()),
     "failures_found.to_retry": lost_to_retry,
+    "calls.find": lambda db, w: calls.find(db, w.call),
+    "calls.flows_calling": lambda db, w: calls.flows_calling(db, w.webhook),
+    "calls.hold": hold_for_a_call,
+    "calls.name": lambda db, w: calls.name(db, w.id, w.calling.id),
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
@@ -648,6 +676,7 @@ READS: dict[str, Call] = {
     "events.page": lambda db, w: events.page(db, events.Asked(profile_id=w.bob), None, 9),
     "events.refused": lambda db, w: events.refused(db, None, None, None, 9),
     "flows.check_names": names_are_known,
+    "flows.check_webhooks": webhooks_are_known,
     "flows.numbers": lambda db, w: flows.numbers(db, [w.flow]),
     "flows.outcomes": lambda db, w: flows.outcomes(db, w.flow.id),
     "flows.passed": lambda db, w: flows.passed(db, w.flow.id),
@@ -801,6 +830,9 @@ WRITES: dict[str, Call] = {
     ),
     "announced_states.flow_published": lambda db, w: announced_states.flow_published(db, w.flow, 1, NOW),
     "announced_states.import_finished": import_told,
+    "calls.answer": answered,
+    "calls.forget": lambda db, w: calls.forget(db, [w.called]),
+    "calls.write": called_about,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,

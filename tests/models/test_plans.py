@@ -17,7 +17,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Enrollment, FlowVersion
 from models.orders import Order
-from models.queries import enrollments_moved, profiles, profiles_found, segments
+from models.queries import calls, enrollments_moved, profiles, profiles_found, segments
 from models.queries.ways import Move
 from tests.support import a_clone
 
@@ -234,3 +234,17 @@ async def test_a_branch_looks_up_those_who_are_due_and_nobody_else(
         assert plan.walked <= {"flows"}  # Which has two rows here.
         assert key in plan.sought[index]
         assert "due_at <= " in plan.sought["pk_agenda"]
+
+
+async def test_a_call_looks_up_those_who_have_come_and_what_is_said_of_each(crowded: Sessions) -> None:
+    async with crowded.pinned(DEFAULT_WORKSPACE) as db:
+        version = (await db.scalars(select(FlowVersion))).one()
+        here = (version.id, "branch")
+        [plan] = await plans_of(
+            db, calls.hold(db, DEFAULT_WORKSPACE, version.flow_id, here, ["country"], NOW, 500)
+        )
+
+        assert plan.walked == set()
+        assert "due_at <= " in plan.sought["pk_agenda"]
+        assert "id = " in plan.sought["pk_profiles"]
+        assert any("profile_id = " in sought for name, sought in plan.sought.items() if "identities" in name)
