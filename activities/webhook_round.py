@@ -22,7 +22,9 @@ from domain.clock import Clock
 from domain.deliveries import DISABLED_AFTER, FAILED_FOR_DAYS, GONE, HELD_AT_MOST, Health, Try, health
 from models.base import Db, Sessions
 from models.queries import webhook_deliveries as deliveries
-from models.queries.webhook_deliveries import PAGE, Claimed, Cursor, Disabled, Fared, Settled
+from models.queries import webhook_health
+from models.queries.webhook_deliveries import PAGE, Claimed, Cursor, Settled
+from models.queries.webhook_health import Disabled, Fared
 
 BREATH = 0.02  # Seconds between two looks.
 LOOK_EVERY = 0.5  # Seconds, while posts are under way, for what became due in the meantime.
@@ -207,11 +209,11 @@ class Round:
             healths = _healths(entries)
             fared: dict[UUID, Fared] = {}
             if any(each.failures or lines[id_].unwell for id_, each in healths.items()):
-                fared = await deliveries.fared(db, self.workspace_id, [*healths.values()], now)
+                fared = await webhook_health.fared(db, self.workspace_id, [*healths.values()], now)
                 reasons = {
                     id_: why for id_, each in healths.items() if (why := _end(each, fared.get(id_), now))
                 }
-                off = await deliveries.disable(db, self.workspace_id, reasons, now) if reasons else []
+                off = await webhook_health.disable(db, self.workspace_id, reasons, now) if reasons else []
             lost = [each for each in entries if not each.settled.tried.delivered and not each.settled.due_at]
             await given_up(
                 db,
@@ -238,8 +240,8 @@ class Round:
 
     async def _close_some(self, db: Db, before: datetime) -> bool:
         now = self.clock.now()
-        stranded = await deliveries.close_stranded(db, self.workspace_id, now)
-        expired = await deliveries.close_expired(db, self.workspace_id, now, before)
+        stranded = await webhook_health.close_stranded(db, self.workspace_id, now)
+        expired = await webhook_health.close_expired(db, self.workspace_id, now, before)
         await closed_without_a_try(db, self.workspace_id, stranded, expired, now)
         self.done.failed += len(stranded) + len(expired)
         return max(len(stranded), len(expired)) >= PAGE

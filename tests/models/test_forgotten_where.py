@@ -23,6 +23,7 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.breakers import Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.channels import Channel
+from domain.deliveries import Health, Try
 from domain.errors import CampanileError, Conflict
 from domain.failures import Category, Failure, Subject
 from domain.flows import Flow as Graph
@@ -110,6 +111,8 @@ from models.queries import (
     traces,
     verified_senders,
     ways,
+    webhook_deliveries,
+    webhook_health,
     workspaces,
 )
 from models.queries.attachments import File
@@ -188,6 +191,10 @@ LEFT_OUT = {
     "people_lock.take": NO_ROWS,
     "people_lock.take_here": NO_ROWS,
     "readiness.migrated_to": "the schema's version, which is everybody's",
+    "webhook_deliveries.drop_old": ENGINE,
+    "webhook_deliveries.let_go": "undoes a claim, of which it needs the attempt's id",
+    "webhook_health.silent": ENGINE,
+    "webhook_health.told": ENGINE,
     "workspaces.is_open": "asks about the transaction's own workspace",
     "workspaces.create": "makes a workspace of its own, in which nothing was before",
 }
@@ -329,6 +336,37 @@ async def failure_known(db: AsyncSession, w: Filled) -> None:
     before = await contents_of(db)
     await failures.known(db, w.id, [w.single], NOW)
     assert await contents_of(db) != before or not before.get("failure_logs")
+
+
+async def claimed_delivery(db: AsyncSession, w: Filled) -> list[Any]:
+    claimed, _ = await webhook_deliveries.claim(
+        db, w.id, w.webhook, UUID(int=9), SOON, lease=60, most=9, most_bytes=9
+    )
+    return claimed
+
+
+async def what_is_ahead(db: AsyncSession, w: Filled) -> bool:
+    return (await webhook_deliveries.ahead(db, w.id)).pending
+
+
+async def settled_delivery(db: AsyncSession, w: Filled) -> None:
+    await claimed_delivery(db, w)
+    settled = webhook_deliveries.Settled(w.delivery, UUID(int=9), Try(SOON, 0.1, 200), None)
+    await webhook_deliveries.settle(db, w.id, [settled], SOON)
+
+
+async def disabled_webhook(db: AsyncSession, w: Filled) -> None:
+    await webhook_health.disable(db, w.id, {w.webhook: "It is gone."}, SOON)
+
+
+async def closed_stranded(db: AsyncSession, w: Filled) -> list[Any]:
+    await disabled_webhook(db, w)
+    return await webhook_health.close_stranded(db, w.id, SOON)
+
+
+async def closed_expired(db: AsyncSession, w: Filled) -> list[Any]:
+    await webhook_health.fared(db, w.id, [Health(w.webhook, good=False, failures=9)], SOON)
+    return await webhook_health.close_expired(db, w.id, SOON, SOON + timedelta(seconds=1))
 
 
 async def confirmed(db: AsyncSession, w: Filled) -> None:
@@ -511,6 +549,8 @@ READS: dict[str, Call] = {
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
+    "webhook_deliveries.ready": lambda db, w: webhook_deliveries.ready(db, w.id, SOON),
+    "webhook_deliveries.ahead": what_is_ahead,
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
     "reach.routed": routed,
@@ -678,6 +718,14 @@ WRITES: dict[str, Call] = {
     "attachments.add": lambda db, w: attachments.add(db, w.id, [(w.single, File("b", "a/b", b"x"))]),
     "bodies.version": lambda db, w: bodies.version(db, w.id, letters.Template("Hi", "<p>Others</p>")),
     "announcing.announce": announced,
+    "webhook_deliveries.claim": claimed_delivery,
+    "webhook_deliveries.settle": settled_delivery,
+    "webhook_health.fared": lambda db, w: webhook_health.fared(
+        db, w.id, [Health(w.webhook, good=False, failures=9)], SOON
+    ),
+    "webhook_health.disable": disabled_webhook,
+    "webhook_health.close_stranded": closed_stranded,
+    "webhook_health.close_expired": closed_expired,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,
