@@ -224,10 +224,10 @@ class Round:
             await disabled_now(db, self.workspace_id, off, now)
         self.done.count([each.settled for each in entries], len(off))
         gone = {each.id for each in off}
+        for each in off:
+            log.warning("A webhook is disabled", webhook=str(each.id), why=each.reason)
         for id_ in healths:
             lines[id_].learn(fared.get(id_), disabled=id_ in gone)
-            if lines[id_].stopped:
-                log.info("A webhook rests or is disabled", webhook=str(id_), disabled=id_ in gone)
         if off:
             await self._close_what_is_not_tried()
 

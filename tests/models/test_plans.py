@@ -247,10 +247,11 @@ async def test_deliveries_that_are_due_are_sought_webhook_by_webhook(crowded: Se
         )
         await db.execute(
             text(f"""
-                insert into webhook_deliveries (workspace_id, webhook_id, event_type, body, created_at, due_at,
-                    state, closed_at)
+                insert into webhook_deliveries
+                    (workspace_id, webhook_id, event_type, body, created_at, due_at, state, closed_at)
                 select {_HERE}, w.id, 'message.failed', '{{}}', '{at}', '{at}',
-                    case when n > 5 then 'delivered' else 'pending' end, case when n > 5 then '{at}'::timestamptz end
+                    case when n > 5 then 'delivered' else 'pending' end,
+                    case when n > 5 then '{at}'::timestamptz end
                 from webhooks w, generate_series(1, 1000) n where w.workspace_id = {_HERE}
             """)
         )

@@ -1,4 +1,4 @@
-"""Webhooks through Temporal: whoever announces wakes the workflow; it sleeps while nothing is due, and ends."""
+"""Webhooks through Temporal: who announces wakes the workflow; it sleeps until something is due, and ends."""
 
 from datetime import timedelta
 
