@@ -11,9 +11,10 @@ import secrets
 import sys
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +26,11 @@ from bench.run import run
 from bench.stack import Stack, expect
 from dev.process import Process, free_port, listens
 from domain.announcements import Announcement, AnnouncementType
+from domain.failures import Category, Failure, Subject
 from domain.secrets import Sealer
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.queries import failures
 from models.queries.announcing import announce
 from models.webhooks import Webhook
 from settings import DEVELOPMENT_ENCRYPTION_KEY
@@ -45,6 +48,8 @@ async def main(quick: bool) -> None:
     with Stack() as stack:
         stack.make_template(10)
         cases = [await deliveries(stack, size), await neighbour(stack, steady)]
+        if find_spec("activities.failures"):  # Whoever tells of failures.
+            cases.append(await first_alert(stack, size))
     report("webhooks", cases, keep=not quick)
 
 
@@ -75,13 +80,13 @@ async def nobody_answers() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hang"
 
 
-async def a_webhook(sessions: Sessions, url: str) -> None:
+async def a_webhook(sessions: Sessions, url: str, types: Sequence[str] = ("message.*",)) -> None:
     id_ = uuid4()
     secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
     sealed = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY).seal(secret, f"webhook:{id_}")
     async with sessions(DEFAULT_WORKSPACE) as db:
         here = {"workspace_id": DEFAULT_WORKSPACE, "id": id_}
-        db.add(Webhook(**here, name="sink", url=url, event_types=["message.*"], secret=sealed))
+        db.add(Webhook(**here, name="sink", url=url, event_types=[*types], secret=sealed))
 
 
 async def tell(sessions: Sessions, first: int, n: int) -> None:
@@ -190,6 +195,36 @@ async def neighbour(stack: Stack, seconds: float) -> Case:
     p99 = delays[int(len(delays) * 0.99)]
     beside = {"median": delays[len(delays) // 2], "worst": delays[-1], "announcements": told}
     return Case("neighbour p99", p99, "ms", 1_000, "lower", beside)
+
+
+async def first_alert(stack: Stack, size: int) -> Case:
+    """From the first of many messages that failed to the alert that tells of it."""
+    sessions = stack.fresh()
+    with a_sink(stack) as (url, _), stack.worker("bench.worker", "null", egress_networks="127.0.0.0/8"):
+        await a_webhook(sessions, f"{url}/hook", ["job.failed"])
+        began = time.time()
+        for first in range(0, size, A_TRANSACTION):
+            failed = [
+                Failure(
+                    Subject.MESSAGE,
+                    str(uuid4()),
+                    Category.PROVIDER,
+                    "550 5.7.1 Not today",
+                    "Ask the provider why.",
+                    occasion=str(nth),
+                )
+                for nth in range(first, first + A_TRANSACTION)
+            ]
+            async with sessions(DEFAULT_WORKSPACE) as db:
+                await failures.note(db, DEFAULT_WORKSPACE, failed, datetime.now(UTC))
+        wrote = time.time() - began
+        deadline = time.monotonic() + DEADLINE
+        while not (found := await seen(url))["taken"]:
+            expect(time.monotonic() < deadline, "nobody told of the failures")
+            await asyncio.sleep(0.1)
+    await sessions.close()
+    beside = {"failures": size, "seconds to write them": wrote}
+    return Case("first alert", 1000 * (found["first"] - began), "ms", 5_000, "lower", beside)
 
 
 if __name__ == "__main__":
