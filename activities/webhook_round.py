@@ -6,7 +6,6 @@ the same transaction, where it also ends: a webhook rests or is disabled, a deli
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -72,6 +71,7 @@ class Round:
         """Deliver until the slice is over, or nothing was due for a while."""
         await self._close_what_is_not_tried()
         settling = asyncio.create_task(self._settle_what_comes())
+        settling.add_done_callback(self._note_that_books_are_closed)
         try:
             while True:
                 rung.clear()
@@ -89,11 +89,13 @@ class Round:
             await asyncio.gather(*self._working, return_exceptions=True)
             await self._all_is_settled()
             settling.cancel()
-            with suppress(asyncio.CancelledError):
-                await settling
+            await asyncio.wait([settling])
             for line in self._lines.values():
                 line.close()
+            for line in self._lines.values():
                 await line.empty()
+        if self._failed:
+            raise self._failed
 
     async def _look(self) -> None:
         async with self.sessions.batch(self.workspace_id) as db:
@@ -160,6 +162,8 @@ class Round:
 
     async def enter(self, line: Line, settled: Settled, delivery: Claimed, *, wait: bool) -> None:
         """Have it settled soon; `wait` until it is."""
+        if self._failed is not None:  # Its lease ends, and it is told once more.
+            return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._entries.append(_Entry(line, settled, delivery, done))
         self._entered.set()
@@ -175,14 +179,23 @@ class Round:
             group = self._entries[:LARGEST_GROUP]
             try:
                 await self._settle_for_sure(group)
-            except DATABASE_ERRORS as error:
-                self._failed = self._failed or error
-            del self._entries[: len(group)]
+            finally:  # Also where that could not be done: nobody may wait for it for ever.
+                del self._entries[: len(group)]
+                for each in group:
+                    if not each.done.done():
+                        each.done.set_result(None)
             if not self._entries:
                 self._entered.clear()
-            for each in group:
-                if not each.done.done():
-                    each.done.set_result(None)
+
+    def _note_that_books_are_closed(self, settling: "asyncio.Task[None]") -> None:
+        """Nothing is settled any more: those who would wait for it end."""
+        if not settling.cancelled():
+            self._failed = self._failed or settling.exception()
+        self._ended.set()
+        for each in self._entries:
+            if not each.done.done():
+                each.done.set_result(None)
+        self._entries.clear()
 
     async def _all_is_settled(self) -> None:
         if self._entries:

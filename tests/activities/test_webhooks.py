@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ async def test_whoever_asks_is_told_once_and_can_verify_it(
 async def test_while_a_secret_is_changed_either_one_verifies(
     sessions: Sessions, bell: Bell, clock: GivenClock
 ) -> None:
-    overlap = {"old_secret": OLD_SECRET, "old_secret_until": clock.now() + timedelta(hours=1)}
+    overlap: dict[str, Any] = {"old_secret": OLD_SECRET, "old_secret_until": clock.now() + timedelta(hours=1)}
     async with receiving(Receiver(verifier=Verifier(OLD_SECRET))) as old, receiving() as new:
         await a_webhook(sessions, old.url, **overlap)
         await a_webhook(sessions, new.url, **overlap)
@@ -361,14 +362,9 @@ async def test_bodies_are_claimed_by_their_size(sessions: Sessions, bell: Bell, 
     webhook = await a_webhook(sessions, NOBODY)
     await announced(sessions, clock, 10, more="x" * 200_000)
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
-        values = {"lease": 60.0, "most": 10}
-        now, attempt = clock.now(), uuid7()
-        some, _ = await webhook_deliveries.claim(
-            db, DEFAULT_WORKSPACE, webhook, attempt, now, most_bytes=500_000, **values
-        )
-        one, _ = await webhook_deliveries.claim(
-            db, DEFAULT_WORKSPACE, webhook, attempt, now, most_bytes=1, **values
-        )
+        claim = partial(webhook_deliveries.claim, db, DEFAULT_WORKSPACE, webhook, lease=60, most=10)
+        some, _ = await claim(uuid7(), clock.now(), most_bytes=500_000)
+        one, _ = await claim(uuid7(), clock.now(), most_bytes=1)
     assert (len(some), len(one)) == (3, 1)
 
 

@@ -40,8 +40,10 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: bytes | Callable[[int], bytes], **values: int) -> AsyncIterator[Server]:
-    server = Server((lambda _: answer) if isinstance(answer, bytes) else answer, **values)
+async def serving(
+    answer: bytes | Callable[[int], bytes], hang_up_after: int = 1_000
+) -> AsyncIterator[Server]:
+    server = Server((lambda _: answer) if isinstance(answer, bytes) else answer, hang_up_after=hang_up_after)
     listening = await asyncio.start_server(server.talk, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     try:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -256,13 +257,11 @@ async def test_deliveries_that_are_due_are_sought_webhook_by_webhook(crowded: Se
             """)
         )
         one = (await db.scalars(text("select id from webhooks limit 1"))).one()
-        taken = {"lease": 60.0, "most": 100, "most_bytes": 4_000_000}
+        claim = partial(webhook_deliveries.claim, lease=60, most=100, most_bytes=4_000_000)
         asked = [
             *await plans_of(db, webhook_deliveries.ready(db, DEFAULT_WORKSPACE, NOW)),
             *await plans_of(db, webhook_deliveries.ahead(db, DEFAULT_WORKSPACE)),
-            *await plans_of(
-                db, webhook_deliveries.claim(db, DEFAULT_WORKSPACE, one, UUID(int=1), NOW, **taken)
-            ),
+            *await plans_of(db, claim(db, DEFAULT_WORKSPACE, one, UUID(int=1), NOW)),
         ]
         await db.rollback()
 
