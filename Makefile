@@ -6,7 +6,7 @@ endif
 BIN := .venv/bin
 
 .PHONY: help setup demo dev test chaos test-browser check record format clean bench-send bench-flow bench-import \
-	bench-api bench-ingest bench-segments lock
+	bench-api bench-ingest bench-segments bench-webhooks lock
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
@@ -45,7 +45,7 @@ format: setup ## Put the code in shape
 clean: ## Stop the stack and remove its state
 	@$(PYTHON) -m dev.clean
 
-bench-send bench-flow bench-import bench-api bench-ingest bench-segments: bench-%: setup ## Measure what we claim
+bench-send bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks: bench-%: setup ## Measure what we claim
 	$(BIN)/python -m bench.$*
 
 lock: setup ## Pin the newest versions, with hashes

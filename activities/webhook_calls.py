@@ -13,7 +13,7 @@ from channels.signing import Signer
 from domain.channels import Channel
 from domain.clock import Clock, SystemClock
 from domain.deliveries import LONGEST_ANSWER, Try
-from domain.redacting import without_addresses, without_tokens
+from domain.failures import discreet
 from domain.secrets import CannotOpen, Sealer
 from domain.staging import Staging
 from models.queries.webhook_deliveries import Claimed, Ready
@@ -96,8 +96,7 @@ class Caller:
         plain = "".join(each if each.isprintable() else " " for each in theirs)
         if len(plain) < SHORTEST:
             return plain.strip()
-        discreet = without_tokens(without_addresses(self._secrets.struck_from(plain)))
-        return printable(discreet)[:LONGEST_ANSWER]
+        return printable(discreet(self._secrets.struck_from(plain)))[:LONGEST_ANSWER]
 
     def close(self) -> None:
         self._poster.close()

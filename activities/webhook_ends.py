@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from domain import remedies
 from domain.announcements import Announcement, AnnouncementType, written
 from domain.deliveries import GONE, HELD_TOO_LONG, WAS_DISABLED, Try
 from domain.failures import Category, Failure, Subject
 from models.base import Db
-from models.queries import announcing
-from models.queries.webhook_deliveries import Claimed, Disabled, GivenUp, Ready, Settled
+from models.queries import announcing, failures
+from models.queries.webhook_deliveries import Claimed, Ready, Settled
+from models.queries.webhook_health import Disabled, GivenUp
 
-_REPLAY = "Mend the receiver, then replay the delivery."
 _ENABLE = "Mend the receiver, enable the webhook again, then replay what it missed."
 
 
@@ -41,30 +42,18 @@ async def given_up(
     db: Db, workspace_id: UUID, lost: Sequence[tuple[Claimed, Ready, Try]], now: datetime
 ) -> None:
     """These were tried for the last time."""
-    await _note(
-        db,
-        workspace_id,
-        [
-            Failure(
-                Subject.WEBHOOK,
-                str(webhook.id),
-                _category(tried),
-                tried.reason or "",
-                "Check the webhook's address, then replay the delivery." if tried.hopeless else _REPLAY,
-                retryable=True,
-                occasion=str(delivery.id),
-                source_kind="webhook",
-                source_id=webhook.id,
-                detail={"delivery_id": str(delivery.id), "event_type": delivery.event_type},
-            )
-            for delivery, webhook, tried in lost
-        ],
-        now,
-    )
-
-
-def _category(tried: Try) -> Category:
-    return Category.CONFIGURATION if tried.hopeless or tried.gone else Category.PROVIDER
+    found = [
+        remedies.of_delivery(
+            webhook.id,
+            delivery.id,
+            delivery.event_type,
+            tried.reason or "",
+            tried.status,
+            final=tried.hopeless,
+        )
+        for delivery, webhook, tried in lost
+    ]
+    await failures.note(db, workspace_id, found, now)
 
 
 async def closed_without_a_try(
@@ -89,7 +78,7 @@ async def closed_without_a_try(
         )
         for webhook_id, n in Counter(each.webhook_id for each in closed).items()
     ]
-    await _note(db, workspace_id, found, now)
+    await failures.note(db, workspace_id, found, now)
 
 
 async def disabled_now(db: Db, workspace_id: UUID, off: Sequence[Disabled], now: datetime) -> None:
@@ -109,7 +98,7 @@ async def disabled_now(db: Db, workspace_id: UUID, off: Sequence[Disabled], now:
         for each in off
     ]
     await announcing.announce(db, workspace_id, told, now)
-    failures = [
+    found = [
         Failure(
             Subject.WEBHOOK,
             str(each.id),
@@ -122,8 +111,4 @@ async def disabled_now(db: Db, workspace_id: UUID, off: Sequence[Disabled], now:
         )
         for each in off
     ]
-    await _note(db, workspace_id, failures, now)
-
-
-async def _note(db: Db, workspace_id: UUID, found: Sequence[Failure], now: datetime) -> None:
-    """Where `models.queries.failures.note(db, workspace_id, found, now)` takes over."""
+    await failures.note(db, workspace_id, found, now)

@@ -17,7 +17,8 @@ from activities.webhook_calls import Caller, Outside
 from domain.clock import Clock
 from domain.deliveries import Try, next_due
 from models.queries import webhook_deliveries
-from models.queries.webhook_deliveries import BEGINNING, Claimed, Fared, Ready, Settled
+from models.queries.webhook_deliveries import BEGINNING, Claimed, Ready, Settled
+from models.queries.webhook_health import Fared
 
 SLOTS = 16  # Posts at a time to a webhook that works,
 SLOTS_FAILING = 2  # and to one whose last post failed.

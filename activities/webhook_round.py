@@ -6,7 +6,6 @@ the same transaction, where it also ends: a webhook rests or is disabled, a deli
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -22,7 +21,9 @@ from domain.clock import Clock
 from domain.deliveries import DISABLED_AFTER, FAILED_FOR_DAYS, GONE, HELD_AT_MOST, Health, Try, health
 from models.base import Db, Sessions
 from models.queries import webhook_deliveries as deliveries
-from models.queries.webhook_deliveries import PAGE, Claimed, Cursor, Disabled, Fared, Settled
+from models.queries import webhook_health
+from models.queries.webhook_deliveries import PAGE, Claimed, Cursor, Settled
+from models.queries.webhook_health import Disabled, Fared
 
 BREATH = 0.02  # Seconds between two looks.
 LOOK_EVERY = 0.5  # Seconds, while posts are under way, for what became due in the meantime.
@@ -70,6 +71,7 @@ class Round:
         """Deliver until the slice is over, or nothing was due for a while."""
         await self._close_what_is_not_tried()
         settling = asyncio.create_task(self._settle_what_comes())
+        settling.add_done_callback(self._note_that_books_are_closed)
         try:
             while True:
                 rung.clear()
@@ -87,11 +89,13 @@ class Round:
             await asyncio.gather(*self._working, return_exceptions=True)
             await self._all_is_settled()
             settling.cancel()
-            with suppress(asyncio.CancelledError):
-                await settling
+            await asyncio.wait([settling])
             for line in self._lines.values():
                 line.close()
+            for line in self._lines.values():
                 await line.empty()
+        if self._failed:
+            raise self._failed
 
     async def _look(self) -> None:
         async with self.sessions.batch(self.workspace_id) as db:
@@ -158,6 +162,8 @@ class Round:
 
     async def enter(self, line: Line, settled: Settled, delivery: Claimed, *, wait: bool) -> None:
         """Have it settled soon; `wait` until it is."""
+        if self._failed is not None:  # Its lease ends, and it is told once more.
+            return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._entries.append(_Entry(line, settled, delivery, done))
         self._entered.set()
@@ -173,14 +179,23 @@ class Round:
             group = self._entries[:LARGEST_GROUP]
             try:
                 await self._settle_for_sure(group)
-            except DATABASE_ERRORS as error:
-                self._failed = self._failed or error
-            del self._entries[: len(group)]
+            finally:  # Also where that could not be done: nobody may wait for it for ever.
+                del self._entries[: len(group)]
+                for each in group:
+                    if not each.done.done():
+                        each.done.set_result(None)
             if not self._entries:
                 self._entered.clear()
-            for each in group:
-                if not each.done.done():
-                    each.done.set_result(None)
+
+    def _note_that_books_are_closed(self, settling: "asyncio.Task[None]") -> None:
+        """Nothing is settled any more: those who would wait for it end."""
+        if not settling.cancelled():
+            self._failed = self._failed or settling.exception()
+        self._ended.set()
+        for each in self._entries:
+            if not each.done.done():
+                each.done.set_result(None)
+        self._entries.clear()
 
     async def _all_is_settled(self) -> None:
         if self._entries:
@@ -207,11 +222,11 @@ class Round:
             healths = _healths(entries)
             fared: dict[UUID, Fared] = {}
             if any(each.failures or lines[id_].unwell for id_, each in healths.items()):
-                fared = await deliveries.fared(db, self.workspace_id, [*healths.values()], now)
+                fared = await webhook_health.fared(db, self.workspace_id, [*healths.values()], now)
                 reasons = {
                     id_: why for id_, each in healths.items() if (why := _end(each, fared.get(id_), now))
                 }
-                off = await deliveries.disable(db, self.workspace_id, reasons, now) if reasons else []
+                off = await webhook_health.disable(db, self.workspace_id, reasons, now) if reasons else []
             lost = [each for each in entries if not each.settled.tried.delivered and not each.settled.due_at]
             await given_up(
                 db,
@@ -222,10 +237,10 @@ class Round:
             await disabled_now(db, self.workspace_id, off, now)
         self.done.count([each.settled for each in entries], len(off))
         gone = {each.id for each in off}
+        for each in off:
+            log.warning("A webhook is disabled", webhook=str(each.id), why=each.reason)
         for id_ in healths:
             lines[id_].learn(fared.get(id_), disabled=id_ in gone)
-            if lines[id_].stopped:
-                log.info("A webhook rests or is disabled", webhook=str(id_), disabled=id_ in gone)
         if off:
             await self._close_what_is_not_tried()
 
@@ -238,8 +253,8 @@ class Round:
 
     async def _close_some(self, db: Db, before: datetime) -> bool:
         now = self.clock.now()
-        stranded = await deliveries.close_stranded(db, self.workspace_id, now)
-        expired = await deliveries.close_expired(db, self.workspace_id, now, before)
+        stranded = await webhook_health.close_stranded(db, self.workspace_id, now)
+        expired = await webhook_health.close_expired(db, self.workspace_id, now, before)
         await closed_without_a_try(db, self.workspace_id, stranded, expired, now)
         self.done.failed += len(stranded) + len(expired)
         return max(len(stranded), len(expired)) >= PAGE

@@ -19,7 +19,7 @@ from domain.clock import Clock
 from domain.messages import Work
 from domain.outboxes import announcements
 from models.base import Sessions
-from models.queries import account_mails, pokes, webhook_deliveries
+from models.queries import account_mails, pokes, webhook_deliveries, webhook_health
 
 
 class WebhookActivities:
@@ -51,10 +51,10 @@ class WebhookActivities:
         """Write to owners and admins about webhooks that we disabled. Returns about how many."""
         now = self.clock.now()
         async with self.sessions.glance() as look:
-            if not await webhook_deliveries.silent(look):
+            if not await webhook_health.silent(look):
                 return 0
         async with self.sessions.accounts() as db:
-            alarms = await webhook_deliveries.silent(db)
+            alarms = await webhook_health.silent(db)
             for alarm in alarms:
                 said = {
                     "workspace_name": alarm.workspace,
@@ -72,5 +72,5 @@ class WebhookActivities:
                         sender=self.mails.sender,
                         now=now,
                     )
-            await webhook_deliveries.told(db, alarms, now)
+            await webhook_health.told(db, alarms, now)
         return len(alarms)

@@ -11,9 +11,10 @@ import secrets
 import sys
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -25,9 +26,11 @@ from bench.run import run
 from bench.stack import Stack, expect
 from dev.process import Process, free_port, listens
 from domain.announcements import Announcement, AnnouncementType
+from domain.failures import Category, Failure, Subject
 from domain.secrets import Sealer
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.queries import failures
 from models.queries.announcing import announce
 from models.webhooks import Webhook
 from settings import DEVELOPMENT_ENCRYPTION_KEY
@@ -45,6 +48,8 @@ async def main(quick: bool) -> None:
     with Stack() as stack:
         stack.make_template(10)
         cases = [await deliveries(stack, size), await neighbour(stack, steady)]
+        if find_spec("activities.failures"):  # Whoever tells of failures.
+            cases.append(await first_alert(stack, size))
     report("webhooks", cases, keep=not quick)
 
 
@@ -75,13 +80,13 @@ async def nobody_answers() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hang"
 
 
-async def a_webhook(sessions: Sessions, url: str) -> None:
+async def a_webhook(sessions: Sessions, url: str, types: Sequence[str] = ("message.*",)) -> None:
     id_ = uuid4()
     secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
     sealed = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY).seal(secret, f"webhook:{id_}")
     async with sessions(DEFAULT_WORKSPACE) as db:
         here = {"workspace_id": DEFAULT_WORKSPACE, "id": id_}
-        db.add(Webhook(**here, name="sink", url=url, event_types=["message.*"], secret=sealed))
+        db.add(Webhook(**here, name="sink", url=url, event_types=[*types], secret=sealed))
 
 
 async def tell(sessions: Sessions, first: int, n: int) -> None:
@@ -99,7 +104,8 @@ async def tell(sessions: Sessions, first: int, n: int) -> None:
 async def seen(url: str) -> dict[str, Any]:
     async with AsyncClient() as client:
         found: dict[str, Any] = (await client.get(f"{url}/seen")).json()
-    return found.get("/hook", {"taken": 0, "bodies": 0})
+    of_ours: dict[str, Any] = found.get("/hook", {"taken": 0, "bodies": 0})
+    return of_ours
 
 
 async def until_told(url: str, size: int) -> dict[str, Any]:
@@ -173,12 +179,17 @@ async def by_a_bare_client(url: str, n: int) -> float:
 
 
 async def neighbour(stack: Stack, seconds: float) -> Case:
-    """How long announcements are on their way to a healthy endpoint, while another never answers."""
-    sessions, told = stack.fresh(), 0
+    """How long announcements are on their way to a healthy endpoint, while another never answers.
+
+    The first one has a workflow started, and is told for itself.
+    """
+    sessions, told = stack.fresh(), 1
     with a_sink(stack) as (url, _), stack.worker("bench.worker", "null", egress_networks="127.0.0.0/8"):
         async with nobody_answers() as hanging:
             await a_webhook(sessions, hanging)
             await a_webhook(sessions, f"{url}/hook")
+            await tell(sessions, 0, 1)
+            await until_told(url, 1)
             ends = time.monotonic() + seconds
             while time.monotonic() < ends:
                 await tell(sessions, told, A_SECOND // 10)
@@ -186,10 +197,46 @@ async def neighbour(stack: Stack, seconds: float) -> Case:
                 await asyncio.sleep(0.1)
             found = await until_told(url, told)
     await sessions.close()
-    delays = sorted(1000 * each for each in found["delays"])
+    first, *others = (1000 * each for each in found["delays"])
+    delays = sorted(others)
     p99 = delays[int(len(delays) * 0.99)]
-    beside = {"median": delays[len(delays) // 2], "worst": delays[-1], "announcements": told}
+    beside = {
+        "median": delays[len(delays) // 2],
+        "worst": delays[-1],
+        "the first": first,
+        "announcements": told,
+    }
     return Case("neighbour p99", p99, "ms", 1_000, "lower", beside)
+
+
+async def first_alert(stack: Stack, size: int) -> Case:
+    """From the first of many messages that failed to the alert that tells of it."""
+    sessions = stack.fresh()
+    with a_sink(stack) as (url, _), stack.worker("bench.worker", "null", egress_networks="127.0.0.0/8"):
+        await a_webhook(sessions, f"{url}/hook", ["job.failed"])
+        began = time.time()
+        for first in range(0, size, A_TRANSACTION):
+            failed = [
+                Failure(
+                    Subject.MESSAGE,
+                    str(uuid4()),
+                    Category.PROVIDER,
+                    "550 5.7.1 Not today",
+                    "Ask the provider why.",
+                    occasion=str(nth),
+                )
+                for nth in range(first, first + A_TRANSACTION)
+            ]
+            async with sessions(DEFAULT_WORKSPACE) as db:
+                await failures.note(db, DEFAULT_WORKSPACE, failed, datetime.now(UTC))
+        wrote = time.time() - began
+        deadline = time.monotonic() + DEADLINE
+        while not (found := await seen(url))["taken"]:
+            expect(time.monotonic() < deadline, "nobody told of the failures")
+            await asyncio.sleep(0.1)
+    await sessions.close()
+    beside = {"failures": size, "seconds to write them": wrote}
+    return Case("first alert", 1000 * (found["first"] - began), "ms", 5_000, "lower", beside)
 
 
 if __name__ == "__main__":

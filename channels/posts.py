@@ -67,6 +67,7 @@ class Poster:
         self._idle: list[_Connection] = []
         self._addresses: list[Address] = []
         self._looked_at = float("-inf")
+        self._closed = False
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> Answered:
         """Raises `EgressRefused` where we don't go; `httpx2.HTTPError` when nobody answered in time."""
@@ -139,7 +140,7 @@ class Poster:
                 raise _Stale from None
             raise RemoteProtocolError(f"{url.host} hung up: {error.strerror or error}") from None
         finally:
-            if whole and _may_go_on(connection.wire):
+            if whole and not self._closed and _may_go_on(connection.wire):
                 connection.wire.start_next_cycle()
                 connection.used, connection.idle_since = True, asyncio.get_running_loop().time()
                 self._idle.append(connection)
@@ -148,6 +149,7 @@ class Poster:
 
     def close(self) -> None:
         """Whatever is under way goes on; nothing is kept."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 

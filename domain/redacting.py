@@ -15,20 +15,12 @@ _DIALLED = re.compile(r"\+[ ]?[(]?[0-9][-0-9 ()./]{5,24}")
 _BARE = re.compile(r"(?<![\w.])[0-9]{9,16}(?![\w.]\w|\w)")
 _FEWEST_DIGITS = 7
 _GONE = "…"
-# A key, a hash, a signature: longer than words are. Ids of ours may be looked for, and stay.
-_TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
-_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def without_addresses(words: str) -> str:
     """The same words with `…` in place of each e-mail address and phone number."""
     words = _WORD.sub(_mail, _QUOTED.sub(_GONE + "@", words))
     return _BARE.sub(_GONE, _DIALLED.sub(_number, words))
-
-
-def without_tokens(words: str) -> str:
-    """The same words with `…` in place of whatever is so long that it may be a key."""
-    return _TOKEN.sub(lambda found: found[0] if _ID.fullmatch(found[0]) else _GONE, words)
 
 
 def _mail(found: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.breakers import BreakerState, Standing, Tally, released
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.channels import Channel
+from domain.deliveries import Health, Try
 from domain.errors import CampanileError, Conflict
 from domain.failures import Category, Failure, Subject
 from domain.flows import Flow as Graph
@@ -121,6 +122,8 @@ from models.queries import (
     traces,
     verified_senders,
     ways,
+    webhook_deliveries,
+    webhook_health,
     webhook_log,
     webhooks,
     workspaces,
@@ -218,6 +221,10 @@ LEFT_OUT = {
     "people_lock.take": NO_ROWS,
     "people_lock.take_here": NO_ROWS,
     "readiness.migrated_to": "the schema's version, which is everybody's",
+    "webhook_deliveries.drop_old": ENGINE,
+    "webhook_deliveries.let_go": "undoes a claim, of which it needs the attempt's id",
+    "webhook_health.silent": ENGINE,
+    "webhook_health.told": ENGINE,
     "workspaces.is_open": "asks about the transaction's own workspace",
     "workspaces.create": "makes a workspace of its own, in which nothing was before",
 }
@@ -432,6 +439,37 @@ async def digested(db: AsyncSession, w: Filled) -> Any:
     return await alerts.digests(db, w.id, NOW)
 
 
+async def claimed_delivery(db: AsyncSession, w: Filled) -> list[Any]:
+    claimed, _ = await webhook_deliveries.claim(
+        db, w.id, w.webhook, UUID(int=9), SOON, lease=60, most=9, most_bytes=9
+    )
+    return claimed
+
+
+async def what_is_ahead(db: AsyncSession, w: Filled) -> bool:
+    return (await webhook_deliveries.ahead(db, w.id)).pending
+
+
+async def settled_delivery(db: AsyncSession, w: Filled) -> None:
+    await claimed_delivery(db, w)
+    settled = webhook_deliveries.Settled(w.delivery, UUID(int=9), Try(SOON, 0.1, 200), None)
+    await webhook_deliveries.settle(db, w.id, [settled], SOON)
+
+
+async def disabled_webhook(db: AsyncSession, w: Filled) -> None:
+    await webhook_health.disable(db, w.id, {w.webhook: "It is gone."}, SOON)
+
+
+async def closed_stranded(db: AsyncSession, w: Filled) -> list[Any]:
+    await disabled_webhook(db, w)
+    return await webhook_health.close_stranded(db, w.id, SOON)
+
+
+async def closed_expired(db: AsyncSession, w: Filled) -> list[Any]:
+    await webhook_health.fared(db, w.id, [Health(w.webhook, good=False, failures=9)], SOON)
+    return await webhook_health.close_expired(db, w.id, SOON, SOON + timedelta(seconds=1))
+
+
 async def confirmed(db: AsyncSession, w: Filled) -> None:
     await sender_expected(db, w)
     await verified_senders.confirm(db, w.sender, "a link's token", SOON)
@@ -625,6 +663,8 @@ READS: dict[str, Call] = {
     "calls.hold": hold_for_a_call,
     "calls.name": lambda db, w: calls.name(db, w.id, w.calling.id),
     "announcing.listened": lambda db, w: announcing.listened(db, w.id),
+    "webhook_deliveries.ready": lambda db, w: webhook_deliveries.ready(db, w.id, SOON),
+    "webhook_deliveries.ahead": what_is_ahead,
     "reach.find": lambda db, w: reach.find(db, "c1"),
     "reach.kinds": routed_kinds,
     "reach.routed": routed,
@@ -833,6 +873,14 @@ WRITES: dict[str, Call] = {
     "calls.answer": answered,
     "calls.forget": lambda db, w: calls.forget(db, [w.called]),
     "calls.write": called_about,
+    "webhook_deliveries.claim": claimed_delivery,
+    "webhook_deliveries.settle": settled_delivery,
+    "webhook_health.fared": lambda db, w: webhook_health.fared(
+        db, w.id, [Health(w.webhook, good=False, failures=9)], SOON
+    ),
+    "webhook_health.disable": disabled_webhook,
+    "webhook_health.close_stranded": closed_stranded,
+    "webhook_health.close_expired": closed_expired,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),
     "failures.note_messages": failure_noted,
     "failures.known": failure_known,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,14 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Enrollment, FlowVersion
 from models.orders import Order
-from models.queries import calls, enrollments_moved, profiles, profiles_found, segments
+from models.queries import (
+    calls,
+    enrollments_moved,
+    profiles,
+    profiles_found,
+    segments,
+    webhook_deliveries,
+)
 from models.queries.ways import Move
 from tests.support import a_clone
 
@@ -248,3 +256,36 @@ async def test_a_call_looks_up_those_who_have_come_and_what_is_said_of_each(crow
         assert "due_at <= " in plan.sought["pk_agenda"]
         assert "id = " in plan.sought["pk_profiles"]
         assert any("profile_id = " in sought for name, sought in plan.sought.items() if "identities" in name)
+
+
+async def test_deliveries_that_are_due_are_sought_webhook_by_webhook(crowded: Sessions) -> None:
+    at = NOW.isoformat()
+    async with crowded(DEFAULT_WORKSPACE) as db:
+        await db.execute(
+            text(f"""
+                insert into webhooks (workspace_id, name, url, event_types, secret)
+                select {_HERE}, 'n8n', 'https://n8n.example', '{{}}', '' from generate_series(1, 20)
+            """)
+        )
+        await db.execute(
+            text(f"""
+                insert into webhook_deliveries
+                    (workspace_id, webhook_id, event_type, body, created_at, due_at, state, closed_at)
+                select {_HERE}, w.id, 'message.failed', '{{}}', '{at}', '{at}',
+                    case when n > 5 then 'delivered' else 'pending' end,
+                    case when n > 5 then '{at}'::timestamptz end
+                from webhooks w, generate_series(1, 1000) n where w.workspace_id = {_HERE}
+            """)
+        )
+        one = (await db.scalars(text("select id from webhooks limit 1"))).one()
+        claim = partial(webhook_deliveries.claim, lease=60, most=100, most_bytes=4_000_000)
+        asked = [
+            *await plans_of(db, webhook_deliveries.ready(db, DEFAULT_WORKSPACE, NOW)),
+            *await plans_of(db, webhook_deliveries.ahead(db, DEFAULT_WORKSPACE)),
+            *await plans_of(db, claim(db, DEFAULT_WORKSPACE, one, UUID(int=1), NOW)),
+        ]
+        await db.rollback()
+
+    for plan in asked:
+        assert "webhook_deliveries" not in plan.walked
+        assert "webhook_id = " in plan.sought["ix_webhook_deliveries_pending"]

@@ -27,6 +27,7 @@ from domain.failures import Category, Failure, Subject
 from domain.messages import Work
 from domain.schedules import Meant, Starter
 from domain.workspaces import DEFAULT_WORKSPACE
+from lab.http_server import Answer
 from models.base import Sessions
 from models.queries import (
     attributes,
@@ -50,6 +51,7 @@ from tests.sending import (
     wait,
 )
 from tests.support import a_clone, a_server, make_template
+from tests.webhooks import Receiver, a_webhook, announced, receiving
 from tests.workflows.site import Site, SlowProvider, at_work
 from workflows import attributes as filling
 from workflows.campaigns import CampaignWorkflow
@@ -213,6 +215,22 @@ async def an_attribute(site: Site) -> Run:
     return site.client.get_workflow_handle(filling.id_of(DEFAULT_WORKSPACE, "name"))
 
 
+async def webhooks(site: Site) -> Run:
+    """A receiver that is away at the first try, so that the workflow sleeps in between."""
+    answers = [Answer(503), Answer(200), Answer(200)]
+    async with receiving(Receiver(answer=lambda asked: answers.pop(0))) as receiver:
+        await a_webhook(site.sessions, receiver.url)
+        await announced(site.sessions, site.clock)
+        await site.becomes("select attempts from webhook_deliveries", [1])
+        await asyncio.sleep(2)  # The slice is over.
+        site.clock.move(timedelta(seconds=10))
+        await announced(site.sessions, site.clock)
+        await site.becomes("select distinct state from webhook_deliveries", ["delivered"])
+        handle = site.client.get_workflow_handle(f"webhooks/{DEFAULT_WORKSPACE}")
+        await handle.result()
+    return handle
+
+
 SCENES = {
     "attribute": an_attribute,
     "campaign": a_campaign_that_is_paused_and_completes,
@@ -226,6 +244,7 @@ SCENES = {
     "scheduled-start": a_campaign_that_starts_at_its_time,
     "segments": segments,
     "upkeep": upkeep,
+    "webhooks": webhooks,
 }
 
 
