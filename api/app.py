@@ -27,6 +27,7 @@ from api.routes import (
     flows,
     health,
     imports,
+    integrations,
     issuers,
     keys,
     lists,
@@ -113,6 +114,7 @@ FEATURES = (
     imports,
     exports,
     deliverability,
+    integrations,
 )
 
 

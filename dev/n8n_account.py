@@ -21,9 +21,19 @@ KEY_NAME = "n8n"
 MAY = (
     *(Permission.WORKSPACE_READ, Permission.PROFILES_READ, Permission.PROFILES_WRITE, Permission.EVENTS_READ),
     *(Permission.EVENTS_WRITE, Permission.ORDERS_READ, Permission.ORDERS_WRITE, Permission.LISTS_READ),
-    *(Permission.LISTS_WRITE, Permission.SEGMENTS_READ, Permission.CAMPAIGNS_READ, Permission.CAMPAIGNS_WRITE),
+    *(
+        Permission.LISTS_WRITE,
+        Permission.SEGMENTS_READ,
+        Permission.CAMPAIGNS_READ,
+        Permission.CAMPAIGNS_WRITE,
+    ),
     *(Permission.CAMPAIGNS_SEND, Permission.FLOWS_READ, Permission.FLOWS_WRITE, Permission.FLOWS_RUN),
-    *(Permission.MESSAGES_READ, Permission.MESSAGES_SEND, Permission.TEMPLATES_READ, Permission.WEBHOOKS_READ),
+    *(
+        Permission.MESSAGES_READ,
+        Permission.MESSAGES_SEND,
+        Permission.TEMPLATES_READ,
+        Permission.WEBHOOKS_READ,
+    ),
     *(Permission.WEBHOOKS_WRITE, Permission.FAILURES_READ, Permission.FAILURES_WRITE),
 )
 
@@ -53,13 +63,17 @@ class Account:
     """All that is remembered. What is empty was not made yet."""
 
     email: str = EMAIL
-    password: str = field(default_factory=lambda: f"{secrets.token_urlsafe(12)}aA1")  # n8n wants all of these.
+    password: str = field(
+        default_factory=lambda: f"{secrets.token_urlsafe(12)}aA1"
+    )  # n8n wants all of these.
     encryption_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     key: str = ""  # Ours, for n8n.
     key_id: str = ""
     api_key: str = ""  # n8n's, for us.
     # By workflow. Text, so that n8n's credential can hold it; the webhook has the same bytes in base64.
-    hook_secrets: dict[str, str] = field(default_factory=lambda: {h.workflow: secrets.token_hex(32) for h in HOOKS})
+    hook_secrets: dict[str, str] = field(
+        default_factory=lambda: {h.workflow: secrets.token_hex(32) for h in HOOKS}
+    )
     hook_ids: dict[str, str] = field(default_factory=dict)
     imported: str = ""  # What was last put into n8n: a digest of it.
 

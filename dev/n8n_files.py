@@ -1,7 +1,7 @@
 """The workflows in `n8n/`: files as n8n exports them, without what belongs to one installation.
 
-`python -m dev.n8n_files FOLDER` takes what `n8n export:workflow --backup --output=FOLDER` wrote, and draws the
-pictures anew.
+`python -m dev.n8n_files FOLDER` takes what `n8n export:workflow --backup --output=FOLDER` wrote, and draws
+the pictures anew.
 """
 
 import copy

@@ -20,7 +20,13 @@ WORDS = {  # What a kind of node is called under its name.
     "n8n-nodes-base.emailSend": "Send mail",
     "n8n-nodes-base.splitOut": "Split out",
 }
-COLOURS = {"Webhook": "#c2410c", "Schedule": "#c2410c", "By hand": "#c2410c", "If": "#15803d", "Code": "#b45309"}
+COLOURS = {
+    "Webhook": "#c2410c",
+    "Schedule": "#c2410c",
+    "By hand": "#c2410c",
+    "If": "#15803d",
+    "Code": "#b45309",
+}
 COLOURS |= {"HTTP request": "#1d4ed8", "Send mail": "#0f766e", "Respond": "#7c3aed"}
 PLAIN = "#475569"
 STYLE = (
@@ -74,8 +80,9 @@ def box(node: dict[str, Any]) -> list[str]:
     middle = x + WIDTH / 2
     said = wrap(node["name"], 22)[:2]
     first = y + HEIGHT / 2 - 4 - 7 * (len(said) - 1)
+    size = f'width="{WIDTH}" height="{HEIGHT}" rx="8" stroke="{COLOURS.get(kind, PLAIN)}"'
     return [
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="8" stroke="{COLOURS.get(kind, PLAIN)}"/>',
+        f'<rect x="{x}" y="{y}" {size}/>',
         *(
             f'<text x="{middle:g}" y="{first + 14 * nth:g}">{escape(line)}</text>'
             for nth, line in enumerate(said)

@@ -1,8 +1,8 @@
 """Gets n8n, and the Node.js that it runs on: once for all clones, into the user's cache.
 
 Node.js comes as a wheel from the package registry, each file checked against its hash, and n8n from npm's
-registry as it was at one day, so that what was tried is what is installed. It takes about four minutes and two
-gigabytes. `python -m dev.n8n_program` does it with progress on the terminal.
+registry as it was at one day, so that what was tried is what is installed. It takes about four minutes and
+two gigabytes. `python -m dev.n8n_program` does it with progress on the terminal.
 """
 
 import os
@@ -111,7 +111,9 @@ def get_node(say: Say = print) -> Path:
         shutil.rmtree(there.parent, ignore_errors=True)
         new.rename(there.parent)
     except (SetupError, OSError) as error:
-        raise StackError(f"Node.js 24 can't be fetched ({error}): see that the registry can be reached") from None
+        raise StackError(
+            f"Node.js 24 can't be fetched ({error}): see that the registry can be reached"
+        ) from None
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return there
@@ -160,7 +162,9 @@ def watched(command: list[str | Path], folder: Path, output: TextIO, to: Program
             except subprocess.TimeoutExpired:
                 passed = time.monotonic() - began
                 if passed > LONGEST:
-                    raise StackError(f"n8n was not installed in {LONGEST / 60:.0f} minutes: run it again") from None
+                    raise StackError(
+                        f"n8n was not installed in {LONGEST / 60:.0f} minutes: run it again"
+                    ) from None
                 say(f"n8n: {passed:4.0f} s of about {SECONDS} s")
     finally:
         if npm.poll() is None:

@@ -25,6 +25,7 @@ MODULES = (
     "pokes",
     "webhooks",
     "failures",
+    "integrations",
 )
 
 

@@ -69,6 +69,7 @@ AUDITED = {
     "flows": "flow",
     "imports": "import",
     "webhooks": "webhook",
+    "integrations": "integration",
 }
 # What the audit log never holds.
 UNSAID = (
@@ -121,6 +122,7 @@ ENGINE_TABLES = (
     "webhook_deliveries",
     "failure_logs",
     "alerts",
+    "integrations",
 )
 
 

@@ -22,6 +22,7 @@ SEALED = (
     Kind("issuers", "client_secret", "issuer"),
     Kind("providers", "credentials", "provider"),
     Kind("domains", "dkim_key", "domain"),
+    Kind("integrations", "credentials", "integration"),
 )
 _PAGE = 500
 

@@ -220,6 +220,9 @@ POST /imports                                   o a m - k - -
 GET /imports                                    o a m v k - -
 GET /imports/{import_id}                        o a m v k - -
 GET /imports/{import_id}/errors                 o a m v k - -
+GET /integrations/n8n                           o a m - k - -
+PUT /integrations/n8n                           o a - - k - -
+DELETE /integrations/n8n                        o a - - k - -
 """
 # What the document leaves out, and needs no credential: itself, pages for people, and short paths, which only
 # lead to what it has.
@@ -242,7 +245,7 @@ REFUSED_BY_WHAT_IS_SENT = {
 # A body that names what is not there is at fault itself, and gets 422; these say like a path that it is not.
 NAMES_WHOM = {"POST /workspace/hand-over"}
 # So that they do not end what the next one asks with.
-LAST = ("DELETE /users/me/sessions", "POST /auth/logout")
+LAST = ("DELETE /users/me/sessions", "POST /auth/logout", "DELETE /integrations/n8n")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from api.docs import described
 from domain.imports import ImportKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import holds, imports, issuers, verified_senders
+from models.queries import holds, imports, integrations, issuers, verified_senders
 from settings import Settings
 from tests.api.people import signed_in
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
@@ -121,6 +121,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         await an_event(db, buyer)
         aside = await put_aside(db)
         await holds.hold(db, DEFAULT_WORKSPACE, "sms", "It was too much.", NOON)
+        n8n = {"kind": "n8n", "url": "http://127.0.0.1:9"}
+        await integrations.put(db, DEFAULT_WORKSPACE, None, n8n)
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],
