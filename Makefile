@@ -5,8 +5,8 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test chaos test-browser check record format clean bench-send bench-flow bench-import \
-	bench-api bench-ingest bench-segments bench-webhooks lock
+.PHONY: help setup demo dev n8n test chaos test-browser test-n8n check record format clean bench-send bench-flow \
+	bench-import bench-api bench-ingest bench-segments bench-webhooks lock
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
@@ -20,6 +20,9 @@ demo: setup ## Set everything up and run the main job (ONCE=1: then leave; FORGE
 dev: setup ## Start the stack and stay
 	@$(BIN)/campanile dev
 
+n8n: setup ## Start the stack with n8n beside it; the first time installs it (4 minutes, 2 GB)
+	@$(BIN)/campanile dev --n8n
+
 test: setup ## Run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
@@ -28,6 +31,10 @@ chaos: setup ## Kill workers while providers do everything wrong, a hundred time
 
 test-browser: setup ## Run what needs Chromium and Node.js; fail where they are missing
 	BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/sdk -m browser
+
+test-n8n: setup ## Run the real n8n end to end; the first time installs it
+	$(BIN)/python -m dev.n8n_program
+	N8N_REQUIRED=1 $(BIN)/python -m pytest tests/n8n_real -m n8n
 
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .

@@ -25,6 +25,7 @@ app = Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a program to read.")]
 Version = Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)]
 Once = Annotated[bool, typer.Option("--once", help="Leave after the summary.")]
+N8n = Annotated[bool, typer.Option("--n8n", help="With n8n beside it, installed on the first time.")]
 Forget = Annotated[
     bool, typer.Option("--forget", help="Remove your own messages to the demo's customers with them.")
 ]
@@ -64,11 +65,11 @@ def demo(json: Json = False, once: Once = False, forget: Forget = False) -> None
 
 
 @app.command()
-def dev() -> None:
+def dev(n8n: N8n = False) -> None:
     """Start the embedded stack and stay until Ctrl-C."""
     from dev.terminal import run
 
-    raise typer.Exit(run())
+    raise typer.Exit(run(n8n))
 
 
 @app.command()

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     tracking_port: Port = Field(
         default=8001, ge=0, le=65535, description="The port of `campanile tracking`, its own process"
     )
+    n8n_port: Port = Field(default=5678, ge=0, le=65535, description="The port of n8n under `make n8n`")
     api_workers: PositiveInt = Field(default=1, description="Processes that serve the API")
     public_url: str = Field(
         default="http://127.0.0.1:8000", description="What links and pixels in messages begin with"

@@ -30,6 +30,7 @@ from api.routes import (
     flows,
     health,
     imports,
+    integrations,
     issuers,
     keys,
     lists,
@@ -126,6 +127,7 @@ FEATURES = (
     webhook_types,  # Its address looks like a webhook's, and so comes first.
     webhooks,
     webhook_deliveries,
+    integrations,
 )
 
 

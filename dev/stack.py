@@ -130,6 +130,14 @@ class Stack:
             self.say(f"{name} is ready")
         self.write_file()
 
+    def beside(self, name: str, part: Part, addresses: dict[str, str]) -> None:
+        """Start one part more and watch over it; `addresses` say where it is."""
+        self.parts.append(Watched(name, part))
+        part.start()
+        self.addresses |= addresses
+        self.write_file()
+        self.say(f"{name} is ready")
+
     def stop(self) -> None:
         """Stop every part, the last one first. Whoever stops slowly is ended."""
         self.file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The stack as a person at a terminal meets it: progress, addresses, Ctrl-C."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,22 +13,43 @@ from dev.stack import Running, Stack
 from settings import STACK_ENV, Settings, read_settings
 
 
-def run() -> int:
-    """Start the stack and stay until Ctrl-C or SIGTERM."""
+def run(n8n: bool = False) -> int:
+    """Start the stack, with n8n if it is wanted, and stay until Ctrl-C or SIGTERM."""
     console = Console(highlight=False, soft_wrap=True)
     settings = wishes()
     try:
+        beside = wanted_n8n(settings, console) if n8n else None
         with running_stack(settings, console) as stack:
+            if beside:
+                beside(stack)
             console.print(addresses(stack.addresses))
             console.print(f"Logs are in {settings.state / 'logs'}. Ctrl-C stops everything.")
             stack.watch()
     except Running as error:
-        console.print(f"{error}. It is here:")
+        console.print(f"{error}. {'Stop it first. ' if n8n else ''}It is here:")
         console.print(addresses(of_settings(read_settings())))
         return 1
     except KeyboardInterrupt:
         console.print("Stopped.")
     return 0
+
+
+def wanted_n8n(settings: Settings, console: Console) -> Callable[[Stack], None]:
+    """n8n, installed before anything starts: what starts it beside a stack."""
+    from dev.n8n import N8n
+    from dev.n8n_program import program
+
+    def say(what: str) -> None:
+        console.print(f"  {what}", markup=False)
+
+    installed = program(say)
+
+    def start(stack: Stack) -> None:
+        part = N8n(installed, stack.state, stack.addresses, settings.n8n_port, say)
+        stack.tell_port("N8N_PORT", settings.n8n_port, part.port)
+        stack.beside("n8n", part, {"N8N_URL": part.url})
+
+    return start
 
 
 @contextmanager
@@ -78,6 +99,14 @@ def addresses(of: dict[str, str]) -> Table:
         ("SMTP", of["SMTP_URL"]),
         ("Key", "API_KEY in .campanile/stack.env"),
         ("Owner", "email and password in .campanile/owner.json"),
+        *(
+            (
+                ("n8n", of["N8N_URL"]),
+                ("n8n's owner", "email and password in .campanile/n8n/account.json"),
+            )
+            if of.get("N8N_URL")
+            else ()
+        ),
     ):
         table.add_row(f"[bold]{what}[/]", where)
     return table

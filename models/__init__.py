@@ -27,6 +27,7 @@ MODULES = (
     "webhooks",
     "failures",
     "calls",
+    "integrations",
 )
 
 

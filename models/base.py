@@ -72,6 +72,7 @@ AUDITED = {
     "flows": "flow",
     "imports": "import",
     "webhooks": "webhook",
+    "integrations": "integration",
 }
 # What the audit log never holds.
 UNSAID = (
@@ -126,6 +127,7 @@ ENGINE_TABLES = (
     "failure_logs",
     "alerts",
     "calls",
+    "integrations",
 )
 
 

@@ -10,7 +10,7 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 
 
 def test_every_setting_has_its_line_with_its_default_in_the_example() -> None:
-    listed = dict(re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE, re.MULTILINE))
+    listed = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", EXAMPLE, re.MULTILINE))
 
     assert listed == {name.upper(): str(field.default) for name, field in Settings.model_fields.items()}
 

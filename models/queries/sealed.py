@@ -24,6 +24,7 @@ SEALED = (
     Kind("domains", "dkim_key", "domain"),
     Kind("webhooks", "secret", "webhook"),
     Kind("webhooks", "old_secret", "webhook"),
+    Kind("integrations", "credentials", "integration"),
 )
 _PAGE = 500
 

@@ -243,6 +243,9 @@ GET /webhooks/{webhook_id}/deliveries           o a m - k - -
 GET /webhooks/{webhook_id}/deliveries/{delivery_id}         o a m - k - -
 POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay o a - - k - -
 POST /webhooks/{webhook_id}/replay              o a - - k - -
+GET /integrations/n8n                           o a m - k - -
+PUT /integrations/n8n                           o a - - k - -
+DELETE /integrations/n8n                        o a - - k - -
 """
 # What the document leaves out, and needs no credential: itself, pages for people, and short paths, which only
 # lead to what it has.
@@ -265,7 +268,7 @@ REFUSED_BY_WHAT_IS_SENT = {
 # A body that names what is not there is at fault itself, and gets 422; these say like a path that it is not.
 NAMES_WHOM = {"POST /workspace/hand-over"}
 # So that they do not end what the next one asks with.
-LAST = ("DELETE /users/me/sessions", "POST /auth/logout")
+LAST = ("DELETE /users/me/sessions", "POST /auth/logout", "DELETE /integrations/n8n")
 
 
 @dataclass

@@ -14,7 +14,15 @@ from domain.imports import ImportKind
 from domain.tokens import About, Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import failures, failures_found, holds, imports, issuers, verified_senders
+from models.queries import (
+    failures,
+    failures_found,
+    holds,
+    imports,
+    integrations,
+    issuers,
+    verified_senders,
+)
 from settings import Settings
 from tests.api.people import signed_in, stack_of
 from tests.api.support import V1, a_campaign, a_profile, a_segment, a_sender, a_template, created
@@ -128,6 +136,8 @@ async def one_of_each(api: AsyncClient, sessions: Sessions) -> dict[str, str]:
         aside = await put_aside(db)
         await holds.hold(db, DEFAULT_WORKSPACE, "sms", "It was too much.", NOON)
         call = await a_call(db)
+        n8n = {"kind": "n8n", "url": "http://127.0.0.1:9"}
+        await integrations.put(db, DEFAULT_WORKSPACE, None, n8n)
     return {
         "workspace_id": str(DEFAULT_WORKSPACE),
         "user_id": member["user_id"],

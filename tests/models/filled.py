@@ -27,8 +27,9 @@ from models.campaigns import Campaign
 from models.failures import Alert, FailureLog
 from models.flows import Flow
 from models.imports import Import, ImportKey
+from models.integrations import Integration
 from models.lists import List, ListMember, Topic, TopicConsent
-from models.members import Membership
+from models.members import AuditLine, Membership
 from models.messages import CapCounter, MessageEvent
 from models.profiles import Identity, ProfileNote, ProfileTag
 from models.providers import Breaker, BreakerChange, Bucket, Provider, ProviderDay, Route
@@ -420,6 +421,10 @@ async def _people(db: AsyncSession, ada: UUID, bob: UUID) -> dict[str, Any]:
     db.add(delivery)
     await db.flush()
     accounts |= {"webhook": webhook.id, "delivery": delivery.id}
+    by_key = {"kind": "key", "id": str(key.id)}
+    db.add(AuditLine(workspace_id=here, actor=by_key, action="start", object_kind="campaign"))
+    db.add(Integration(workspace_id=here, kind="n8n", url="https://n8n.example", key_id=key.id))
+    await db.flush()
     accounts |= await failed(db, here)
     accounts |= await _calls(db, webhook.id, ada, bob)
     return {"invitation": asked.id, "key": key.id, "issuer": issuer.id, "once": once, **accounts}

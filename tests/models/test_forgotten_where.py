@@ -29,6 +29,7 @@ from domain.failures import Category, Failure, Subject
 from domain.flows import Flow as Graph
 from domain.flows import FlowState
 from domain.imports import Denial, ImportKind, Refusal
+from domain.integrations import IntegrationKind
 from domain.keys import new_key
 from domain.lists import MemberState
 from domain.messages import MessageClass, MessageState, Skip
@@ -76,6 +77,7 @@ from models.queries import (
     imported_customers,
     imported_orders,
     imports,
+    integrations,
     invitations,
     issuers,
     keys,
@@ -232,6 +234,11 @@ LEFT_OUT = {
 
 async def those_had(db: AsyncSession) -> bool:
     return await campaigns.had_by_nobody(db, true(), ["name"]) == []
+
+
+async def n8n_moved(db: AsyncSession, w: Filled) -> Any:
+    row = await integrations.find(db, w.id, IntegrationKind.N8N, lock=True)
+    return await integrations.put(db, w.id, row, {"url": "https://n8n.shop.example"})
 
 
 async def names_are_known(db: AsyncSession, w: Filled) -> bool:
@@ -729,6 +736,10 @@ READS: dict[str, Call] = {
     "imported.try_out": tried,
     "invitations.page": lambda db, w: invitations.page(db, None, 9),
     "breakers.standings": lambda db, w: breakers.standings(db, w.id),
+    "integrations.calls": lambda db, w: integrations.calls(db, w.id, w.key),
+    "integrations.find": lambda db, w: integrations.find(db, w.id, IntegrationKind.N8N),
+    "integrations.get": lambda db, w: integrations.get(db, w.id, IntegrationKind.N8N),
+    "integrations.told": lambda db, w: integrations.told(db, w.id, "https://n8n.example"),
     "issuers.get": lambda db, w: issuers.get(db, w.issuer),
     "issuers.page": lambda db, w: issuers.page(db, None, 9),
     "keys.get": lambda db, w: keys.get(db, w.key),
@@ -1014,6 +1025,8 @@ WRITES: dict[str, Call] = {
         db, w.id, {"channel": "email", "message_class": "transactional", "provider_id": w.provider}
     ),
     "routes.remove": lambda db, w: routes.remove(db, w.route),
+    "integrations.delete": lambda db, w: integrations.delete(db, w.id, IntegrationKind.N8N),
+    "integrations.put": n8n_moved,
     "issuers.change": lambda db, w: issuers.change(db, w.id, w.issuer, NAMED),
     "issuers.create": lambda db, w: issuers.create(db, w.id, uuid4(), ISSUER),
     "issuers.delete": lambda db, w: issuers.delete(db, w.id, w.issuer),
