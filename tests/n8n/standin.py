@@ -25,6 +25,9 @@ class Refusal(Exception):
     item: int | None = None
     stack: str | None = None
 
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (f"{self.name}: {self.message}", self.description, self.stack)))
+
 
 @dataclass
 class N8n:
@@ -60,13 +63,17 @@ class N8n:
         found: dict[str, Any] = answer["ok"]
         return found
 
-    def run(self, resource: str, operation: str, *items: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
+    def run(
+        self, resource: str, operation: str, *items: dict[str, Any], **given: Any
+    ) -> list[dict[str, Any]]:
         """Execute the node once, with parameters for each item."""
         parameters = [{"resource": resource, "operation": operation, **each} for each in items or ({},)]
         found: list[dict[str, Any]] = self.does("execute", items=parameters, **given)["items"]
         return found
 
-    def told(self, body: bytes, headers: dict[str, str], memory: dict[str, Any], **given: Any) -> dict[str, Any]:
+    def told(
+        self, body: bytes, headers: dict[str, str], memory: dict[str, Any], **given: Any
+    ) -> dict[str, Any]:
         """What the trigger makes of a request to its address."""
         raw = base64.b64encode(body).decode()
         return self.does("webhook", body=raw, headers=headers, memory=memory, **given)

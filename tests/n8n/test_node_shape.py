@@ -14,17 +14,13 @@ from api.ingest.routes import ROUTES
 from settings import Settings
 from tests.n8n.standin import PACKAGE, N8n
 
-pytestmark = pytest.mark.xdist_group("n8n")
-
 # Answered by an app of its own, beside the one that the OpenAPI document describes: docs/tracking.md.
-TRACKED = {"name", "email", "userId", "phone", "anonymousId", "properties", "timestamp", "messageId", "historical"}
+TRACKED = set("name email userId phone anonymousId properties timestamp messageId historical".split())
 
 
 def test_every_path_and_field_that_an_operation_uses_is_in_our_api(described: N8n) -> None:
     wrong = [
-        problem
-        for operation in described.does("describe")["operations"]
-        for problem in _problems(operation)
+        problem for operation in described.does("describe")["operations"] for problem in _problems(operation)
     ]
 
     assert wrong == []
@@ -84,7 +80,9 @@ def test_the_package_is_what_n8n_loads(described: N8n) -> None:
     assert told["action"]["usableAsTool"] is True
 
 
-@pytest.mark.parametrize("lock", [PACKAGE / "package-lock.json", PACKAGE.parents[1] / "tests/n8n/node/package-lock.json"])
+@pytest.mark.parametrize(
+    "lock", [PACKAGE / "package-lock.json", PACKAGE.parents[1] / "tests/n8n/node/package-lock.json"]
+)
 def test_what_npm_installs_is_pinned_by_hashes_and_by_no_address(lock: Any) -> None:
     packages = json.loads(lock.read_text())["packages"]
 
@@ -108,7 +106,9 @@ def _problems(operation: dict[str, Any]) -> list[str]:
     if asked is None:
         return [f"{here}: no {operation['method']} {operation['path']}"]
     parameters = {(each["in"], each["name"]): each["schema"] for each in asked.get("parameters", ())}
-    body = _properties(asked.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {}))
+    body = _properties(
+        asked.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    )
     if "itemOf" in operation:
         body = _properties(body[operation["itemOf"]])
     wrong = []
@@ -119,7 +119,11 @@ def _problems(operation: dict[str, Any]) -> list[str]:
         elif options := each["property"].get("options"):
             wrong += [f"{here}: {each['key']} is never {value}" for value in _never(options, schema)]
     taken = {each["key"] for each in fields if each["to"] == "path"}
-    wrong += [f"{here}: {{{name}}} is left open" for name in re.findall(r"{(\w+)}", operation["path"]) if name not in taken]
+    wrong += [
+        f"{here}: {{{name}}} is left open"
+        for name in re.findall(r"{(\w+)}", operation["path"])
+        if name not in taken
+    ]
     if operation.get("answers") == "pages" and ("query", "cursor") not in parameters:
         wrong.append(f"{here}: no pages")
     return wrong

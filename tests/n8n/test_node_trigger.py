@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -13,7 +14,9 @@ from tests.n8n.standin import N8n
 
 SECRET = "whsec_" + base64.b64encode(b"campanile" * 3).decode()
 OTHER = "whsec_" + base64.b64encode(b"elinapmac" * 3).decode()
-BODY = json.dumps({"type": "profile.created", "timestamp": "2026-11-21T08:00:00Z", "data": {"name": "Zoë"}}).encode()
+BODY = json.dumps(
+    {"type": "profile.created", "timestamp": "2026-11-21T08:00:00Z", "data": {"name": "Zoë"}}
+).encode()
 
 
 def test_a_signed_announcement_starts_the_workflow_once(described: N8n) -> None:
@@ -29,7 +32,9 @@ def test_a_signed_announcement_starts_the_workflow_once(described: N8n) -> None:
 
 def test_while_the_secret_changes_either_signature_will_do(described: N8n) -> None:
     headers = _signed(BODY)
-    headers["webhook-signature"] = f"{_signed(BODY, OTHER)['webhook-signature']} {headers['webhook-signature']}"
+    headers["webhook-signature"] = (
+        f"{_signed(BODY, OTHER)['webhook-signature']} {headers['webhook-signature']}"
+    )
 
     assert "workflowData" in described.told(BODY, headers, {"secret": SECRET})["answer"]
 
@@ -99,10 +104,10 @@ def test_it_subscribes_mends_and_unsubscribes(n8n: N8n) -> None:
     assert hook("delete", memory)["answer"] is True
 
 
-def _signed(body: bytes, secret: str = SECRET, *, at: float | None = None, id_: str = "msg_2") -> dict[str, str]:
+def _signed(
+    body: bytes, secret: str = SECRET, *, at: float | None = None, id_: str = "msg_2"
+) -> dict[str, str]:
     """By the official library."""
-    from datetime import UTC, datetime
-
     moment = datetime.fromtimestamp(at or time.time(), UTC)
     return {
         "webhook-id": id_,

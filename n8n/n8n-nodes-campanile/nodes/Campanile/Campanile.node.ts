@@ -88,5 +88,6 @@ async function* carriedOut(
 }
 
 function inWords(error: Error & { description?: string | null }): string {
-	return [error.message, error.description].filter(Boolean).join('\n');
+	const { message, description } = error;
+	return description && !message.includes(description) ? `${message}\n${description}` : message;
 }

@@ -118,9 +118,9 @@ function refusal(asker: Asker, response: FullResponse, itemIndex: number): NodeA
 	const { statusCode, body } = response;
 	const problem = (typeof body === 'object' && body !== null ? body : {}) as Problem;
 	const title = problem.title ?? `Campanile answered ${statusCode}`;
-	const fields = (problem.errors ?? []).map(
-		(each) => `${each.pointer ?? ''}: ${each.detail ?? ''}`,
-	);
+	const fields = (problem.errors ?? [])
+		.filter(({ pointer }) => pointer)
+		.map(({ pointer, detail: why }) => `${pointer}: ${why ?? ''}`);
 	const detail = problem.detail ?? '';
 	return new NodeApiError(asker.getNode(), problem as JsonObject, {
 		message: [title, detail].filter(Boolean).join(': '),

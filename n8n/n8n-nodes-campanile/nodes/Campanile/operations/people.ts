@@ -176,7 +176,8 @@ export const order: Resource = {
 			path: '/api/v1/orders',
 			fields: [
 				text('body', 'order_id', 'Order ID', {
-					description: "The shop's own; sent again, it is stored once",
+					description:
+						"The shop's own; sent again, it is stored once. Without one, say when it was ordered.",
 				}),
 				text('body', 'email', 'Email', {
 					placeholder: 'name@email.com',
