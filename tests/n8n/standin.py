@@ -21,7 +21,7 @@ class Refusal(Exception):
     name: str
     message: str
     description: str | None = None
-    httpCode: str | None = None  # noqa: N815 - n8n's name.
+    httpCode: str | None = None
     item: int | None = None
     stack: str | None = None
 
@@ -45,14 +45,16 @@ class N8n:
         )
 
     def close(self) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait(10)
         self.process.stdout.close()
 
     def does(self, what: str, **given: Any) -> dict[str, Any]:
         """What the call answers; raises `Refusal` for what a node threw."""
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         credentials = {"baseUrl": self.url, "secretKey": self.key}
         self.process.stdin.write(json.dumps({"do": what, "credentials": credentials, **given}) + "\n")
         self.process.stdin.flush()

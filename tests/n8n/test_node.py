@@ -30,7 +30,8 @@ def test_a_profile_is_made_changed_tagged_found_and_erased(n8n: N8n) -> None:
 
     assert tagged["json"] == {"success": True}
     assert found["json"]["tags"] == ["a b&c?"]
-    assert got["json"]["attributes"] == {"size": 3} and got["json"]["tags"] == []
+    assert got["json"]["attributes"] == {"size": 3}
+    assert got["json"]["tags"] == []
     assert n8n.run("profile", "getAll", {**PAGE, "filters": {"email": email}}) == []
 
 
@@ -128,7 +129,8 @@ def test_a_campaign_is_made_of_what_was_picked(n8n: N8n, running: Site) -> None:
     [estimated] = n8n.run("segment", "estimate", {"rule": '{"kind": "all", "rules": []}'})
 
     [listed] = n8n.run("campaign", "getAll", PAGE)
-    assert listed["json"]["id"] == made["json"]["id"] and listed["json"]["state"] == "draft"
+    assert listed["json"]["id"] == made["json"]["id"]
+    assert listed["json"]["state"] == "draft"
     assert estimated["json"]
 
 
@@ -139,7 +141,8 @@ def test_a_refusal_is_told_in_our_words_with_the_field(n8n: N8n) -> None:
     assert refused.value.name == "NodeApiError"
     assert refused.value.httpCode == "422"
     assert refused.value.message.startswith("The request breaks a rule")
-    assert refused.value.description is not None and "total" in refused.value.description
+    assert refused.value.description is not None
+    assert "total" in refused.value.description
     assert refused.value.item == 0
 
 

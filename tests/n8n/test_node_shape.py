@@ -15,7 +15,17 @@ from settings import Settings
 from tests.n8n.standin import PACKAGE, N8n
 
 # Answered by an app of its own, beside the one that the OpenAPI document describes: docs/tracking.md.
-TRACKED = set("name email userId phone anonymousId properties timestamp messageId historical".split())
+TRACKED = {
+    "name",
+    "email",
+    "userId",
+    "phone",
+    "anonymousId",
+    "properties",
+    "timestamp",
+    "messageId",
+    "historical",
+}
 
 
 def test_every_path_and_field_that_an_operation_uses_is_in_our_api(described: N8n) -> None:
@@ -71,7 +81,8 @@ def test_the_package_is_what_n8n_loads(described: N8n) -> None:
     assert package["name"].startswith("n8n-nodes-")
     assert "n8n-community-node-package" in package["keywords"]
     assert "dependencies" not in package
-    assert package["license"] == "MIT" and (PACKAGE / "LICENSE").is_file()
+    assert package["license"] == "MIT"
+    assert (PACKAGE / "LICENSE").is_file()
     for path in package["n8n"]["nodes"] + package["n8n"]["credentials"]:
         source = re.sub(r"^dist/(.*)\.js$", r"\1.ts", path)
         assert (PACKAGE / source).is_file()
