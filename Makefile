@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev test chaos test-browser check record format clean bench-send bench-flow bench-import \
+.PHONY: help setup demo dev test chaos test-browser n8n-node check record format clean bench-send bench-flow bench-import \
 	bench-api bench-ingest bench-segments lock
 
 help: ## This list
@@ -28,6 +28,10 @@ chaos: setup ## Kill workers while providers do everything wrong, a hundred time
 
 test-browser: setup ## Run what needs Chromium and Node.js; fail where they are missing
 	BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/sdk -m browser
+
+n8n-node: ## Build and lint our node for n8n with n8n's own tool
+	cd n8n/n8n-nodes-campanile && npm ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
+		npm run build && npm run lint
 
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .

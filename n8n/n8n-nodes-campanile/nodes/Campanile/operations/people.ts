@@ -280,7 +280,7 @@ export const segment: Resource = {
 			fields: [
 				json('body', 'rule', 'Rule', {
 					required: true,
-					default: '{"kind": "all", "rules": []}',
+					default: '{"kind": "orders", "measure": "count", "op": ">=", "value": 1}',
 					description: 'A rule, as GET /api/v1/segments/schema describes it',
 				}),
 			],
