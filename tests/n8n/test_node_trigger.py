@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 from tests.n8n.standin import N8n
 
 SECRET = "whsec_" + base64.b64encode(b"campanile" * 3).decode()
+MEMORY = {"webhookId": "ours", "secret": SECRET}
 OTHER = "whsec_" + base64.b64encode(b"elinapmac" * 3).decode()
 BODY = json.dumps(
     {"type": "profile.created", "timestamp": "2026-11-21T08:00:00Z", "data": {"name": "Zoë"}}
@@ -21,13 +22,23 @@ BODY = json.dumps(
 
 def test_a_signed_announcement_starts_the_workflow_once(described: N8n) -> None:
     headers = _signed(BODY, id_="msg_1")
-    first = described.told(BODY, headers, {"secret": SECRET})
-    again = described.told(BODY, headers, first["memory"])
+    first = described.told(BODY, headers, MEMORY)
+    again = described.told(BODY, _signed(BODY, at=time.time() - 60, id_="msg_1"), MEMORY)
+    elsewhere = described.told(BODY, headers, {"webhookId": "another", "secret": SECRET})
 
     [[item]] = first["answer"]["workflowData"]
     assert item["json"] == {"id": "msg_1", **json.loads(BODY)}
     assert again["answer"] == {"noWebhookResponse": True}
     assert again["sent"]["status"] == 200
+    assert "workflowData" in elsewhere["answer"]
+
+
+def test_what_n8n_could_not_take_is_taken_when_it_comes_again(described: N8n) -> None:
+    headers = _signed(BODY)
+
+    described.told(BODY, headers, MEMORY, failing=True)
+
+    assert "workflowData" in described.told(BODY, headers, MEMORY)["answer"]
 
 
 def test_while_the_secret_changes_either_signature_will_do(described: N8n) -> None:
@@ -36,7 +47,7 @@ def test_while_the_secret_changes_either_signature_will_do(described: N8n) -> No
         f"{_signed(BODY, OTHER)['webhook-signature']} {headers['webhook-signature']}"
     )
 
-    assert "workflowData" in described.told(BODY, headers, {"secret": SECRET})["answer"]
+    assert "workflowData" in described.told(BODY, headers, MEMORY)["answer"]
 
 
 @pytest.mark.parametrize(
@@ -55,11 +66,11 @@ def test_while_the_secret_changes_either_signature_will_do(described: N8n) -> No
     ids=["secret", "signature", "id", "time", "no time", "empty", "old", "early", "nothing"],
 )
 def test_what_is_forged_or_old_starts_nothing(described: N8n, forge: Any) -> None:
-    told = described.told(BODY, forge(_signed(BODY)), {"secret": SECRET})
+    told = described.told(BODY, forge(_signed(BODY)), MEMORY)
 
     assert told["sent"]["status"] == 401
     assert told["answer"] == {"noWebhookResponse": True}
-    assert told["memory"] == {"secret": SECRET}
+    assert told["memory"] == MEMORY
 
 
 @pytest.mark.parametrize("secret", ["", "whsec_", None])
@@ -68,14 +79,14 @@ def test_without_a_secret_nobody_is_believed(described: N8n, secret: str | None)
 
 
 def test_a_changed_body_starts_nothing(described: N8n) -> None:
-    assert described.told(BODY + b" ", _signed(BODY), {"secret": SECRET})["sent"]["status"] == 401
+    assert described.told(BODY + b" ", _signed(BODY), MEMORY)["sent"]["status"] == 401
 
 
 def test_a_test_event_starts_the_workflow_only_where_it_is_wanted(described: N8n) -> None:
     body = b'{"type":"webhook.test","timestamp":"2026-11-21T08:00:00Z","data":{}}'
 
-    quiet = described.told(body, _signed(body), {"secret": SECRET})
-    wanted = described.told(body, _signed(body), {"secret": SECRET}, parameters={"testEvents": True})
+    quiet = described.told(body, _signed(body), MEMORY)
+    wanted = described.told(body, _signed(body), MEMORY, parameters={"testEvents": True})
 
     assert quiet["sent"]["status"] == 200
     assert "workflowData" not in quiet["answer"]
@@ -106,9 +117,10 @@ def test_it_subscribes_mends_and_unsubscribes(n8n: N8n) -> None:
 
 
 def _signed(
-    body: bytes, secret: str = SECRET, *, at: float | None = None, id_: str = "msg_2"
+    body: bytes, secret: str = SECRET, *, at: float | None = None, id_: str | None = None
 ) -> dict[str, str]:
     """By the official library."""
+    id_ = id_ or str(uuid4())
     moment = datetime.fromtimestamp(at or time.time(), UTC)
     return {
         "webhook-id": id_,

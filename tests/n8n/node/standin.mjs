@@ -102,7 +102,11 @@ const does = {
     const raw = Buffer.from(given.body, 'base64');
     const headers = Object.fromEntries(Object.entries(given.headers).map(([name, value]) => [name.toLowerCase(), value]));
     const sent = {};
+    let finished;
     const response = {
+      once(event, handler) {
+        if (event === 'finish') finished = handler;
+      },
       status(code) {
         sent.status = code;
         return this;
@@ -119,7 +123,10 @@ const does = {
       getResponseObject: () => response,
       getBodyData: () => JSON.parse(raw.toString()),
     };
-    return { answer: await trigger.webhook.call(self), memory, sent };
+    const answer = await trigger.webhook.call(self);
+    response.statusCode = given.failing ? 500 : (sent.status ?? 200);
+    finished?.();
+    return { answer, memory, sent };
   },
 };
 

@@ -45,7 +45,7 @@ export class Campanile implements INodeType {
 				}
 			} catch (error) {
 				if (this.continueOnFail()) {
-					found.push({ json: { error: inWords(error) }, pairedItem: { item } });
+					found.push({ json: { error: (error as Error).message }, pairedItem: { item } });
 					continue;
 				}
 				// Either class takes an error of its own as it is.
@@ -85,9 +85,4 @@ async function* carriedOut(
 	}
 	const { body } = await ask(node, request, item);
 	yield operation.answers === 'nothing' || !body ? { success: true } : (body as IDataObject);
-}
-
-function inWords(error: Error & { description?: string | null }): string {
-	const { message, description } = error;
-	return description && !message.includes(description) ? `${message}\n${description}` : message;
 }

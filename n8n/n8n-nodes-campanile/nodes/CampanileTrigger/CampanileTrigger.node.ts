@@ -15,7 +15,12 @@ import { verified } from '../shared/signatures';
 import { isSubscribed, remembered, subscribe, unsubscribe } from './subscriptions';
 
 /** How many deliveries are remembered, so that a repeated one starts nothing. */
-const REMEMBERED = 500;
+const REMEMBERED = 10_000;
+
+/**
+ * What came in, the newest last. It is in this process alone: n8n keeps no static data of a call to `webhook`.
+ */
+const seen = new Set<string>();
 
 interface EventType {
 	type: string;
@@ -137,15 +142,26 @@ export class CampanileTrigger implements INodeType {
 		if (!id || !body || !verified(known.secret ?? '', signed, body, now)) {
 			return answered(this, 401, 'The signature is missing, wrong, or too old.');
 		}
-		const seen = known.seen ?? [];
-		if (seen.includes(id)) return answered(this, 200, 'It came in before.');
-		known.seen = [...seen, id].slice(-REMEMBERED);
+		const delivery = `${known.webhookId} ${id}`;
+		if (seen.has(delivery)) return answered(this, 200, 'It came in before.');
+		remember(delivery);
+		const response = this.getResponseObject();
+		// Campanile tries it again then, and it must not be taken for a repeated one.
+		response.once('finish', () => response.statusCode >= 400 && seen.delete(delivery));
 		const told = this.getBodyData();
 		if (told.type === 'webhook.test' && !this.getNodeParameter('testEvents', false)) {
 			return answered(this, 200, 'The test event came in.');
 		}
 		const json: IDataObject = { id, ...told };
 		return { workflowData: [[{ json }]] };
+	}
+}
+
+function remember(delivery: string): void {
+	seen.add(delivery);
+	if (seen.size > REMEMBERED) {
+		const [oldest] = seen;
+		seen.delete(oldest);
 	}
 }
 

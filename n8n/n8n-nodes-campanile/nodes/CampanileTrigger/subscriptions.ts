@@ -8,8 +8,6 @@ const WEBHOOKS = '/api/v1/webhooks';
 export interface Remembered extends IDataObject {
 	webhookId?: string;
 	secret?: string;
-	/** The ids of deliveries that came in, the newest last. */
-	seen?: string[];
 }
 
 interface Webhook {
@@ -56,7 +54,7 @@ export async function subscribe(node: IHookFunctions): Promise<boolean> {
 		},
 	});
 	const { id, secret } = body as { id: string; secret: string };
-	Object.assign(remembered(node), { webhookId: id, secret, seen: [] });
+	Object.assign(remembered(node), { webhookId: id, secret });
 	return true;
 }
 
@@ -79,5 +77,4 @@ function eventTypes(node: IHookFunctions): string[] {
 function forget(known: Remembered): void {
 	delete known.webhookId;
 	delete known.secret;
-	delete known.seen;
 }
