@@ -5,8 +5,8 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev n8n test chaos test-browser test-n8n check record format clean bench-send bench-flow \
-	bench-import bench-api bench-ingest bench-segments bench-webhooks lock
+.PHONY: help setup demo dev n8n n8n-node test chaos test-browser test-n8n check record format clean bench-send \
+	bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks lock
 
 help: ## This list
 	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
@@ -35,6 +35,10 @@ test-browser: setup ## Run what needs Chromium and Node.js; fail where they are 
 test-n8n: setup ## Run the real n8n end to end; the first time installs it
 	$(BIN)/python -m dev.n8n_program
 	N8N_REQUIRED=1 $(BIN)/python -m pytest tests/n8n_real -m n8n
+
+n8n-node: ## Build and lint our node for n8n with n8n's own tool
+	cd n8n/n8n-nodes-campanile && npm ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
+		npm run build && npm run lint
 
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .

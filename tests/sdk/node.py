@@ -20,7 +20,7 @@ def npm() -> str | None:
 
 def installed(folder: Path) -> Path:
     """The folder, with the packages of its lock file."""
-    with _alone(folder):
+    with alone(folder):
         lock = (folder / "package-lock.json").read_bytes()
         note = folder / "node_modules" / ".installed"  # `npm ci` removes what is in there, and so this.
         digest = hashlib.sha256(lock).hexdigest()
@@ -33,7 +33,7 @@ def installed(folder: Path) -> Path:
 def built(folder: Path) -> Path:
     """What the folder's `build` script makes, from its sources as they are now."""
     installed(folder)
-    with _alone(folder):
+    with alone(folder):
         sources = [path for path in folder.iterdir() if path.is_file()]
         sources += (folder / "src").rglob("*")
         newest = max(path.stat().st_mtime_ns for path in sources)
@@ -52,7 +52,7 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Test runs side by side wait for each other here."""
     (folder / "node_modules").mkdir(exist_ok=True)
     with (folder / "node_modules" / ".lock").open("a") as file:
