@@ -47,12 +47,15 @@ def tell_of_webhooks(app: FastAPI) -> None:
 
 def _body(type_: AnnouncementType) -> type[BaseModel]:
     said = Field(description="When it happened, in UTC.")
+    fields: dict[str, Any] = {
+        "type": (Literal[type_.value], ...),
+        "timestamp": (Annotated[datetime, said], ...),
+        "data": (CATALOGUE[type_], ...),
+    }
     made: type[BaseModel] = create_model(
         f"{title_of(type_).title().replace(' ', '')}Announced",
         __config__=ConfigDict(json_schema_extra={"example": body_of(type_)}),
-        type=(Literal[type_.value], ...),
-        timestamp=(Annotated[datetime, said], ...),
-        data=(CATALOGUE[type_], ...),
+        **fields,
     )
     return made
 

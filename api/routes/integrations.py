@@ -98,7 +98,7 @@ class CallsOut(Out):
             "key_id": _ID,
             "key_name": "n8n",
             "used_at": _AT,
-            "changes": [CallOut.model_config["json_schema_extra"]["example"]],  # type: ignore[call-overload, index]
+            "changes": [CallOut.model_config["json_schema_extra"]["example"]],  # type: ignore[index]
         }
     )
 
@@ -156,10 +156,10 @@ class N8nOut(Out):
             "reason": None,
             "version": "2.30.8",
             "api_reason": None,
-            "workflows": [OurWorkflowOut.model_config["json_schema_extra"]["example"]],  # type: ignore[call-overload, index]
+            "workflows": [OurWorkflowOut.model_config["json_schema_extra"]["example"]],  # type: ignore[index]
             "failed_executions": [],
-            "calls": CallsOut.model_config["json_schema_extra"]["example"],  # type: ignore[call-overload, index]
-            "told": [ToldOut.model_config["json_schema_extra"]["example"]],  # type: ignore[call-overload, index]
+            "calls": CallsOut.model_config["json_schema_extra"]["example"],  # type: ignore[index]
+            "told": [ToldOut.model_config["json_schema_extra"]["example"]],  # type: ignore[index]
             "updated_at": _AT,
         }
     )

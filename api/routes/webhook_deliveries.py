@@ -163,7 +163,7 @@ async def replay_deliveries(
     assert since
     after = None if body.cursor is None else read_cursor(body.cursor, "/cursor")
     done = await webhook_log.replay(db, row, Within(since, until or now, body.state), now, after)
-    return Replaying(replayed=done.count, next_cursor=done.last and cursor_of(done.last))
+    return Replaying(replayed=done.n, next_cursor=done.last and cursor_of(done.last))
 
 
 @router.post("/test", status_code=status.HTTP_202_ACCEPTED, dependencies=[needs(Permission.WEBHOOKS_WRITE)])

@@ -132,7 +132,7 @@ class WebhookMade(Out):
         {
             "id": _ID,
             "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=",
-            "details": WebhookOut.model_config["json_schema_extra"]["example"],  # type: ignore[call-overload, index]
+            "details": WebhookOut.model_config["json_schema_extra"]["example"],  # type: ignore[index]
         }
     )
 

@@ -123,7 +123,7 @@ async def to_retry(
 ) -> list[UUID]:
     """Those that may be tried again, the oldest first; `unknown` ones as well, if somebody wants them."""
     of = FailureLog
-    may = of.retryable.is_(True)
+    may: ColumnElement[bool] = of.retryable.is_(True)
     if unknown:
         may = may | ((of.subject == Subject.MESSAGE) & (of.occasion == "unknown"))
     asked = select(of.id).where(*which.conditions(workspace_id), of.retried_at.is_(None), may)

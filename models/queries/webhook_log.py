@@ -65,7 +65,7 @@ async def page(
         if at is None:
             return []
         found = found.where(place < tuple_(at, after))
-    return (await db.execute(found.order_by(of.created_at.desc(), of.id.desc()).limit(limit))).all()
+    return [*await db.execute(found.order_by(of.created_at.desc(), of.id.desc()).limit(limit))]
 
 
 async def get(db: AsyncSession, webhook_id: UUID, delivery_id: UUID) -> WebhookDelivery:
@@ -152,7 +152,7 @@ class Within(NamedTuple):
 
 
 class Replayed(NamedTuple):
-    count: int
+    n: int
     last: UUID | None  # There may be more beyond this one.
 
 

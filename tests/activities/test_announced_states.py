@@ -14,6 +14,7 @@ from models.queries import breakers
 from tests.announcing import a_webhook, listening, told, types, were_told
 from tests.importing import loaded, uploaded
 from tests.sending import (
+    CALLER,
     NOW,
     PATIENT,
     a_draft,
@@ -88,7 +89,7 @@ async def test_a_flow_is_told_of_when_it_is_published_paused_resumed_and_archive
     async with sessions(DEFAULT_WORKSPACE) as db:
         template, _ = await a_template(db)
         flow = FlowRef(DEFAULT_WORKSPACE, await a_flow(db, a_graph({"hello": send(template)}, "hello")))
-    act = FlowActivities(sessions, Bell(""), GivenClock(), PATIENT, 1)
+    act = FlowActivities(sessions, Bell(""), GivenClock(), PATIENT, 1, CALLER)
     await listening(sessions, "flow.published", "flow.paused", "flow.resumed", "flow.archived")
 
     for step in (act.publish, act.pause, act.pause, act.resume, act.publish, act.archive):
