@@ -103,7 +103,7 @@ async def test_what_is_replayed_is_found_by_an_index(
 async def counted(db: AsyncSession, row: Webhook, within: Within, replayed: int) -> None:
     """Replay up to 500, which are to be so many."""
     done = await webhook_log.replay(db, row, within, SINCE, limit=500)
-    assert done.count == replayed
+    assert done.n == replayed
 
 
 async def test_what_is_pending_is_counted_by_an_index(crowded: Sessions) -> None:
