@@ -15,7 +15,7 @@ from domain.errors import CampanileError, NotFound
 from domain.schedules import Starter, is_missed, missed_in_words
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.queries import campaigns, rows, schedules, workspaces
+from models.queries import announced_states, campaigns, rows, schedules, workspaces
 
 CHANGED = "It was changed at the last moment, and does not wait for this."
 
@@ -69,7 +69,9 @@ class ScheduleActivities:
         if reason := await self._in_the_way(db, row, now):
             failed = await schedules.fail(db, row.id, start.at, reason, now)
             return False, reason if failed else CHANGED
-        if await campaigns.begin(db, row.id, now, *schedules.awaits(start.at)):
+        begun = await campaigns.begin(db, row.id, now, *schedules.awaits(start.at))
+        if begun is not None:
+            await announced_states.campaign_started(db, begun, now)
             return True, "It has begun."
         return False, CHANGED
 

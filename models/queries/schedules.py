@@ -5,18 +5,16 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel
 from sqlalchemy import ColumnElement, func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.announced import CampaignData, CampaignScheduled
+from domain.announced import CampaignScheduled
 from domain.announcements import Announcement, AnnouncementType
 from domain.campaigns import CampaignState
 from domain.errors import Conflict
-from domain.messages import MessageClass
 from domain.schedules import Meant, Starter, forgotten, forgotten_in_words, not_started
 from models.campaigns import Campaign
-from models.queries import announcing, campaigns, failures, rows
+from models.queries import announced_states, announcing, campaigns, failures, rows
 from models.schedules import OUT_OF_STEP
 
 _UNPLANNED = {"scheduled_at": None, "schedule_time_zone": None, "schedule_note": None, "starter": None}
@@ -44,7 +42,8 @@ async def schedule(
         starter=starter.value,
         at=now,
     )
-    await _announce(db, campaign, AnnouncementType.CAMPAIGN_SCHEDULED, planned, now)
+    told = Announcement(AnnouncementType.CAMPAIGN_SCHEDULED, planned.model_dump(mode="json"))
+    await announcing.announce(db, campaign.workspace_id, [told], now)
     return campaign
 
 
@@ -125,25 +124,8 @@ async def _end(
     )
     campaign = (await db.scalars(ended)).one_or_none()
     if campaign is not None:
-        told = CampaignData(
-            campaign_id=campaign_id,
-            name=campaign.name,
-            state=state,
-            message_class=MessageClass(campaign.message_class),
-            reason=reason,
-            started_at=None,
-            finished_at=now,
-            counts=None,
-        )
-        await _announce(db, campaign, AnnouncementType(f"campaign.{state}"), told, now)
+        await announced_states.campaign_moved(db, campaign_id, state, now)
     return campaign
-
-
-async def _announce(
-    db: AsyncSession, campaign: Campaign, type_: AnnouncementType, data: BaseModel, now: datetime
-) -> None:
-    told = Announcement(type_, data.model_dump(mode="json"))
-    await announcing.announce(db, campaign.workspace_id, [told], now)
 
 
 class Ringing(NamedTuple):

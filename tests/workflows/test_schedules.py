@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from temporalio.client import Client, ScheduleHandle
 from temporalio.service import RPCError
 
@@ -24,6 +25,7 @@ from workflows.temporal import TASK_QUEUE, workflow_id
 
 FAR = timedelta(days=30)
 STATE = "select state from campaigns"
+TOLD = "select event_type from webhook_deliveries order by id"
 ALARMS = "select count(*) from alarms"
 
 
@@ -62,6 +64,16 @@ async def is_gone(site: Site, campaign: Campaign) -> None:
         await alarm(site, campaign).describe()
 
 
+async def asked_for(site: Site) -> None:
+    """A webhook that asks for what becomes of campaigns, and is rather slow to be told."""
+    webhook = (
+        "insert into webhooks (workspace_id, name, url, event_types, secret, rests_until) "
+        "values (:here, 'n8n', 'https://n8n.example/x', '{campaign.*}', 'sealed', '2099-01-01')"
+    )
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text(webhook), {"here": DEFAULT_WORKSPACE})
+
+
 def run_of(site: Site, campaign: Campaign) -> str:
     id_ = workflow_id("campaign", campaign.id, campaign.slug)
     site.started.append(id_)
@@ -72,6 +84,7 @@ async def test_temporal_starts_a_campaign_at_its_time_under_its_usual_id_and_the
     site: Site, channel: SlowProvider
 ) -> None:
     campaign = await site.a_campaign(5)
+    await asked_for(site)
     at = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
     await plan(site, campaign, at)
 
@@ -83,6 +96,7 @@ async def test_temporal_starts_a_campaign_at_its_time_under_its_usual_id_and_the
     assert len(channel.sent) == 5
     await is_gone(site, campaign)
     assert await site.ask("select scheduled_at from campaigns") == [at]
+    assert await site.ask(TOLD) == [f"campaign.{word}" for word in ("scheduled", "started", "completed")]
 
 
 async def test_temporal_follows_whatever_becomes_of_the_row(site: Site) -> None:
@@ -168,6 +182,7 @@ async def test_who_is_far_too_late_or_has_something_in_the_way_fails_with_the_re
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         nobody = await a_segment(db, {"any": []})
     empty = await site.a_campaign(0, name="Empty", segment_id=nobody)
+    await asked_for(site)
     await plan(site, late, site.clock.now() - CATCH_UP - timedelta(minutes=1))
     await plan(site, empty, site.clock.now() - timedelta(minutes=1))
 
@@ -177,6 +192,7 @@ async def test_who_is_far_too_late_or_has_something_in_the_way_fails_with_the_re
     assert "went by while Campanile could not start it" in why_late
     noted = "select category from failure_logs order by category"
     assert await site.ask(noted) == ["configuration", "ours"]
+    assert sorted(await site.ask(TOLD)) == ["campaign.failed"] * 2 + ["campaign.scheduled"] * 2
     assert channel.sent == []
     await site.becomes(ALARMS, [0])
 
