@@ -237,7 +237,7 @@ async def test_a_branch_looks_up_those_who_are_due_and_nobody_else(
     async with crowded(DEFAULT_WORKSPACE) as db:
         version = (await db.scalars(select(FlowVersion))).one()
         move = Move(DEFAULT_WORKSPACE, version.flow_id, version.id, "branch", None, None, None, "clicked")
-        [plan] = await plans_of(db, enrollments_moved.advance(db, move, NOW, 2_000, met))
+        [_, plan] = await plans_of(db, enrollments_moved.advance(db, move, NOW, 2_000, met))
 
         assert plan.walked <= {"flows"}  # Which has two rows here.
         assert key in plan.sought[index]
