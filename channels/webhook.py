@@ -15,8 +15,6 @@ time, and receivers of Standard Webhooks drop what they had. A receiver's troubl
 about the road, so the recipient has the blame.
 """
 
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 
 from httpx2 import HTTPError
@@ -40,6 +38,7 @@ from channels.line import Value
 from channels.signing import Signer
 from domain.channels import Channel
 from domain.clock import Clock, SystemClock
+from domain.webhooks import checked_secret
 
 LATER = Row(OutcomeKind.RETRY, Blame.RECIPIENT, after=30.0)
 MUCH_LATER = Row(OutcomeKind.RETRY, Blame.RECIPIENT, after=calls.AFTER_A_SENDERS_FAULT)
@@ -58,7 +57,6 @@ CAPABILITIES = Capabilities(
     largest_batch=calls.SIDE_BY_SIDE, wire_batch=calls.SIDE_BY_SIDE, webhooks=False, lookup=False
 )
 
-_SHORTEST_SECRET = 24  # Bytes, as Standard Webhooks has it.
 _OURS = ("webhook-id", "webhook-timestamp", "webhook-signature", "content-type", "content-length", "host")
 
 
@@ -74,16 +72,7 @@ class WebhookSettings(BaseModel):
     @field_validator("secret")
     @classmethod
     def secret_is_long(cls, secret: SecretStr) -> SecretStr:
-        written = secret.get_secret_value().removeprefix("whsec_").rstrip("=")
-        try:
-            key = base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
-        except (binascii.Error, ValueError):
-            key = b""
-        if not _SHORTEST_SECRET <= len(key) <= 64:
-            raise ValueError(
-                "Write whsec_ and 24 to 64 random bytes in base64, such as `openssl rand -base64 32` gives"
-            )
-        return secret
+        return SecretStr(checked_secret(secret.get_secret_value()))
 
     @field_validator("header_name")
     @classmethod

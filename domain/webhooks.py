@@ -40,7 +40,7 @@ def checked_secret(given: str) -> str:
     if not SHORTEST_SECRET <= len(key) <= LONGEST_SECRET:
         raise ValueError(
             f"Write {PREFIX} and {SHORTEST_SECRET} to {LONGEST_SECRET} random bytes in base64, such as "
-            "`openssl rand -base64 32` gives, or leave it out and we make one"
+            "`openssl rand -base64 32` gives"
         )
     return _written(key)
 

@@ -61,7 +61,7 @@ async def test_secrets_are_sealed_and_in_no_line_of_the_audit_log_and_a_new_key_
     belongs_to = f"webhook:{made['id']}"
     assert opener.open(row.secret, belongs_to) == rotated["secret"]
     assert opener.open(row.old_secret or "", belongs_to) == made["secret"] == GIVEN
-    assert '"webhook' in logged or "webhook" in logged
+    assert made["id"] in logged
     secrets = (GIVEN, rotated["secret"], row.secret, row.old_secret or "none")
     assert not [each for each in secrets if each in logged]
     renewed = Sealer.of(f"new:{'A' * 43}=,{DEVELOPMENT_ENCRYPTION_KEY}")
