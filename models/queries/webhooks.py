@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from domain.deliveries import WAS_DISABLED
 from domain.errors import Conflict, NotFound
 from domain.webhooks import MOST
-from models.queries import announcing, workspaces
+from models.queries import announcing, calls, workspaces
 from models.webhooks import Webhook, WebhookState
 
 COUNTED = 10_000  # More than these are not counted one by one.
@@ -132,9 +132,19 @@ _PATIENCE = text("set local lock_timeout = '800ms'")
 
 
 async def delete(db: AsyncSession, webhook: Webhook) -> None:
-    """And its log with it. The webhook is locked. Raises `Conflict` while others are busy with it."""
+    """And its log with it. The webhook is locked.
+
+    Raises `Conflict` while others are busy with it, or a flow may still call it.
+    """
     await db.execute(_PATIENCE)
     try:
+        # A flow that is being published holds it, and is seen after that.
+        await db.execute(select(Webhook.id).where(Webhook.id == webhook.id).with_for_update())
+        for _, name in await calls.flows_calling(db, webhook.id):
+            raise Conflict(
+                f'The flow "{name}" calls this webhook: archive it, or publish it without the call and wait '
+                "until nobody is under way in the version before."
+            )
         await db.delete(webhook)
         await db.flush()
     except OperationalError as error:

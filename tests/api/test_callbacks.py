@@ -21,6 +21,7 @@ from tests.api.conftest import SETTINGS, the_app
 from tests.api.support import KEY, V1, created, refusal
 from tests.calling import posted
 from tests.people import another_workspace
+from tests.sending import ran
 
 TOKENS = Tokens(SETTINGS.signing_key.encode())
 DONE = {"outcome": "done"}
@@ -199,3 +200,11 @@ async def test_a_flow_that_calls_is_kept_as_it_was_sent_and_names_a_webhook_that
     answer = await api.post(f"{V1}/flows", json={"name": "Ask", "definition": definition})
     [error] = refusal(answer, 422)["errors"]
     assert error["pointer"] == "/definition/steps/ask/webhook_id"
+
+
+async def test_a_webhook_that_a_flow_may_still_call_stays(site: Calling, api: AsyncClient) -> None:
+    at = f"{V1}/webhooks/{site.webhook}"
+    assert 'The flow "Welcome" calls this webhook' in refusal(await api.delete(at), 409)["detail"]
+    await ran(site.acts.archive, site.flow)
+
+    assert (await api.delete(at)).status_code == 204
