@@ -1,4 +1,4 @@
-"""The workflows for n8n, as files: they can be imported anywhere, hold nobody's secrets, and look as drawn."""
+"""The workflows for n8n, as files: they can be imported anywhere, hold no secrets, and look as drawn."""
 
 import re
 from collections.abc import Iterator
