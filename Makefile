@@ -34,7 +34,7 @@ test-browser: setup ## Run what needs Chromium and Node.js; fail where they are 
 
 test-n8n: setup ## Run the real n8n end to end; the first time installs it
 	$(BIN)/python -m dev.n8n_program
-	N8N_REQUIRED=1 $(BIN)/python -m pytest tests/n8n_real -m n8n
+	N8N_REQUIRED=1 $(BIN)/python -m pytest tests/n8n_real
 
 n8n-node: ## Build and lint our node for n8n with n8n's own tool
 	cd n8n/n8n-nodes-campanile && npm ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \

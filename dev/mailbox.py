@@ -1,8 +1,9 @@
 """The development mailbox: a mail server that keeps what it gets, and shows it in a browser.
 
 `python -m dev.mailbox FOLDER SMTP_PORT RELAY_PORT HTTP_PORT` serves them on the loopback address. A mail is
-answered with 250 only when it is on disk; mails that come at the same time share one commit. The relay keeps
-its mails beside the others, until it was told to give up.
+answered with 250 only when it is on disk; mails that come at the same time share one commit. A mail to an
+address at refused.example is refused for good. The relay keeps its mails beside the others, until it was told
+to give up.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from lab.smtp_server import Mail, SmtpServer
 
 BUSY = "452 4.3.1 The mailbox can't be written, try again"
 KEPT = "250 2.0.0 Kept"
+REFUSED = "550 5.1.1 There is nobody of that name here"
+REFUSES = "@refused.example"  # Whose addresses nobody has, so that a failure can be looked at.
 GIVEN_UP = "451 4.3.2 This relay takes no mail now"
 LARGEST_GROUP = 2000  # Mails in a commit.
 
@@ -50,6 +53,8 @@ class Mailbox:
 
     async def receive(self, mail: Mail) -> str:
         """The reply to a mail, when it is on disk."""
+        if any(one.lower().endswith(REFUSES) for one in mail.recipients):
+            return REFUSED
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         await self.waiting.put((mail, answer))
         return await answer

@@ -21,11 +21,10 @@ import orjson
 
 from dev import n8n_files
 from dev.n8n_account import Account, join, settle
+from dev.n8n_nodes import built
 from dev.n8n_program import Program
-from dev.places import ROOT
 from dev.process import Process, StackError, free_port, tied
 
-NODE_PACKAGE = ROOT / "n8n" / "n8n-nodes-campanile"
 PATIENCE = 90.0  # Seconds for a start; the first one makes a database.
 COMMAND_SECONDS = 180.0
 LABEL = "Campanile"  # Of the key that we make there.
@@ -136,9 +135,8 @@ class N8n:
 
     def own_nodes(self) -> dict[str, str]:
         """Our node package, once it is built."""
-        if not (NODE_PACKAGE / "dist").is_dir():
-            return {}
-        return {"N8N_CUSTOM_EXTENSIONS": str(NODE_PACKAGE)}
+        nodes = built()
+        return {"N8N_CUSTOM_EXTENSIONS": str(nodes)} if nodes else {}
 
     def owner(self) -> dict[str, str]:
         return {
@@ -180,7 +178,9 @@ class N8n:
     def bring(self) -> None:
         """Import credentials and workflows, where what is to be there is not what was imported last."""
         mail = urlsplit(self.addresses["SMTP_URL"])
-        credentials = self.account.credentials(mail.hostname or "127.0.0.1", mail.port or 25)
+        credentials = self.account.credentials(
+            self.addresses["API_URL"], mail.hostname or "127.0.0.1", mail.port or 25
+        )
         workflows = self.workflows()
         digest = hashlib.sha256(orjson.dumps([credentials, workflows])).hexdigest()
         if digest == self.account.imported:
@@ -234,7 +234,7 @@ class N8n:
         """A key of its public API, which the owner makes."""
         who = {"emailOrLdapLoginId": self.account.email, "password": self.account.password}
         told(there.post("/rest/login", json=who))
-        for each in told(there.get("/rest/api-keys"))["data"]:
+        for each in told(there.get("/rest/api-keys"))["data"]["items"]:
             if each["label"] == LABEL:
                 told(there.delete(f"/rest/api-keys/{each['id']}"))
         wish = {"label": LABEL, "scopes": [*SCOPES], "expiresAt": None}

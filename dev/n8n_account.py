@@ -93,12 +93,14 @@ class Account:
         new.replace(note)
         return self
 
-    def credentials(self, smtp_host: str, smtp_port: int) -> list[dict[str, Any]]:
+    def credentials(self, api_url: str, smtp_host: str, smtp_port: int) -> list[dict[str, Any]]:
         """As `n8n import:credentials` takes them; their ids are those that the workflows name."""
+        ours = {"baseUrl": api_url, "secretKey": self.key}  # For our node.
         mail = {"user": "", "password": "", "host": smtp_host, "port": smtp_port}
         mail |= {"secure": False, "disableStartTls": True}
         return [
             _credential("campanile-api-key", "Campanile API key", "httpBearerAuth", {"token": self.key}),
+            _credential("campanile-node", "Campanile", "campanileApi", ours),
             _credential("campanile-smtp", "Campanile mail", "smtp", mail),
             *(
                 _credential(

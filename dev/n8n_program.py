@@ -60,6 +60,11 @@ class Program:
         return [self.node, self.home / "node_modules" / "n8n" / "bin" / "n8n"]
 
     @property
+    def npm(self) -> list[str | Path]:
+        """What runs npm; a command of it follows."""
+        return [self.node, self.node_home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
+
+    @property
     def path(self) -> str:
         """PATH with this Node.js first."""
         return f"{self.node_home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -133,10 +138,9 @@ def install(to: Program, say: Say) -> None:
     new.mkdir(parents=True)
     (new / "package.json").write_bytes(orjson.dumps(PACKAGE))
     log = cache() / "n8n-install.log"
-    npm = to.node_home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     began = time.monotonic()
     with log.open("w") as output:
-        code = watched([to.node, npm, "install", *OPTIONS], new, output, to, say)
+        code = watched([*to.npm, "install", *OPTIONS], new, output, to, say)
     if code or not (new / "node_modules" / "n8n" / "bin" / "n8n").exists():
         said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         raise StackError(f"n8n can't be installed ({(said or ['npm said nothing'])[-1][:200]}; see {log})")

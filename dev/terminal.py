@@ -37,12 +37,14 @@ def run(n8n: bool = False) -> int:
 def wanted_n8n(settings: Settings, console: Console) -> Callable[[Stack], None]:
     """n8n, installed before anything starts: what starts it beside a stack."""
     from dev.n8n import N8n
+    from dev.n8n_nodes import build
     from dev.n8n_program import program
 
     def say(what: str) -> None:
         console.print(f"  {what}", markup=False)
 
     installed = program(say)
+    build(installed, settings.state / "logs" / "n8n-nodes.log", say)
 
     def start(stack: Stack) -> None:
         part = N8n(installed, stack.state, stack.addresses, settings.n8n_port, say)
