@@ -173,6 +173,7 @@ class CampaignActivities:
             values = {"reason": reason, "finished_at": now}
             if await campaigns.move(db, campaign.campaign_id, UNDER_WAY, CampaignState.FAILED, **values):
                 await failures.note(db, here, [of_campaign(campaign.campaign_id, reason)], now)
+                await announced_states.campaign_moved(db, campaign.campaign_id, CampaignState.FAILED, now)
         return await self.skip_unsent(campaign)
 
     async def _move(
