@@ -50,6 +50,7 @@ async def given_up(
             tried.reason or "",
             tried.status,
             final=tried.hopeless,
+            began=delivery.began,
         )
         for delivery, webhook, tried in lost
     ]

@@ -22,6 +22,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -181,10 +182,10 @@ def of_delivery(
     status: int | None = None,
     *,
     final: bool = False,
-    again: str = "",
+    began: datetime | None = None,
 ) -> Failure:
-    """A delivery that was given up. `final`: its address may not be used, whoever is there. `again` tells its
-    replays apart, such as when it was replayed."""
+    """A delivery that was given up. `final`: its address may not be used, whoever is there. `began` is when
+    its tries did: a replay that is given up as well is another failure."""
     if status == 429:
         category = Category.LIMIT
     elif final or status in (401, 403, 404, 405, 410):
@@ -198,7 +199,7 @@ def of_delivery(
         discreet(reason),
         WEBHOOK if category is Category.CONFIGURATION else RECEIVER,
         retryable=True,
-        occasion=f"{delivery_id} {again}".strip(),
+        occasion=f"{delivery_id} {began.isoformat()}" if began else str(delivery_id),
         source_kind="webhook",
         source_id=webhook_id,
         detail={"delivery_id": str(delivery_id), "event_type": event_type, "status": status},

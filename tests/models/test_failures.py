@@ -266,6 +266,9 @@ async def test_a_delivery_that_was_given_up_is_replayed(sessions: Sessions) -> N
 
     assert done.again == {failure: delivery_id}
     assert await asked(sessions, "select state from webhook_deliveries") == ["pending"]
+    assert await asked(sessions, "select replayed_at from webhook_deliveries") == [at(1)]
+    once_more = of_delivery(webhook.id, delivery_id, "message.failed", "It answered 500.", 500, began=at(1))
+    assert await noted(sessions, once_more) == 1
 
 
 async def test_what_is_not_ours_to_try_says_so(sessions: Sessions) -> None:
