@@ -25,7 +25,7 @@ from dev.n8n_nodes import built
 from dev.n8n_program import Program
 from dev.process import Process, StackError, free_port, tied
 
-PATIENCE = 90.0  # Seconds for a start; the first one makes a database.
+PATIENCE = 180.0  # Seconds for a start, on a machine that has much else to do.
 COMMAND_SECONDS = 180.0
 LABEL = "Campanile"  # Of the key that we make there.
 SCOPES = (

@@ -113,6 +113,7 @@ def get_node(say: Say = print) -> Path:
     new = there.parent.with_name(f"{there.parent.name}.{os.getpid()}.new")
     try:
         install_into(new, NODE_WHEEL)
+        link_commands(new / there.name)
         shutil.rmtree(there.parent, ignore_errors=True)
         new.rename(there.parent)
     except (SetupError, OSError) as error:
@@ -122,6 +123,15 @@ def get_node(say: Say = print) -> Path:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return there
+
+
+def link_commands(home: Path) -> None:
+    """`npm` and `npx` as Node.js ships them: a wheel holds no links, and copies of them find nothing."""
+    for name in ("npm", "npx"):
+        command = home / "bin" / name
+        command.unlink(missing_ok=True)
+        command.symlink_to(Path("..", "lib", "node_modules", "npm", "bin", f"{name}-cli.js"))
+        command.resolve(strict=True).chmod(0o755)
 
 
 def install(to: Program, say: Say) -> None:

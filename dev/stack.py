@@ -27,6 +27,7 @@ from settings import STACK_ENV, Settings
 DATABASE = "campanile"
 PATIENCE = {"worker": 12.0, "API": 8.0}  # Seconds to finish what is in hand.
 LONGEST_PAUSE = 30.0  # Seconds between two starts of a part that keeps crashing.
+START = 120.0  # Seconds that a program may take to be ready, on a machine that has much else to do.
 STEADY = 60.0  # After so many seconds a part counts as well again.
 
 Say = Callable[[str], None]
@@ -55,7 +56,7 @@ class Program:
 
     def start(self) -> None:
         self.launch()
-        self.process.wait_until(self.ready)
+        self.process.wait_until(self.ready, START)
 
     def launch(self) -> None:
         """Start it without waiting until it is ready."""
@@ -126,7 +127,7 @@ class Stack:
             self.parts.append(Watched(name, program))
             program.launch()
         for name, program in programs:
-            program.process.wait_until(program.ready)
+            program.process.wait_until(program.ready, START)
             self.say(f"{name} is ready")
         self.write_file()
 

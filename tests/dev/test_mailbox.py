@@ -71,6 +71,16 @@ def test_a_mail_is_shown_with_its_parts(box: Box) -> None:
     assert "From Ada&#x27;s Records &lt;shop@" in box.get(f"/messages/{listed['messages'][0]['id']}").text
 
 
+def test_a_mail_to_whom_nobody_is_is_refused_for_good_so_that_a_failure_can_be_looked_at(box: Box) -> None:
+    mail = EmailMessage()
+    mail["From"], mail["To"] = "shop@shop.example", "ada@refused.example"
+
+    with pytest.raises(smtplib.SMTPDataError, match="nobody of that name"):
+        box.send(mail)
+
+    assert box.get("/messages?to=ada@refused.example").json()["count"] == 0
+
+
 def test_a_mail_that_was_answered_with_250_outlives_a_kill(box: Box) -> None:
     box.send(a_mail())
 
