@@ -135,6 +135,7 @@ class Filled:
     domain: UUID  # Verified: it vouches for "shop@shop.example".
     sender: UUID  # Which mail comes from.
     webhook: UUID
+    uncalled_webhook: UUID
     calling: Flow  # It calls the webhook.
     place: tuple[UUID, str]  # Its version and its step.
     call: UUID  # About Ada, who waits for a callback.
@@ -420,7 +421,10 @@ async def _people(db: AsyncSession, ada: UUID, bob: UUID) -> dict[str, Any]:
     )
     db.add(delivery)
     await db.flush()
-    accounts |= {"webhook": webhook.id, "delivery": delivery.id}
+    uncalled = Webhook(workspace_id=here, name="x", url="https://x.example", event_types=[], secret="sealed")
+    db.add(uncalled)
+    await db.flush()
+    accounts |= {"webhook": webhook.id, "delivery": delivery.id, "uncalled_webhook": uncalled.id}
     by_key = {"kind": "key", "id": str(key.id)}
     db.add(AuditLine(workspace_id=here, actor=by_key, action="start", object_kind="campaign"))
     db.add(Integration(workspace_id=here, kind="n8n", url="https://n8n.example", key_id=key.id))

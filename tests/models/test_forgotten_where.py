@@ -411,6 +411,10 @@ async def hooked(db: AsyncSession, w: Filled, call: Callable[[Webhook], Awaitabl
     await call(await webhooks.get(db, w.webhook, lock=True))
 
 
+async def uncalled_deleted(db: AsyncSession, w: Filled) -> None:
+    await webhooks.delete(db, await webhooks.get(db, w.uncalled_webhook, lock=True))
+
+
 async def sent_a_test(db: AsyncSession, w: Filled) -> None:
     said = Announcement(AnnouncementType.WEBHOOK_TEST, {})
     await hooked(db, w, lambda hook: webhook_log.tell(db, hook, said, NOW))
@@ -900,7 +904,7 @@ WRITES: dict[str, Call] = {
     "webhook_log.tell": sent_a_test,
     "webhooks.change": lambda db, w: hooked(db, w, lambda hook: webhooks.change(db, hook, NAMED, NOW)),
     "webhooks.create": lambda db, w: webhooks.create(db, w.id, uuid4(), WEBHOOK),
-    "webhooks.delete": lambda db, w: hooked(db, w, lambda hook: webhooks.delete(db, hook)),
+    "webhooks.delete": uncalled_deleted,
     "webhooks.rotate": lambda db, w: hooked(db, w, lambda hook: webhooks.rotate(db, hook, "new", SOON)),
     "failures_found.acknowledge": lambda db, w: failures_found.acknowledge(db, w.id, Which(), "Ada", NOW),
     "failures_found.acknowledge_one": lambda db, w: failures_found.acknowledge_one(
