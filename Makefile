@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 BIN := .venv/bin
 
-.PHONY: help setup demo dev n8n n8n-node test chaos test-browser test-n8n check record format clean bench-send \
+.PHONY: help setup demo dev n8n n8n-node test chaos test-browser test-n8n compose-check check record format clean bench-send \
 	bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks lock
 
 help: ## This list
@@ -40,6 +40,9 @@ n8n-node: ## Build and lint our node for n8n with n8n's own tool
 	cd n8n/n8n-nodes-campanile && npm ci --legacy-peer-deps --ignore-scripts --no-audit --no-fund && \
 		npm run build && npm run lint
 
+compose-check: setup ## Have docker compose itself read docker-compose.yml; the first time builds it (5 minutes)
+	$(BIN)/python -m dev.production
+
 check: setup ## Lint, types and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -59,6 +62,8 @@ clean: ## Stop the stack and remove its state
 bench-send bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks: bench-%: setup ## Measure what we claim
 	$(BIN)/python -m bench.$*
 
-lock: setup ## Pin the newest versions, with hashes
+lock: setup ## Pin the newest versions, with hashes: all of them, and what production needs of them
 	uv pip compile --universal --generate-hashes --upgrade --extra dev --python-version 3.11 --no-header \
 		--no-annotate --no-emit-index-url --quiet pyproject.toml --output-file requirements.lock
+	uv pip compile --universal --generate-hashes --constraint requirements.lock --python-version 3.11 --no-header \
+		--no-annotate --no-emit-index-url --quiet pyproject.toml --output-file requirements.run.lock

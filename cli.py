@@ -26,6 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for a 
 Version = Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)]
 Once = Annotated[bool, typer.Option("--once", help="Leave after the summary.")]
 N8n = Annotated[bool, typer.Option("--n8n", help="With n8n beside it, installed on the first time.")]
+Check = Annotated[bool, typer.Option("--check", help="Only say whether the one on this machine is at work.")]
 Forget = Annotated[
     bool, typer.Option("--forget", help="Remove your own messages to the demo's customers with them.")
 ]
@@ -73,12 +74,28 @@ def dev(n8n: N8n = False) -> None:
 
 
 @app.command()
+def provision() -> None:
+    """Make the roles and databases that the settings name, on a PostgreSQL of your own."""
+    from dev.provision import run
+
+    raise typer.Exit(run(read_settings()))
+
+
+@app.command()
 def migrate() -> None:
     """Bring the database to the newest migration."""
     from dev.migrations import migrate
 
     migrate(read_settings().admin_database_url)
     typer.echo("The database is at the newest migration.")
+
+
+@app.command()
+def namespace() -> None:
+    """Make our namespace and search attributes, in a Temporal server of your own."""
+    from dev.namespace import run
+
+    raise typer.Exit(run(read_settings()))
 
 
 @app.command("import")
@@ -166,8 +183,12 @@ def exported(what: str, format_: FileFormat, output: Path | None, asked: dict[st
 
 
 @app.command()
-def worker() -> None:
+def worker(check: Check = False) -> None:
     """Run a worker until it is told to stop."""
+    if check:
+        from dev.at_work import run
+
+        raise typer.Exit(run(read_settings()))
     import worker as process
 
     process.main(started("worker"))

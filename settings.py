@@ -24,6 +24,7 @@ DEVELOPMENT_ENCRYPTION_KEY = "dev:Zm9yLWRldmVsb3BtZW50LW9ubHktZm9yLWRldmVsb3A=" 
 SHORTEST_SECRET = 32  # Characters, outside development.
 FEWEST_CHARACTERS = 8  # That differ.
 STACK_ENV = "stack.env"
+_DATABASES = ("database_url", "engine_database_url", "admin_database_url")  # Ours, by role.
 
 Port = int
 
@@ -55,6 +56,14 @@ class Settings(BaseSettings):
     admin_database_url: str = Field(
         default=f"postgresql+psycopg://campanile_owner:{DEVELOPMENT_SECRET}@127.0.0.1:5433/campanile",
         description="The same database as the owner of the schema; only `campanile migrate` uses it",
+    )
+    server_database_url: str = Field(
+        default="",
+        description="The same server as its superuser; only `campanile provision` uses it, to make the roles",
+    )
+    neighbour_database_urls: str = Field(
+        default="",
+        description="Databases of others, which `campanile provision` makes there too: addresses and commas",
     )
     database_pool_size: PositiveInt = Field(default=10, description="Connections a process, role and pool")
 
@@ -179,14 +188,22 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def addresses_can_be_read(self) -> Self:
         """The addresses hold passwords, so that they are not in the words."""
-        for name in ("database_url", "engine_database_url", "admin_database_url"):
-            if not _is_postgres(getattr(self, name)):
+        named = [(name, getattr(self, name)) for name in _DATABASES]
+        named += [("server_database_url", url) for url in (self.server_database_url,) if url]
+        named += [("neighbour_database_urls", url) for url in self.neighbours]
+        for name, url in named:
+            if not _is_postgres(url):
                 like = "postgresql+psycopg://user:password@host:port/database"
                 raise ValueError(f"{name.upper()} is no address of a database: write it like {like}")
         if not _is_mail_server(self.smtp_url):
             like = "smtp://host:port, smtp+starttls://… or smtps://user:password@host:port"
             raise ValueError(f"SMTP_URL is no address of a mail server: write it like {like}")
         return self
+
+    @property
+    def neighbours(self) -> list[str]:
+        """Addresses of databases that others use on the same server."""
+        return [url.strip() for url in self.neighbour_database_urls.split(",") if url.strip()]
 
     @property
     def ground(self) -> Ground:
@@ -252,8 +269,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def no_weak_secret_in_production(self) -> Self:
         if self.environment != "development":
-            urls = ("database_url", "engine_database_url", "admin_database_url")
-            secrets = {name: getattr(self, name) for name in ("signing_key", *urls, "encryption_keys")}
+            secrets = {name: getattr(self, name) for name in ("signing_key", *_DATABASES, "encryption_keys")}
             default = [name.upper() for name, value in secrets.items() if _is_default(value)]
             if default:
                 raise ValueError(f"set {', '.join(default)}: the defaults are for development only")

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import TooLarge, of_error
@@ -35,7 +35,8 @@ MESSAGES = ("/api/v1/messages", "/api/v1/messages/batch")
 API = "/api/v1/"
 TRACKING = ("/o/", "/c/", "/u/", "/s/", "/p/", "/t/")
 HOOKS = "/hooks/"
-QUIET = ("/health", "/ready")  # Asked all the time; logged only when something is wrong.
+HEALTH = "/health"
+QUIET = (HEALTH, "/ready")  # Asked all the time; logged only when something is wrong.
 
 _CAREFUL = {
     "X-Content-Type-Options": "nosniff",
@@ -63,8 +64,8 @@ def tell(request: Request, headers: Mapping[str, str]) -> None:
 
 class Front:
     """One ASGI application of four: `tracking` has the paths of `TRACKING`, `ingest` those that it serves,
-    `hooks` those under `HOOKS`, and `app` all others. Without `app`, `tracking` says that there is nothing
-    there."""
+    `hooks` those under `HOOKS`, and `app` all others. Without `app`, there is only
+    whether the process is up, and `tracking` says that there is nothing else."""
 
     def __init__(
         self,
@@ -82,6 +83,8 @@ class Front:
             await self._ingest(scope, receive, send)
         elif self._hooks is not None and scope["path"].startswith(HOOKS):
             await self._hooks(scope, receive, send)
+        elif self._app is None and scope["path"] == HEALTH:
+            await JSONResponse({"status": "up"}, headers=_CAREFUL)(scope, receive, send)
         elif self._tracking is not None and (self._app is None or scope["path"].startswith(TRACKING)):
             await self._tracking(scope, receive, send)
         elif self._app is None:
