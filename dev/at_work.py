@@ -1,7 +1,7 @@
 """`campanile worker --check`: whether the worker on this machine asks for work.
 
-A worker serves no port. What shows that it is well is that Temporal heard it ask for tasks lately: a worker whose
-loop is stuck, or that lost its connection, is heard no more.
+A worker serves no port. What shows that it is well is that Temporal heard it ask for tasks lately: a worker
+whose loop is stuck, or that lost its connection, is heard no more.
 """
 
 import asyncio

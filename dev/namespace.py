@@ -1,7 +1,7 @@
-"""`campanile namespace`: where our workflows live in a Temporal server, with the attributes that people search by.
+"""`campanile namespace`: where our workflows live in Temporal, with the attributes that people search by.
 
-The embedded server is started with them. Another one has neither, and a workflow that carries an attribute which
-the server does not know is refused.
+The embedded server is started with them. Another one has neither, and refuses a workflow that carries an
+attribute which it does not know.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ async def name_attributes(client: Client, namespace: str) -> None:
 
 
 async def search(client: Client) -> None:
-    """Ask by each of them, as a worker's starts will: the server knows them by now, or says that it does not."""
+    """Ask by each of them: the server knows them by now, or says that it does not."""
     await client.count_workflows(" AND ".join(f"{name} = 'none'" for name in ATTRIBUTES))
 
 

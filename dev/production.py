@@ -1,7 +1,7 @@
 """What docker-compose.yml is given, and the tool that reads it, where there is no Docker engine.
 
-`python -m dev.production` builds that tool, once, from docker/compose's own source, and has it read the file as
-`docker compose config` does: with every secret set, and with each of them missing.
+`python -m dev.production` builds that tool, once, from docker/compose's own source, and has it read the file
+as `docker compose config` does: with every secret set, and with each of them missing.
 """
 
 import os
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,7 +29,7 @@ BUILD_SECONDS = 300  # On two cores with a cold cache.
 SECONDS = 60.0  # For one reading.
 REQUIRED = re.compile(r"\$\{(\w+):\?([^}]*)\}")
 # What stands empty in the example, by the end of its name.
-FILLED = {
+FILLED: dict[str, Callable[[], str]] = {
     "_PASSWORD": lambda: secrets.token_hex(24),
     "SIGNING_KEY": lambda: b64encode(secrets.token_bytes(32)).decode(),
     "ENCRYPTION_KEYS": lambda: f"k1:{b64encode(secrets.token_bytes(32)).decode()}",
@@ -73,7 +73,9 @@ def check() -> None:
         said = config(tool, {**values, name: ""})
         if wish not in said:
             raise StackError(f"without {name} the file is taken all the same, or says: {said or 'nothing'}")
-    print(f"docker compose {COMPOSE} reads docker-compose.yml, and refuses it without {', '.join(required())}.")
+    print(
+        f"docker compose {COMPOSE} reads docker-compose.yml, and refuses it without {', '.join(required())}."
+    )
 
 
 def config(tool: Path, values: Mapping[str, str]) -> str:
@@ -128,7 +130,12 @@ def build(target: Path) -> None:
 def run(command: list[str | Path], folder: Path) -> None:
     environment = {"GOGC": COLLECT_RARELY, **os.environ, "CGO_ENABLED": "0"}
     done = subprocess.run(
-        tied(command, signal.SIGINT), cwd=folder, env=environment, stderr=subprocess.PIPE, text=True, check=False
+        tied(command, signal.SIGINT),
+        cwd=folder,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]

@@ -1,7 +1,7 @@
-"""`campanile provision`: the roles and databases that the settings' addresses name, on a server that has none.
+"""`campanile provision`: the roles and databases that the settings name, on a server that has none.
 
-It runs as the server's superuser and may be run again: then it sets the passwords that the addresses hold now,
-and makes what is missing. Nothing is ever dropped.
+It runs as the server's superuser and may be run again: then it sets the passwords that the addresses hold
+now, and makes what is missing. Nothing is ever dropped.
 """
 
 import psycopg
