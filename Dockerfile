@@ -28,7 +28,8 @@ COPY --from=packages /opt/venv /opt/venv
 COPY --from=packages /app /app
 WORKDIR /app
 USER campanile
-ENV ENVIRONMENT=production STATE_DIR=/state HOST=0.0.0.0
+# Uploads wait in files: /tmp is memory under docker-compose.yml.
+ENV ENVIRONMENT=production STATE_DIR=/state TMPDIR=/state HOST=0.0.0.0
 VOLUME /state
 EXPOSE 8000 8001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \

@@ -44,7 +44,7 @@ def first(postgres: Postgres) -> Iterator[Addresses]:
         for database in DATABASES:
             postgres.drop_database(database)
         for role in ROLES:
-            db.execute(f"drop role if exists {role}")  # type: ignore[call-overload]
+            db.execute(f"drop role if exists {role}")
 
 
 def test_roles_get_their_passwords_and_databases_their_owners(first: Addresses) -> None:
