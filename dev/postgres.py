@@ -50,7 +50,7 @@ CONFIGURATION = {
     "log_checkpoints": "off",
 }
 # For tests: a process that is killed loses nothing, only a machine that loses power would.
-FAST = {"fsync": "off", "full_page_writes": "off"}
+FAST = {"fsync": "off", "full_page_writes": "off", "file_copy_method": "clone"}
 
 
 class Postgres:
@@ -142,8 +142,11 @@ class Postgres:
             return {name for (name,) in db.execute("select datname from pg_database")}
 
     def create_database(self, name: str, template: str = "template0") -> None:
-        """A new database of the owner's role, as a copy of `template`, which nobody may be using."""
-        statement = sql.SQL("create database {} template {} owner {}")
+        """A new database of the owner's role, as a copy of `template`, which nobody may be using.
+
+        Its files are copied, not logged page by page: a tenth of a second less for each test that has one.
+        """
+        statement = sql.SQL("create database {} template {} owner {} strategy file_copy")
         with self.connect() as db:
             db.execute(statement.format(*map(sql.Identifier, (name, template, OWNER))))
 
