@@ -50,6 +50,7 @@ async def given_up(
             tried.reason or "",
             tried.status,
             final=tried.hopeless,
+            again=written(delivery.replayed_at) if delivery.replayed_at else "",
         )
         for delivery, webhook, tried in lost
     ]

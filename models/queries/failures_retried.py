@@ -104,8 +104,8 @@ _RESEND = text(
 )
 _REPLAY = text(
     """
-    update webhook_deliveries d set state = 'pending', due_at = :now, attempts = 0, closed_at = null,
-        attempt = null, leased_until = null
+    update webhook_deliveries d set state = 'pending', replayed_at = :now, due_at = :now, attempts = 0,
+        closed_at = null, attempt = null, leased_until = null
     from webhooks w
     where d.workspace_id = :workspace and d.id = any(cast(:ids as uuid[])) and d.state = 'failed'
         and w.workspace_id = :workspace and w.id = d.webhook_id and w.state = 'enabled'
