@@ -9,6 +9,7 @@ answers with more, or by the drop, has been heard all the same.
 """
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import h11
 from httpx2 import URL, ConnectError, InvalidURL, ReadTimeout, RemoteProtocolError
 
-from channels.egress import EgressRefused, EgressTransport
+from channels.egress import EgressRefused, EgressTransport, Overburdened
 from domain.networks import Address
 
 FRESH_FOR = 5.0  # Seconds until a name is looked up again.
@@ -25,6 +26,9 @@ KEPT_FOR = 20.0  # Seconds that a connection may wait for the next post.
 LARGEST_BODY = 4_000  # Bytes of an answer that are read.
 LONGEST_BODY = 2.0  # Seconds that they may take, after the head.
 AT_ONCE = 1 << 16
+# What was read at once is taken apart without giving others a turn, so there are bounds to its pieces, too.
+MOST_BEFORE = 5  # Informational responses before the answer.
+MOST_PIECES = 200  # Of a body.
 
 
 class Answered(NamedTuple):
@@ -118,6 +122,8 @@ class Poster:
                     server_hostname=host if tls else None,
                 )
             except OSError as error:  # As certificates that don't fit are, too.
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS):
+                    raise Overburdened(f"There are too many connections to open one to {url.host}.") from None
                 failed = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
             else:
                 return _Connection(address, reader, writer)
@@ -183,10 +189,15 @@ def _may_go_on(wire: h11.Connection) -> bool:
 
 
 async def _head(connection: _Connection) -> h11.Response:
+    before = 0
     while True:
         event = connection.wire.next_event()
         if isinstance(event, h11.Response):
             return event
+        if isinstance(event, h11.InformationalResponse):
+            before += 1
+            if before > MOST_BEFORE:
+                raise h11.RemoteProtocolError("it only says that an answer will come")
         if event is h11.NEED_DATA:
             came = await connection.reader.read(AT_ONCE)
             if not came:
@@ -199,7 +210,9 @@ async def _body(connection: _Connection) -> tuple[bytes, bool]:
     body = bytearray()
     with suppress(TimeoutError, OSError, h11.RemoteProtocolError):
         async with asyncio.timeout(LONGEST_BODY):
-            while len(body) < LARGEST_BODY:
+            for _ in range(MOST_PIECES):
+                if len(body) >= LARGEST_BODY:
+                    break
                 event = connection.wire.next_event()
                 if isinstance(event, h11.EndOfMessage):
                     return bytes(body), True

@@ -13,10 +13,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.deliveries import (
-    KEPT_TRIES,
-    Try,
-)
+from domain.deliveries import KEPT_TRIES, OVER_AFTER, Try
 from models.base import Db, changed
 
 Cursor = tuple[str, UUID]  # A due_at, as PostgreSQL writes it, and an id.
@@ -67,7 +64,13 @@ class Claimed(NamedTuple):
     event_type: str
     body: str
     attempts: int  # Before this one.
-    began: datetime  # When its days of tries began.
+    created_at: datetime
+    replayed_at: datetime | None
+
+    @property
+    def began(self) -> datetime:
+        """When its days of tries began."""
+        return self.replayed_at or self.created_at
 
 
 # Bodies differ in size by a factor of a thousand: a claim holds so many bytes of them, and one at least.
@@ -95,7 +98,7 @@ _CLAIM = text(
         set attempt = :attempt, leased_until = clock_timestamp() + make_interval(secs => :lease)
         from sized s
         where d.workspace_id = :workspace and d.id = s.id and s.before < :most_bytes
-        returning d.id, d.event_type, d.body, d.attempts, coalesce(d.replayed_at, d.created_at), d.due_at
+        returning d.id, d.event_type, d.body, d.attempts, d.created_at, d.replayed_at, d.due_at
     )
     select t.*, cast(t.due_at as text) as due from taken t order by t.due_at, t.id
     """
@@ -131,7 +134,7 @@ async def claim(
         "after_id": after[1],
     }
     rows = list(await db.execute(_CLAIM, values))
-    return [Claimed(*row[:5]) for row in rows], (rows[-1][6], rows[-1][0]) if rows else BEGINNING
+    return [Claimed(*row[:6]) for row in rows], (rows[-1][7], rows[-1][0]) if rows else BEGINNING
 
 
 _LET_GO = text(
@@ -240,14 +243,16 @@ _DROP_OLD = text(
     f"""
     delete from webhook_deliveries where ctid = any(array(
         select d.ctid from webhook_deliveries d
-        where d.created_at < :before and (d.closed_at is null or d.closed_at < :before)
+        where d.created_at < :before and (d.closed_at < :before
+            or d.closed_at is null and greatest(d.created_at, d.replayed_at) < :forgotten)
         limit {2 * PAGE}
     ))
     """
 )
 
 
-async def drop_old(db: AsyncSession, before: datetime) -> int:
-    """Remove some of what was closed before then, and what nobody would ever try. As the engine. Returns how
-    many."""
-    return await changed(db, _DROP_OLD, {"before": before})
+async def drop_old(db: AsyncSession, before: datetime, now: datetime) -> int:
+    """Remove some of what was closed before then, and what nobody would ever try: not what still has its days
+    of tries. As the engine. Returns how many."""
+    forgotten = min(before, now - OVER_AFTER)
+    return await changed(db, _DROP_OLD, {"before": before, "forgotten": forgotten})
