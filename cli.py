@@ -198,14 +198,14 @@ def worker(check: Check = False) -> None:
 def api() -> None:
     """Serve the API, with both kinds of tracking, until told to stop."""
     settings = started("api")
-    serve("api.app:create_app", settings, settings.port)
+    serve("api.start:everything", settings, settings.port)
 
 
 @app.command()
 def tracking() -> None:
     """Serve the tracking paths and the tracking API alone, for a machine or an address of their own."""
     settings = started("tracking")
-    serve("api.outside:create_app", settings, settings.tracking_port)
+    serve("api.start:outside", settings, settings.tracking_port)
 
 
 secrets = Typer(help="Secrets at rest.", no_args_is_help=True)

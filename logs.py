@@ -57,6 +57,7 @@ def configure_logging(level: str = "INFO", process: str = "campanile") -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # Seven lines when it is loaded.
 
 
 def as_json(event: object, default: Callable[[object], object] | None = None, **_: object) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp
 
 from api import hooks, ingest, tracking
@@ -161,10 +161,10 @@ def build(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(account_pages.router)
     app.include_router(sender_pages.router)
-    ours = APIRouter(prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)])
     for feature in FEATURES:
-        ours.include_router(feature.router)
-    app.include_router(ours)
+        app.include_router(
+            feature.router, prefix=PREFIX, responses=PROBLEMS, dependencies=[Depends(known_parameters)]
+        )
     tell_of_webhooks(app)
     lead(app, PREFIX)
     document(app)

@@ -1,4 +1,4 @@
-"""How often a process that answers by the thousand looks for garbage."""
+"""How often a process that answers by the thousand looks for garbage: never while it starts, then seldom."""
 
 import gc
 
@@ -8,4 +8,5 @@ def calm_the_collector() -> None:
     collector took a fifth to a half of the time looking at both again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 100)

@@ -49,6 +49,8 @@ SUBJECTS = (
     "flows",
     "messages",
     "webhooks",
+    "failures",
+    "integrations",
     "imports",
     "exports",
     "health",

@@ -144,7 +144,10 @@ class EgressTransport(AsyncBaseTransport):
         if not found:
             raise ConnectError(f"There is no host {host}.")
         if not all(self._may_go_to(address) for address in found):
-            raise EgressRefused(f"{host} is not on the public Internet, so it is not called.")
+            raise EgressRefused(
+                f"{host} is not on the public Internet, so it is not called; whoever runs Campanile can "
+                "allow its network by EGRESS_NETWORKS."
+            )
         return found
 
     def _may_go_to(self, address: Address) -> bool:

@@ -33,7 +33,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 )
 from py_vapid import Vapid02
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pywebpush import WebPusher
 
 from channels import calls
 from channels.calls import BAD_MESSAGE, BAD_RECIPIENT, NO_SUCH_RECIPIENT, Row
@@ -132,6 +131,8 @@ class Subscription:
 
     def encrypted(self, body: bytes) -> bytes:
         keys = {"p256dh": self.p256dh, "auth": self.auth}
+        from pywebpush import WebPusher  # Slow to load.
+
         sealed: bytes = WebPusher({"endpoint": self.endpoint, "keys": keys}).encode(body)["body"]
         return sealed
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 LAUNCH = Path(__file__).with_name("launch.py")
+PATIENCE = 120.0  # Seconds that a process may take to be ready.
 
 
 class StackError(Exception):
@@ -46,10 +47,12 @@ class Process:
         self.user, self.death = user, death
         self.environment, self.folder = environment, folder
         self.child: subprocess.Popen[bytes] | None = None
+        self.heard = 0  # Bytes in the log that are of an earlier run.
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self.heard = log.tell()
             self.child = subprocess.Popen(
                 tied(self.command, self.death, self.user),
                 stdin=subprocess.DEVNULL,
@@ -97,14 +100,20 @@ class Process:
                     os.kill(stray, signal.SIGKILL)
             self.child.wait()
 
-    def wait_until(self, ready: Callable[[], bool], patience: float = 30) -> None:
-        """Wait for `ready()`. Raises StackError when the process ends first or `patience` (s) runs out."""
+    def wait_until(self, ready: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Wait for `ready()`. Raises StackError when the process ends first or `patience` (s) runs out.
+
+        A process that ends is noticed at once, so that patience is for one that lives: on a machine with much
+        else to do it needs minutes for what takes seconds elsewhere.
+        """
         deadline = time.monotonic() + patience
         while not ready():
             if not self.running:
                 raise StackError(f"{self.name} ended ({self.end_in_words()})")
             if time.monotonic() > deadline:
-                raise StackError(f"{self.name} is not ready after {patience:.0f} s: {self.last_words()}")
+                raise StackError(
+                    f"{self.name} is not ready after {patience:.0f} s{busy_in_words()}: {self.last_words()}"
+                )
             time.sleep(0.02)
 
     def end_in_words(self) -> str:
@@ -115,12 +124,28 @@ class Process:
         return f"{signal.Signals(-code).name}; see {self.log}"
 
     def last_words(self) -> str:
-        """The last line of its output and where the rest is."""
-        with suppress(OSError):
-            lines = self.log.read_text(errors="replace").strip().splitlines()
-            if lines:
-                return f"{lines[-1].strip()[:300]} – see {self.log}"
+        """The last line of its output that tells of trouble or is plain text, and where the rest is."""
+        with suppress(OSError), self.log.open("rb") as log:
+            log.seek(self.heard)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            told = [line for line in lines if not is_calm(line)]
+            if told:
+                return f"{told[-1].strip()[:300]} – see {self.log}"
         return f"see {self.log}"
+
+
+def is_calm(line: str) -> bool:
+    """Whether a line of a log is one of ours and tells of no trouble."""
+    with suppress(ValueError):
+        said = json.loads(line)
+        return isinstance(said, dict) and said.get("level") in ("debug", "info")
+    return False
+
+
+def busy_in_words() -> str:
+    """What keeps a process from getting on, if the machine has more to do than it can."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return f" (this machine is busy: load {load:.0f} on {cores} cores; try again)" if load > 2 * cores else ""
 
 
 def tied(

@@ -76,8 +76,9 @@ MAILS = {
         "Owners and admins of the workspace get this mail.",
     ),
     "webhook disabled": _mail(
-        "The webhook {{ webhook }} of {{ workspace_name }} was disabled",
-        "the webhook {{ webhook }} of {{ workspace_name }} was disabled, so that nothing more is told there. "
+        'The webhook "{{ webhook }}" of {{ workspace_name }} was disabled',
+        'the webhook "{{ webhook }}" of {{ workspace_name }} was disabled, so that nothing more is told '
+        "there. "
         "{{ why }} What was on its way failed, and can be replayed: mend the receiver, enable the webhook by "
         "PATCH /api/v1/webhooks/{{ webhook_id }}, then replay by POST "
         "/api/v1/webhooks/{{ webhook_id }}/replay.",

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from domain.redacting import without_addresses
+from domain.redacting import without_addresses, without_credentials
 
 
 class Category(StrEnum):
@@ -71,15 +71,13 @@ def kind_of(*parts: object) -> str:
 
 LONGEST_REASON = 500  # Characters.
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_TOKEN = re.compile(r"[A-Za-z0-9_+/=-]{32,}")
 _QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|`[^`\n]*`")
 _WORD_WITH_DIGITS = re.compile(r"\S*[0-9]\S*")
 
 
 def discreet(words: str) -> str:
     """The words without addresses of people and without what looks like a credential, and not too long."""
-    words = _TOKEN.sub(lambda found: found[0] if _UUID.fullmatch(found[0]) else "…", without_addresses(words))
+    words = without_addresses(without_credentials(words))
     return words if len(words) <= LONGEST_REASON else words[: LONGEST_REASON - 1] + "…"
 
 

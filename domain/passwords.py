@@ -1,6 +1,7 @@
 """Passwords: argon2id (RFC 9106), bcrypt until its owner comes back, and none that is easy to guess."""
 
 from collections.abc import Sequence
+from functools import cache
 
 from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
@@ -12,7 +13,11 @@ _READ = 40  # Its search takes seconds for more; a password is not weaker for wh
 _STRONG_ENOUGH = 3  # Of zxcvbn's 0 to 4: more than 10^8 guesses.
 
 _hasher = PasswordHash((Argon2Hasher(), BcryptHasher()))
-_NOBODYS = _hasher.hash("nobody has this password")
+
+
+@cache
+def _nobodys() -> str:
+    return _hasher.hash("nobody has this password")
 
 
 def weakness(password: str, about: Sequence[str] = ()) -> str | None:
@@ -47,8 +52,9 @@ def verify(password: str, kept: str | None) -> tuple[bool, str | None]:
 
     With None, for nobody, it takes as long and is always false. Call it in a thread.
     """
+    nobodys = _nobodys()  # For everybody: the first who asks would know by the time whether he is somebody.
     try:
-        good, new = _hasher.verify_and_update(password, kept or _NOBODYS)
+        good, new = _hasher.verify_and_update(password, kept or nobodys)
     except (UnknownHashError, ValueError):  # bcrypt takes 72 bytes, and raises for more.
         return False, None
     return (good, new) if kept else (False, None)

@@ -55,7 +55,7 @@ SENT = "It was sent, and did not arrive; look at the provider's report and at th
 BREAKER = "Its messages wait, or go by another provider of the route; mend what the reason names."
 HOLD = "Clean the audience of addresses that bounce or complain, then let marketing go on."
 FILE = "Correct the file, and upload it again."
-CAMPAIGN = "Mend what the reason names, and make the campaign again from its draft."
+CAMPAIGN = "Mend what the reason names. Who got it is in the ledger; make a new campaign for the others."
 RECEIVER = "Look at the receiver's own log; replay the delivery when it is well."
 WEBHOOK = "Correct the webhook's address or what its receiver asks for, then replay the delivery."
 

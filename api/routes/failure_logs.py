@@ -19,6 +19,7 @@ from domain.channels import Channel
 from domain.errors import Conflict, Invalid, NotFound
 from domain.failures import Category, Failure, Subject, discreet
 from domain.roles import Permission
+from domain.routing import BUILT_IN
 from domain.stories import asked
 from models.failures import Origin
 from models.queries import failures, failures_found, failures_retried, provider_accounts
@@ -349,10 +350,15 @@ async def retry_failures(
     dependencies=[needs(Permission.FAILURES_WRITE), needs(Permission.MESSAGES_SEND)],
 )
 async def retry_failure(
-    failure_id: UUID, body: RetryIn, asker: Asker, opened: Opened, db: Db, workspace_id: WorkspaceId
+    failure_id: UUID,
+    asker: Asker,
+    opened: Opened,
+    db: Db,
+    workspace_id: WorkspaceId,
+    body: RetryIn | None = None,
 ) -> AgainOut:
     """Try one again, by another provider if one is named. 409 says why it is not."""
-    how = await _how(db, workspace_id, asker, body)
+    how = await _how(db, workspace_id, asker, body or RetryIn())
     done = await failures_retried.retry(db, workspace_id, [failure_id], how, opened.clock.now())
     if failure_id in done.again:
         return AgainOut(failure_id=failure_id, retried_as=done.again[failure_id])
@@ -369,7 +375,9 @@ async def _which(db: Db, workspace_id: UUID, body: WhichIn) -> Which:
 
 async def _how(db: Db, workspace_id: UUID, asker: Caller, body: RetryIn, *, named: bool = True) -> How:
     channel = None
-    if body.provider_id is not None:
+    if body.provider_id == BUILT_IN:
+        channel = Channel.EMAIL
+    elif body.provider_id is not None:
         try:
             provider = await provider_accounts.get(db, body.provider_id)
         except NotFound as error:

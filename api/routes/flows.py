@@ -19,7 +19,6 @@ from api.manners import Mannered
 from api.runs import ask
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
-from domain.channels import Channel
 from domain.errors import Conflict, Invalid, Refused
 from domain.flows import END, START, FlowState, check, edges
 from domain.flows import Flow as Graph
@@ -254,7 +253,7 @@ async def publish_flow(
         graph = Graph.model_validate(flow.definition)
         channels = await templates.channels(db, flows.templates_of(graph))
         workspace = await workspaces.get(db, workspace_id)
-        if reasons := lacking(workspace, channels or [Channel.EMAIL]) + unreachable(channels):
+        if reasons := lacking(workspace, channels) + unreachable(channels):
             raise Refused(" ".join(reasons))
         await _check(db, graph)
         with under("/definition"):

@@ -48,7 +48,7 @@ async def health() -> Health:
 @router.get("/ready", response_model=Ready)
 async def ready(opened: Opened) -> Ready | JSONResponse:
     """Whether the database, its migrations and Temporal are there; 503 says what is not, and the remedy."""
-    newest = head()
+    newest = await asyncio.to_thread(head)
     database, temporal = await asyncio.gather(_database(opened, newest), _temporal(opened))
     wrong = [
         FieldError(pointer=f"/{part}", part="stack", detail=detail)

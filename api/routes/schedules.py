@@ -33,12 +33,12 @@ class ScheduleIn(In):
         description="ISO 8601: local in `time_zone`, or with an offset; at most two years ahead."
     )
     time_zone: Annotated[str, AfterValidator(_zone)] | None = Field(
-        None, description="IANA; the workspace's when left out."
+        None, description="IANA; when left out, that of the time before, else the workspace's."
     )
-    starter: Starter = Field(
-        Starter.CAMPANILE,
-        description="Who starts it then. With n8n nothing starts by itself: it asks which are its to start, "
-        "and starts them by `/start`.",
+    starter: Starter | None = Field(
+        None,
+        description="Who starts it then; when left out, as before, else campanile. With n8n nothing starts "
+        "by itself: it asks which are its to start, and starts them by `/start`.",
     )
 
     model_config = example({"at": "2026-11-21T08:00", "time_zone": "Europe/Berlin", "starter": "campanile"})
@@ -56,10 +56,12 @@ async def schedule_campaign(
     """
     campaign = await campaigns.draft(db, campaign_id)
     now = opened.clock.now()
-    time_zone = body.time_zone or (await workspaces.get(db, workspace_id)).time_zone
+    time_zone = body.time_zone or campaign.schedule_time_zone
+    time_zone = time_zone or (await workspaces.get(db, workspace_id)).time_zone
+    starter = body.starter or Starter(campaign.starter or Starter.CAMPANILE)
     meant = planned(body.at, time_zone, now)
     await refuse_what_would_fail(db, campaign, now)
-    return shown(await schedules.schedule(db, campaign_id, meant, time_zone, body.starter, now))
+    return shown(await schedules.schedule(db, campaign_id, meant, time_zone, starter, now))
 
 
 @router.post("/{campaign_id}/unschedule", dependencies=[needs(Permission.CAMPAIGNS_SEND)])

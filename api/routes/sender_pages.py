@@ -14,6 +14,7 @@ from domain.errors import CampanileError
 
 router = APIRouter(prefix="/accounts", include_in_schema=False)
 
+NO_TOKEN = "<p>This link is not whole; open the one in the mail.</p>"
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{80}")
 
 
@@ -35,5 +36,5 @@ def _ask(title: str, token: str, refused: CampanileError | None = None) -> HTMLR
     known = token if _TOKEN.fullmatch(token) else ""
     why = f"<p><strong>{escape(refused.message)}</strong></p>" if refused else ""
     hidden = f'<input type="hidden" name="token" value="{known}">'
-    form = f'{why}<form method="post">{hidden}<button>They may</button></form>'
-    return page(title, form, 422 if refused else 200)
+    form = f'<form method="post">{hidden}<button>They may</button></form>' if known else ""
+    return page(title, why + form or NO_TOKEN, 422 if refused else 200)

@@ -15,6 +15,7 @@ from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
 from domain.announcements import Announcement, AnnouncementType
 from domain.catalogue import CATALOGUE
+from domain.errors import Invalid
 from domain.roles import Permission
 from models.queries import webhook_log, webhooks
 from models.queries.webhook_log import AT_ONCE, Asked, Which, Within
@@ -24,8 +25,8 @@ router = APIRouter(prefix="/webhooks/{webhook_id}", tags=["webhooks"], route_cla
 
 State = Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")]
 Type = Annotated[
-    str | None,
-    Query(max_length=100, description="Only of this type. Of a rare one, name a time as well: all are read."),
+    AnnouncementType | None,
+    Query(description="Only of this type. Of a rare one, name a time as well: all are read."),
 ]
 Since = Annotated[datetime | None, Query(description="Announced then or later.")]
 Until = Annotated[datetime | None, Query(description="Announced before.")]
@@ -161,6 +162,8 @@ async def replay_deliveries(
     since = await aware(db, workspace_id, body.since)
     until = await aware(db, workspace_id, body.until)
     assert since
+    if since >= (until or now):
+        raise Invalid("Nothing lies between `since` and `until`: `since` is the earlier one.", "/since")
     after = None if body.cursor is None else read_cursor(body.cursor, "/cursor")
     done = await webhook_log.replay(db, row, Within(since, until or now, body.state), now, after)
     return Replaying(replayed=done.n, next_cursor=done.last and cursor_of(done.last))

@@ -232,12 +232,18 @@ async def delete_webhook(
     openapi_extra=SHOWN_ONCE,
 )
 async def rotate_secret(
-    webhook_id: UUID, body: RotateSecretIn, opened: Opened, asker: Asker, db: Db, workspace_id: WorkspaceId
+    webhook_id: UUID,
+    opened: Opened,
+    asker: Asker,
+    db: Db,
+    workspace_id: WorkspaceId,
+    body: RotateSecretIn | None = None,
 ) -> WebhookMade:
     """Sign by a new secret, which is shown this once, and for a while by the old one as well.
 
     Two sign at most: whoever rotates again meanwhile ends the older one.
     """
+    body = body or RotateSecretIn()
     now, secret = opened.clock.now(), _given(body.secret)
     row = await webhooks.get(db, webhook_id, lock=True)
     await as_now(db, asker, Permission.WEBHOOKS_WRITE, now)

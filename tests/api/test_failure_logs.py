@@ -8,6 +8,7 @@ from httpx2 import AsyncClient
 from sqlalchemy import text
 
 from domain.failures import Subject
+from domain.routing import BUILT_IN
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import failures, failures_found
@@ -106,7 +107,7 @@ async def test_whoever_sees_to_one_first_stays(api: AsyncClient, failed: list[st
 
 
 async def test_one_is_tried_again_once(api: AsyncClient, failed: list[str]) -> None:
-    again = await created(await api.post(f"{LOGS}/{failed[0]}/retry", json={}))
+    again = await created(await api.post(f"{LOGS}/{failed[0]}/retry"))
 
     story = await created(await api.get(f"{V1}/messages/{again['retried_as']}"))
     assert (story["state"], story["step"]) == ("queued", "send")
@@ -115,6 +116,15 @@ async def test_one_is_tried_again_once(api: AsyncClient, failed: list[str]) -> N
     assert "already" in refusal(await api.post(f"{LOGS}/{failed[0]}/retry", json={}), 409)["detail"]
     assert "unknown: true" in refusal(await api.post(f"{LOGS}/{failed[2]}/retry", json={}), 409)["detail"]
     refusal(await api.post(f"{LOGS}/{NOTHING}/retry", json={}), 404)
+
+
+async def test_one_is_tried_again_by_the_installations_mail_server(
+    api: AsyncClient, sessions: Sessions, failed: list[str]
+) -> None:
+    await created(await api.post(f"{LOGS}/{failed[0]}/retry", json={"provider_id": str(BUILT_IN)}))
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await db.scalar(text("select only_by from messages where resend = 1")) == BUILT_IN
 
 
 async def test_many_are_tried_again_and_others_are_not_with_reasons(

@@ -176,6 +176,17 @@ async def test_a_flow_can_not_be_published_without_a_sender(api: AsyncClient) ->
     assert "sender_email" in refusal(await api.post(f"{AT}/{flow}/publish"), 422)["detail"]
 
 
+async def test_a_flow_that_sends_nothing_needs_no_sender(lonely_api: AsyncClient) -> None:
+    definition = {
+        "trigger": {"kind": "api"},
+        "first": "a day",
+        "steps": {"a day": {"kind": "wait", "duration": "P1D"}},
+    }
+    flow = (await created(await lonely_api.post(AT, json={"name": "Wait", "definition": definition})))["id"]
+
+    assert "Temporal" in refusal(await lonely_api.post(f"{AT}/{flow}/publish"), 503)["detail"]
+
+
 async def test_publishing_without_temporal_says_so(lonely_api: AsyncClient) -> None:
     await a_sender(lonely_api)
     flow = await a_flow(lonely_api)

@@ -58,7 +58,8 @@ async def test_a_campaign_is_scheduled_scheduled_anew_and_unscheduled_and_its_al
 
     first = await scheduled(lonely_api, campaign, f"{day}T08:00", time_zone="Asia/Tokyo")
     rings = await found(sessions, "select rings_at from alarms")
-    by_n8n = await scheduled(lonely_api, campaign, f"{day}T08:00:30.25", starter="n8n")
+    by_n8n = await scheduled(lonely_api, campaign, f"{day}T08:00:30.25", time_zone="UTC", starter="n8n")
+    later = await scheduled(lonely_api, campaign, f"{day}T09:00")
     alarms = await found(sessions, ALARMS)
     draft = (await lonely_api.post(f"{AT}/{campaign}/unschedule")).json()
 
@@ -72,10 +73,12 @@ async def test_a_campaign_is_scheduled_scheduled_anew_and_unscheduled_and_its_al
     }
     assert rings == [datetime.fromisoformat(first["schedule"]["at"])]
     assert (by_n8n["schedule"]["at"], by_n8n["schedule"]["time_zone"]) == (f"{day}T08:00:30Z", "UTC")
+    assert later["schedule"]["at"] == f"{day}T09:00:00Z"
+    assert (later["schedule"]["time_zone"], later["schedule"]["starter"]) == ("UTC", "n8n")
     assert alarms == ["remove it"]
     assert draft["schedule"] is None
     told = "select body::jsonb -> 'data' ->> 'starter' from webhook_deliveries order by id"
-    assert await found(sessions, told) == ["campanile", "n8n"]
+    assert await found(sessions, told) == ["campanile", "n8n", "n8n"]
     refusal(await lonely_api.post(f"{AT}/{campaign}/unschedule"), 409)
 
 

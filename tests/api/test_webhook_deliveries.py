@@ -196,6 +196,14 @@ async def test_what_is_too_much_for_one_call_is_replayed_by_several(
     assert problem["errors"][0]["pointer"] == "/cursor"
 
 
+async def test_what_can_hold_nothing_is_refused(lonely_api: AsyncClient, hook: str) -> None:
+    turned = {"since": hour(2), "until": hour(1)}
+    problem = refusal(await lonely_api.post(f"{AT}/{hook}/replay", json=turned), 422)
+    assert problem["errors"][0]["pointer"] == "/since"
+    misspelt = {"event_type": "message.fialed"}
+    refusal(await lonely_api.get(f"{AT}/{hook}/deliveries", params=misspelt), 422)
+
+
 def hour(nth: int) -> str:
     return (NOON + nth * HOUR).isoformat()
 

@@ -52,7 +52,7 @@ async def test_secrets_are_sealed_and_in_no_line_of_the_audit_log_and_a_new_key_
     lonely_api: AsyncClient, sessions: Sessions
 ) -> None:
     made = await a_webhook(lonely_api, secret=GIVEN)
-    rotated = await created(await lonely_api.post(f"{AT}/{made['id']}/rotate-secret", json={}))
+    rotated = await created(await lonely_api.post(f"{AT}/{made['id']}/rotate-secret"))
     opener = Sealer.of(DEVELOPMENT_ENCRYPTION_KEY)
 
     async with sessions(DEFAULT_WORKSPACE) as db:

@@ -146,7 +146,9 @@ async def test_a_name_with_a_private_address_among_its_own_is_not_called(found: 
         await EgressClient(guard).get("https://intranet.shop.example/")
 
     assert (
-        refused.value.message == "intranet.shop.example is not on the public Internet, so it is not called."
+        refused.value.message
+        == "intranet.shop.example is not on the public Internet, so it is not called; whoever runs Campanile "
+        "can allow its network by EGRESS_NETWORKS."
     )
 
 

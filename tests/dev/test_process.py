@@ -73,6 +73,22 @@ def test_a_program_that_ends_instead_of_getting_ready_says_why(tmp_path: Path) -
         broken.wait_until(lambda: False)
 
 
+def test_a_program_that_is_not_ready_in_time_is_quoted_where_it_tells_of_trouble(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('{"level":"error","event":"of an earlier run"}\n')
+    lines = ('{"level":"warning","event":"no room"}', '{"level":"info","event":"setup plugin"}')
+    program = f"import time; print(*{lines!r}, sep=chr(10), flush=True); time.sleep(600)"
+    slow = Process("Slow", [sys.executable, "-c", program], log=tmp_path / "log")
+    slow.start()
+    try:
+        slow.wait_until(lambda: b"setup plugin" in slow.log.read_bytes())
+        with pytest.raises(
+            StackError, match=r'Slow is not ready after 0 s.*: \{"level":"warning","event":"no room'
+        ):
+            slow.wait_until(lambda: False, patience=0)
+    finally:
+        slow.stop()
+
+
 def test_one_process_holds_a_lock_at_a_time(tmp_path: Path) -> None:
     mine, other = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
 

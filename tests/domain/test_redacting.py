@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from domain.redacting import without_addresses
+from domain.redacting import without_addresses, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,46 @@ def test_it_takes_no_time_whatever_is_said(said: str) -> None:
     without_addresses(said)
 
     assert time.perf_counter() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("no, token=abc123secretvalue", "no, token=…"),
+        ('{"access_token":"ya29.a0AfH6SMBx1234"}', '{"access_token":"…"}'),
+        ('"{\\"password\\": \\"hunter2\\"}"', '"{\\"password\\": \\"…\\"}"'),
+        ("pwd='a bell at noon'", "pwd='…'"),
+        ("X-Api-Key: hunter2", "X-Api-Key: …"),
+        ("GET /hook?key=abc&page=2", "GET /hook?key=…&page=2"),
+        ("Authorization: Bearer sk_live_abcdefghijklmnop", "Authorization: Bearer …"),
+        ("Authorization: Basic dXNlcjpwYXNzd29yZA==", "Authorization: Basic …"),
+        ("we know no AKIAIOSFODNN7EXAMPLE", "we know no …"),
+        ("eyJhbGciOiJub25lIn0.eyJzdWIiOiIx.x9Y has ended", "… has ended"),
+        ("refused wJalrXUtnFEMI7bPxRfiCY", "refused …"),
+    ],
+)
+def test_no_credential_is_left(said: str, kept: str) -> None:
+    assert without_credentials(said) == kept
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "535 5.7.8 Basic authentication is disabled",
+        "Invalid API key: revoked. Bearer token expired",
+        "Password: wrong",
+        "There is no segment 0199f3a0-52a1-7c31-9d5e-0f8c1d1a000d.",
+        "The webhook's secret can't be used: rotate it.",
+        "monkey: 5 bananas",
+    ],
+)
+def test_words_about_credentials_stay(said: str) -> None:
+    assert without_credentials(said) == said
+
+
+@pytest.mark.parametrize("said", ["key", "token ", '"', "key\\\"'", "bearer ", "a"])
+def test_striking_credentials_takes_time_in_proportion_to_the_words(said: str) -> None:
+    begun = time.process_time()
+    without_credentials(said * 20_000)
+
+    assert time.process_time() - begun < 2
