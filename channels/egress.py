@@ -19,7 +19,6 @@ from httpx2 import (
     AsyncBaseTransport,
     AsyncByteStream,
     AsyncClient,
-    AsyncHTTPTransport,
     ByteStream,
     ConnectError,
     ConnectTimeout,
@@ -30,6 +29,7 @@ from httpx2 import (
     create_ssl_context,
 )
 
+from channels.sips import SippingTransport
 from domain.networks import Address, Network, is_public
 
 RESOLVERS = 32  # Look-ups at a time, in this process.
@@ -167,7 +167,7 @@ class EgressTransport(AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
         )
-        async with AsyncHTTPTransport(verify=self.tls, trust_env=False) as transport:
+        async with SippingTransport(self.tls) as transport:
             answer = await transport.handle_async_request(there)
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise AnswerRefused(f"{host} answered in an encoding that was not asked for.")
