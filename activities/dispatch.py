@@ -25,6 +25,7 @@ from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import OTHERS_SERVERS, Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind
+from domain.redacting import without_addresses
 from domain.routing import BUILT_IN
 from domain.staging import Staging
 from domain.stories import refused
@@ -351,16 +352,23 @@ def _written(
 
 
 async def _sent(way: Way, writer: Writer, batch: Sequence[Envelope]) -> list[Outcome]:
-    """The outcomes, whatever the provider's module does: of what it can't tell, nobody knows."""
+    """The outcomes, whatever the provider's module does: of what it can't tell, nobody knows.
+
+    Why, they say without anybody's address: their words are kept longer than people are.
+    """
     try:
         async with asyncio.timeout(LONGEST_SEND):
             outcomes = await way.provider.send(writer.letter, batch)
         if len(outcomes) == len(batch):
-            return outcomes
+            return [_discreet(outcome) for outcome in outcomes]
         activity.logger.error("A provider answered for other messages than it was given")
     except Exception:  # noqa: BLE001 - the batch is marked: what became of it must not be guessed
         activity.logger.exception("A provider's module failed", extra={"provider": way.provider.name})
     return [Outcome(OutcomeKind.UNKNOWN, reason="the provider's module failed")] * len(batch)
+
+
+def _discreet(outcome: Outcome) -> Outcome:
+    return replace(outcome, reason=without_addresses(outcome.reason)) if outcome.reason else outcome
 
 
 def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator[Settled]:

@@ -17,7 +17,6 @@ from httpx2 import (
     AsyncBaseTransport,
     AsyncByteStream,
     AsyncClient,
-    AsyncHTTPTransport,
     ByteStream,
     ConnectError,
     ConnectTimeout,
@@ -29,6 +28,7 @@ from httpx2 import (
 )
 
 from channels.look_ups import NoTurn, look_up
+from channels.sips import SippingTransport
 from domain.networks import Address, Network, is_public
 
 SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
@@ -162,7 +162,7 @@ class EgressTransport(AsyncBaseTransport):
             stream=request.stream,
             extensions={**request.extensions, "sni_hostname": host},
         )
-        async with AsyncHTTPTransport(verify=self.tls, trust_env=False) as transport:
+        async with SippingTransport(self.tls) as transport:
             answer = await transport.handle_async_request(there)
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise AnswerRefused(f"{host} answered in an encoding that was not asked for.")

@@ -102,7 +102,7 @@ async def _health(client: EgressClient, url: str) -> bool:
 
 async def _version(client: EgressClient, url: str) -> str | None:
     answer = await client.get(f"{url}/metrics")
-    return version_in(answer.text) if answer.status_code == 200 else None
+    return version_in(answer.content.decode(errors="replace")) if answer.status_code == 200 else None
 
 
 async def _workflows(client: EgressClient, url: str, api_key: str | None) -> list[Workflow]:
@@ -151,13 +151,13 @@ async def _page(
 def _json(answer: Response) -> dict[str, Any]:
     try:
         said = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return said if isinstance(said, dict) else {}
 
 
 def _text(said: dict[str, Any], name: str) -> str:
-    return str(said.get(name) or "")[:_LONGEST]
+    return str(said.get(name) or "")[:_LONGEST].encode(errors="replace").decode()  # No halves of letters.
 
 
 def _time(said: dict[str, Any], name: str) -> datetime | None:

@@ -330,7 +330,11 @@ class JobFailed(Data):
         [{"failure_id": _FAILURE, "subject_id": _MESSAGE, "reason": "The server said: 550.", "at": _AT}],
         max_length=MOST_SAMPLES,
     )
-    url: str = _field("Where the API lists them.", "/api/v1/failure-logs?alert_id=…", max_length=4_000)
+    url: str = _field(
+        "Where the API lists them.",
+        f"https://campanile.example/api/v1/failure-logs?alert_id={_ALERT}",
+        max_length=4_000,
+    )
 
 
 class WebhookDisabled(Data):

@@ -43,7 +43,11 @@ class Member:
             "attributes": dict(self.attributes),
             "truncated": False,
         }
-        for part in ("attributes", "properties"):
+        parts = "attributes", "properties"
+        for part in parts:
+            if _is_too_deep(whole[part]):
+                whole |= {part: {}, "truncated": True}
+        for part in parts:
             if _size(whole) > LARGEST_MEMBER:
                 whole |= {part: {}, "truncated": True}
         return whole
@@ -102,6 +106,15 @@ def groups(
         taken += size
     if group:
         yield group
+
+
+def _is_too_deep(part: Any) -> bool:
+    """Whether it can't be written within a body, which has levels of its own."""
+    try:
+        orjson.dumps([[[[part]]]])
+    except TypeError:
+        return True
+    return False
 
 
 def _size(said: Any) -> int:

@@ -6,20 +6,19 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 from uuid import UUID
 
-import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from domain.comparisons import Name, Property, storable
+from domain.comparisons import Name, Property
 from domain.deeds import Message
 from domain.errors import Invalid
 from domain.events import SEGMENT_ENTERED, SEGMENT_LEFT
+from domain.extras import small
 from domain.segments import Rule, check_weight, conditions
 
 START = "start"  # Where everyone enters; it is due at once and leads to the first step.
 END = "end"
 LONGEST_WAIT = timedelta(days=3660)  # Beyond the year 9999 there is no date to wait for.
 LONGEST_CALLBACK = timedelta(days=30)
-LARGEST_DATA = 10_000  # Bytes of JSON that a call sends along.
 MOST_ATTRIBUTES = 50
 MOST_PROPERTIES = 20
 MOST_HOPS = 10  # Events that a flow leads to may start flows again, but not round and round.
@@ -137,31 +136,6 @@ class Branch(_Part):
     otherwise: str | None = None
 
 
-def _small(data: dict[str, Any]) -> dict[str, Any]:
-    for text in _texts(data):
-        storable(text)
-    try:
-        size = len(orjson.dumps(data))
-    except TypeError:
-        raise ValueError("A number in this is too large to be kept exactly; send it as a text.") from None
-    if size > LARGEST_DATA:
-        raise ValueError(f"Keep the data under {LARGEST_DATA:,} bytes of JSON.")
-    return data
-
-
-def _texts(value: Any) -> Iterator[str]:
-    ahead = [value]
-    for each in ahead:
-        match each:
-            case str():
-                yield each
-            case dict():
-                yield from each
-                ahead += each.values()
-            case list():
-                ahead += each
-
-
 class Callback(_Part):
     """Wait for the callback, but not for ever. `within` is seconds, or an ISO 8601 duration."""
 
@@ -178,7 +152,7 @@ class Call(_Part):
 
     kind: Literal["webhook"] = "webhook"
     webhook_id: UUID
-    data: Annotated[dict[str, Any], AfterValidator(_small)] = Field(default_factory=dict)
+    data: Annotated[dict[str, Any], AfterValidator(small)] = Field(default_factory=dict)
     attributes: tuple[Name, ...] = Field((), max_length=MOST_ATTRIBUTES)
     callback: Callback | None = None
     then: str | None = None

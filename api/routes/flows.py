@@ -1,6 +1,5 @@
 """Flows: a graph of steps that people go through, each at their own pace."""
 
-import json
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -19,6 +18,8 @@ from api.manners import Mannered
 from api.runs import ask
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
+from domain import extras
+from domain.comparisons import storable
 from domain.errors import Conflict, Invalid, Refused
 from domain.flows import END, START, FlowState, check, edges
 from domain.flows import Flow as Graph
@@ -31,8 +32,6 @@ from workflows import flows as runs
 from workflows.flows import FlowWorkflow, Steering
 
 router = APIRouter(prefix="/flows", tags=["flows"], route_class=Mannered)
-
-LARGEST_PROPERTIES = 10_000  # Bytes, of each of up to 10,000 who enter at once.
 
 _EXAMPLE = {
     "name": "Left in the cart",
@@ -112,19 +111,15 @@ class FlowOut(Out):
     )
 
 
-def _small(properties: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(properties)) > LARGEST_PROPERTIES:
-        raise ValueError(f"Keep the properties under {LARGEST_PROPERTIES:,} bytes of JSON")
-    return properties
-
-
 class EnrollIn(In):
     profiles: list[str] = Field(min_length=1, max_length=10_000, description="Ids or emails.")
-    properties: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
+    properties: Annotated[dict[str, Any], AfterValidator(extras.small)] = Field(
         default_factory=dict,
-        description=f"Kept with each journey: at most {LARGEST_PROPERTIES:,} bytes of JSON.",
+        description=f"Kept with each journey: at most {extras.LARGEST:,} bytes of JSON.",
     )
-    entry: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = Field(
+    entry: (
+        Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)] | None
+    ) = Field(
         None,
         description="Where a flow may be entered always: what tells two journeys of one profile apart. "
         "The same entry twice enters once; without it every request is a new one.",

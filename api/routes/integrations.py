@@ -213,7 +213,8 @@ async def _looked_at(opened: Stack, given: str) -> str:
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if not parts.hostname or not given.isascii() or not opened.egress.speaks(parts.scheme):
+    plain = given.isascii() and given.isprintable() and not set(given) & {" ", "\\"}
+    if not parts.hostname or not plain or not opened.egress.speaks(parts.scheme):
         raise Invalid("Write n8n's address, such as https://n8n.records.example.", "/url")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise Invalid("Write n8n's address without a user, a query and a #.", "/url")

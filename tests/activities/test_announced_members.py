@@ -10,6 +10,7 @@ from models.base import Sessions
 from tests.activities.test_flows import Site
 from tests.announcing import listening, types, were_told
 from tests.arrivals import arrival, pump, put
+from tests.calling import answered, call, posted
 from tests.sending import a_segment, clicked, ran, send, wait
 
 MEMBERS = "flow.entered", "flow.moved", "flow.finished"
@@ -90,6 +91,35 @@ async def test_who_enters_by_a_segment_and_whose_journey_an_archive_ends_is_told
 
     assert types(found) == ["flow.entered"] * 2 + ["flow.finished"] * 2
     assert [(data["step"], data["outcome"]) for _, data in found[2:]] == [("nap", "archived")] * 2
+
+
+async def test_who_goes_on_by_a_callback_is_told_of_with_what_it_said(sessions: Sessions) -> None:
+    webhook = await listening(sessions, *MEMBERS)
+    site = Site(sessions)
+    await site.begin(
+        lambda _: {"ask": call(webhook, then="well", otherwise="ill"), "well": wait(60), "ill": wait(60)},
+        "ask",
+        3,
+    )
+    await site.advance()
+    [said] = await posted(sessions)
+    await were_told(sessions)
+    well, ill, _ = (each["member"] for each in said["members"])
+
+    await answered(sessions, site.clock, said, well)
+    await answered(sessions, site.clock, said, ill, outcome="failed", reason="Nothing is known of them.")
+    assert await were_told(sessions) == []
+    await site.advance()
+    await site.advance(3600)
+
+    found = await were_told(sessions)
+    moved = [data for type_, data in found if type_ == "flow.moved"]
+    assert sorted((data["from_step"], data["step"], data["why"]) for data in moved) == [
+        ("ask", "ill", "no callback came in time"),
+        ("ask", "ill", "the callback said failed"),
+        ("ask", "well", "the callback said done"),
+    ]
+    assert {data["why"]: data["enrollment_id"] for data in moved}["the callback said done"] == well
 
 
 @pytest.mark.parametrize("asked", [(), ("message.*",)])

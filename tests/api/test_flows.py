@@ -242,13 +242,31 @@ async def test_people_enter_by_id_or_email_once_and_strangers_are_named(
         assert str(await db.scalar(text("select queue_id from pokes"))) == flow
 
 
-async def test_properties_are_few_since_each_journey_keeps_its_own(api: AsyncClient) -> None:
+@pytest.mark.parametrize(
+    ("pointer", "value"),
+    [
+        ("properties", '{"note": "' + "x" * 10_000 + '"}'),
+        ("properties", '{"x": ' + "[" * 20 + "]" * 20 + "}"),
+        ("properties", '{"x": ' + "[" * 400 + "]" * 400 + "}"),
+        ("properties", '{"x": 1180591620717411303424}'),
+        ("properties", '{"x": "\\ud800"}'),
+        ("properties", '{"\\u0000": 1}'),
+        ("entry", '"\\u0000"'),
+        ("entry", '"\\ud800"'),
+    ],
+)
+async def test_who_enters_takes_little_along_that_can_be_kept(
+    api: AsyncClient, sessions: Sessions, pointer: str, value: str
+) -> None:
     flow = await a_flow(api)
-    body = {"profiles": ["ada@example.com"], "properties": {"note": "x" * 10_000}}
+    await a_profile(sessions)
+    await published(sessions, flow)
+    body = f'{{"profiles": ["ada@example.com"], "{pointer}": {value}}}'
+    headers = {"content-type": "application/json"}
 
-    problem = refusal(await api.post(f"{AT}/{flow}/enroll", json=body), 422)
+    problem = refusal(await api.post(f"{AT}/{flow}/enroll", content=body, headers=headers), 422)
 
-    assert problem["errors"][0]["pointer"] == "/properties"
+    assert problem["errors"][0]["pointer"] == f"/{pointer}"
 
 
 async def test_where_entering_again_is_allowed_an_entry_tells_journeys_apart(

@@ -77,6 +77,11 @@ OTHERWISE: list[tuple[str, Answer, bool, str]] = [
     ("/api/v1/executions", Answer(403, b"{}"), True, "does not take this key"),
     ("/api/v1/workflows", Answer(200, b"x" * 1_100_000), True, "more than"),
     ("/metrics", Answer(404, b""), True, ""),
+    # What is sent by whoever means harm.
+    ("/metrics", Answer(200, b"x", {"Content-Type": "text/plain; charset=zlib"}), True, ""),
+    ("/healthz", Answer(200, b"[" * 900_000), False, "no n8n"),
+    ("/api/v1/workflows", Answer(200, b'{"data":' + b"[" * 900_000), True, "answered 200"),
+    ("/api/v1/executions", Answer(200, b'{"data": [{"id": "\\ud800\\u0000"}]}'), True, ""),
 ]
 
 
@@ -142,6 +147,12 @@ async def test_a_key_is_told_no_other_address_than_the_one_it_was_given_for(
         ("https://", "Write n8n's address"),
         ("http://n8n.example:port", "Write n8n's address"),
         ("nonsense", "Write n8n's address"),
+        ("https://n8n.example:65536", "Write n8n's address"),
+        ("https://n8n.\0example", "Write n8n's address"),
+        ("https://n8n.example/\0", "Write n8n's address"),
+        ("https://n8n.example/a\tb", "Write n8n's address"),
+        ("https://n8n .example", "Write n8n's address"),
+        ("https://n8n.example\\@other.example/", "Write n8n's address"),
     ],
 )
 async def test_an_address_that_is_never_called_is_refused(

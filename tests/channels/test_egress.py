@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
 import pytest
-from httpx2 import ConnectError, HTTPError, TimeoutException
+from httpx2 import (
+    ConnectError,
+    HTTPError,
+    RemoteProtocolError,
+    TimeoutException,
+)
 
 from channels.egress import EgressClient, EgressRefused, EgressTransport, Resolve
 from channels.look_ups import look_up
@@ -213,6 +218,15 @@ async def test_headers_without_end_are_not_read_to_their_end() -> None:
     async with a_site(b"HTTP/1.1 200 OK\r\n" + b"X-More: of the same\r\n" * 100_000) as (port, _):
         with pytest.raises(HTTPError):
             await EgressClient(EgressTransport(HERE, plain=True)).get(f"http://127.0.0.1:{port}/")
+
+
+async def test_whoever_only_says_that_an_answer_will_come_is_not_listened_to_for_long() -> None:
+    promise, client = b"HTTP/1.1 100 Continue\r\n\r\n", EgressClient(EgressTransport(HERE, plain=True))
+    async with a_site(promise * 5 + saying(b"yes")) as (port, _):
+        assert (await client.get(f"http://127.0.0.1:{port}/")).text == "yes"
+    async with a_site(promise * 20_000) as (port, _):
+        with pytest.raises(RemoteProtocolError, match="no answer"):
+            await client.get(f"http://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nX-Slow: "], ids=["silent", "in a header"])

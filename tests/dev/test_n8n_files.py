@@ -105,6 +105,13 @@ def test_addresses_are_written_in_the_settings_alone(workflow: n8n_files.Workflo
         assert "127.0.0.1" not in orjson.dumps(moved).decode()
 
 
+def test_where_the_api_is_stands_before_paths_alone(workflow: n8n_files.Workflow) -> None:
+    """What an announcement calls a `url` is a whole one."""
+    after = orjson.dumps(workflow).decode().split("json.campanile_url }}")[1:]
+
+    assert [each[:40] for each in after if not each.startswith("/api/v1/")] == []
+
+
 def test_what_starts_or_notes_something_does_so_once_however_often_it_is_sent(
     workflow: n8n_files.Workflow,
 ) -> None:

@@ -13,13 +13,23 @@ from pydantic import ValidationError
 
 from domain.announcements import LARGEST
 from domain.errors import Invalid
+from domain.extras import DEEPEST
+from domain.extras import LARGEST as LARGEST_DATA
 from domain.flow_calls import LARGEST_MEMBER, MOST, Member, Place, groups
-from domain.flows import LARGEST_DATA, Call, Flow, check, next_step
+from domain.flows import Call, Flow, check, next_step
 from tests.support import GivenClock
 
 NOW = GivenClock().now()
 WEBHOOK = str(UUID(int=1))
 URL = "https://records.example/api/v1/callbacks/x"
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """So many levels of objects and lists."""
+    within: Any = []
+    for _ in range(levels - 2):
+        within = [within]
+    return {"x": within}
 
 
 def call(**values: Any) -> dict[str, Any]:
@@ -58,6 +68,7 @@ def test_a_call_leads_one_way_if_all_was_well_and_another_if_not() -> None:
         {"data": {"x": 2**70}},
         {"data": {"x": ["half a \ud800"]}},
         {"data": {"a\0": 1}},
+        {"data": nested(DEEPEST + 1)},
         {"callback": {}},
         {"callback": {"within": 0}},
         {"callback": {"within": "P31D"}},
@@ -69,6 +80,12 @@ def test_a_call_leads_one_way_if_all_was_well_and_another_if_not() -> None:
 def test_a_call_says_little_and_waits_for_an_answer_for_a_while_at_most(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         a_graph(ask=call(**values))
+
+
+def test_what_a_call_takes_along_can_be_said() -> None:
+    body = a_place(data=nested(DEEPEST)).body(uuid4(), URL, [], NOW)
+
+    assert orjson.loads(body)["data"]["data"] == nested(DEEPEST)
 
 
 def test_a_call_reads_back_as_it_was_written() -> None:
@@ -104,6 +121,19 @@ def test_what_is_too_long_is_left_out_and_the_body_says_so() -> None:
     assert (half["attributes"], half["properties"], half["truncated"]) == ({}, short, True)
     nothing = a_member(attributes=long, properties=long).said()
     assert (nothing["attributes"], nothing["properties"], nothing["truncated"]) == ({}, {}, True)
+
+
+@pytest.mark.parametrize("levels", [251, 254, 300])
+def test_what_is_nested_too_deeply_to_be_said_is_left_out_and_no_more(levels: int) -> None:
+    said = a_member(attributes={"plan": "pro"}, properties=nested(levels)).said()
+
+    assert (said["attributes"], said["properties"], said["truncated"]) == ({"plan": "pro"}, {}, True)
+    deepest = a_member(properties=nested(250)).said()
+    assert deepest["truncated"] is False
+    assert (
+        nested(250)
+        == orjson.loads(a_place().body(uuid4(), URL, [deepest], NOW))["data"]["members"][0]["properties"]
+    )
 
 
 @given(st.lists(st.integers(0, LARGEST_MEMBER + 1000), max_size=40))
