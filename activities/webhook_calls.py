@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import structlog
 from httpx2 import HTTPError
 
 from channels.calls import printable, retry_after, words
@@ -19,6 +20,8 @@ from domain.staging import Staging
 from models.queries.webhook_deliveries import Claimed, Ready
 
 GONE = 410
+log = structlog.get_logger()
+
 HELD_BACK = "Held back: CAMPANILE_DELIVER_ONLY_TO does not name this address."
 
 
@@ -66,16 +69,24 @@ class Caller:
         body = delivery.body.encode()
         try:
             headers = self._open().headers(str(delivery.id), body, self._outside.wall.now())
-            answer = await self._poster.post(headers, body)
         except CannotOpen as error:
             return Try(at, 0, reason=str(error), blameless=True)
         except ValueError:
             return Try(at, 0, reason="The webhook's secret can't be used: rotate it.", hopeless=True)
+        try:
+            answer = await self._poster.post(headers, body)
+            return self._read(Try(at, _since(began)), answer)
         except EgressRefused as error:
             return Try(at, _since(began), reason=self._said(error.message), hopeless=True)
         except HTTPError as error:
             return Try(at, _since(began), reason=self._said(f"There was no answer: {words(error)}"))
-        return self._read(Try(at, _since(began)), answer)
+        except Exception as error:  # noqa: BLE001 - what one receiver does to us must not stop the others
+            log.error(
+                "A webhook's answer was too much for us",
+                webhook=str(self.webhook.id),
+                error=type(error).__name__,
+            )
+            return Try(at, _since(began), reason="What it answered can't be read.")
 
     def _read(self, tried: Try, answer: Answered) -> Try:
         status = answer.status

@@ -189,7 +189,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return min(float(said[:9]), LONGEST_PAUSE)
     try:
         then, now = (parsedate_to_datetime(text) for text in (said, headers.get("date", "")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     pause = (then.replace(tzinfo=UTC) - now.replace(tzinfo=UTC)).total_seconds()
     return min(max(pause, 0.0), LONGEST_PAUSE)

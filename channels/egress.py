@@ -36,6 +36,7 @@ RESOLVERS = 32  # Look-ups at a time, in this process.
 LONGEST_LOOK_UP = 5.0  # Seconds.
 SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
 LARGEST_ANSWER = 1_000_000  # Bytes of a body.
+LARGEST_PORT = 65_535
 _NO_URL = "This is no URL."
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]  # From a host and a port to its addresses.
@@ -112,6 +113,8 @@ class EgressTransport(AsyncBaseTransport):
             raise EgressRefused(
                 "An address names no user and no password: take out what stands before the @."
             )
+        if url.port is not None and not 0 < url.port <= LARGEST_PORT:
+            raise EgressRefused(f"A port is a number from 1 to {LARGEST_PORT}.")
 
     async def try_out(self, address: str) -> None:
         """Whether a request could go there, without sending one. Raises `EgressRefused` where it could not,

@@ -25,6 +25,9 @@ KEPT_FOR = 20.0  # Seconds that a connection may wait for the next post.
 LARGEST_BODY = 4_000  # Bytes of an answer that are read.
 LONGEST_BODY = 2.0  # Seconds that they may take, after the head.
 AT_ONCE = 1 << 16
+# What was read at once is taken apart without giving others a turn, so there are bounds to its pieces, too.
+MOST_BEFORE = 5  # Informational responses before the answer.
+MOST_PIECES = 200  # Of a body.
 
 
 class Answered(NamedTuple):
@@ -183,10 +186,15 @@ def _may_go_on(wire: h11.Connection) -> bool:
 
 
 async def _head(connection: _Connection) -> h11.Response:
+    before = 0
     while True:
         event = connection.wire.next_event()
         if isinstance(event, h11.Response):
             return event
+        if isinstance(event, h11.InformationalResponse):
+            before += 1
+            if before > MOST_BEFORE:
+                raise h11.RemoteProtocolError("it only says that an answer will come")
         if event is h11.NEED_DATA:
             came = await connection.reader.read(AT_ONCE)
             if not came:
@@ -199,7 +207,9 @@ async def _body(connection: _Connection) -> tuple[bytes, bool]:
     body = bytearray()
     with suppress(TimeoutError, OSError, h11.RemoteProtocolError):
         async with asyncio.timeout(LONGEST_BODY):
-            while len(body) < LARGEST_BODY:
+            for _ in range(MOST_PIECES):
+                if len(body) >= LARGEST_BODY:
+                    break
                 event = connection.wire.next_event()
                 if isinstance(event, h11.EndOfMessage):
                     return bytes(body), True

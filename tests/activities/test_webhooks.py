@@ -216,6 +216,21 @@ async def test_retry_after_is_obeyed_and_the_webhook_left_alone_until_then(
         assert (await slice_of(sessions, bell, clock)).delivered == 2
 
 
+async def test_an_answer_that_can_not_be_read_is_its_receivers_matter_alone(
+    sessions: Sessions, bell: Bell, clock: GivenClock
+) -> None:
+    date = "Thu, 26 Nov 2026 14:00:00"
+    said = Answer(503, headers={"Retry-After": f"{date} +{'9' * 14}", "Date": f"{date} GMT"})
+    async with receiving(Receiver(answer=lambda asked: said)) as evil, receiving() as good:
+        await a_webhook(sessions, evil.url)
+        webhook = await a_webhook(sessions, good.url)
+        await announced(sessions, clock, 3)
+        done = await slice_of(sessions, bell, clock)
+
+    assert (done.delivered, done.again) == (3, 3)
+    assert await states(sessions, webhook) == {"delivered": 3}
+
+
 async def test_whoever_says_410_is_disabled_at_once_and_the_others_and_the_admins_are_told(
     sessions: Sessions, bell: Bell, clock: GivenClock
 ) -> None:
@@ -310,6 +325,7 @@ NOT_CALLED = [
     "http://8.8.8.8/",
     "https://ada:secret@shop.example/",
     "ftp://shop.example/",
+    "https://8.8.8.8:99999/",
     "https://0177.0.0.1/",
     "nonsense",
 ]

@@ -68,6 +68,17 @@ def test_only_what_never_reached_the_provider_is_sent_again(error: Exception, ki
         ({"retry-after": "-7"}, None),
         ({"retry-after": "²"}, None),
         ({"retry-after": "soon"}, None),
+        (
+            {
+                "retry-after": f"Thu, 26 Nov 2026 14:01:30 +{'9' * 14}",
+                "date": "Thu, 26 Nov 2026 14:00:00 GMT",
+            },
+            None,
+        ),
+        (
+            {"retry-after": f"Thu, 26 Nov {'9' * 20} 14:01:30 GMT", "date": "Thu, 26 Nov 2026 14:00:00 GMT"},
+            None,
+        ),
         ({"retry-after": "Thu, 26 Nov 2026 14:01:30 GMT"}, None),
         ({"retry-after": "Thu, 26 Nov 2026 14:01:30 GMT", "date": "Thu, 26 Nov 2026 14:00:00 GMT"}, 90.0),
         ({"retry-after": "Thu, 26 Nov 2026 13:00:00 GMT", "date": "Thu, 26 Nov 2026 14:00:00 GMT"}, 0.0),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from httpx2 import ConnectError, HTTPError, ReadTimeout
+from httpx2 import ConnectError, HTTPError, ReadTimeout, RemoteProtocolError
 
 from channels import posts
 from channels.egress import EgressRefused, EgressTransport
@@ -130,6 +130,7 @@ async def test_a_certificate_must_be_of_the_name() -> None:
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 3_000 + b"0\r\n\r\n",
     ],
 )
 async def test_a_body_without_end_was_heard_and_costs_a_moment(
@@ -145,6 +146,15 @@ async def test_a_body_without_end_was_heard_and_costs_a_moment(
     assert found.status == 200
     assert len(found.body) <= posts.LARGEST_BODY
     assert server.connections == 2
+
+
+async def test_whoever_only_says_that_an_answer_will_come_is_not_listened_to_for_long() -> None:
+    promise = b"HTTP/1.1 100 Continue\r\n\r\n"
+    async with serving(promise * 2 + saying(b"yes")) as server:
+        assert (await Poster(a_guard(), f"http://shop.example:{server.port}/").post({}, b"{}")).body == b"yes"
+    async with serving(promise * 4_000) as server:
+        with pytest.raises(RemoteProtocolError, match="only says"):
+            await Poster(a_guard(), f"http://shop.example:{server.port}/").post({}, b"{}")
 
 
 @pytest.mark.parametrize("answer", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 20_000])
@@ -169,6 +179,8 @@ async def test_whoever_does_not_answer_is_waited_for_only_so_long() -> None:
         "https://[::1]/",
         "http://8.8.8.8/",
         "https://a:b@shop.example/",
+        "https://8.8.8.8:65536/",
+        "https://8.8.8.8:-1/",
     ],
 )
 async def test_what_is_not_called_otherwise_is_not_posted_to(url: str) -> None:
