@@ -76,7 +76,7 @@ class UpkeepActivities:
             dropped = 1
             while dropped:
                 async with self.sessions.engine() as db:
-                    dropped = await webhook_deliveries.drop_old(db, now - self.content_for)
+                    dropped = await webhook_deliveries.drop_old(db, now - self.content_for, now)
             async with self.sessions.engine() as db:
                 unstarted = await schedules.unstarted(db, now - FORGOTTEN)
             for workspace_id, campaign_id in unstarted:

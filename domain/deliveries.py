@@ -13,6 +13,7 @@ SHORTEST_PAUSE = 1.0  # Of those that a receiver asks for.
 JITTER = 0.2  # The share of a pause by which it may be shorter.
 
 HELD_AT_MOST = GIVEN_UP_AFTER + timedelta(hours=1)  # By rests. The last try is not taken from anybody.
+OVER_AFTER = HELD_AT_MOST + timedelta(days=1)  # By then each has been closed, or nobody looks after it.
 
 IN_A_ROW = 5  # So many failures, and the webhook rests as a whole.
 FIRST_REST = 5.0  # Seconds; doubled by each try that fails, up to

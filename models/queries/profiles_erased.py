@@ -39,8 +39,8 @@ _FORGET_TOLD = text(
     where d.workspace_id = {HERE} and (d.state <> 'pending' or d.event_type <> '{AnnouncementType.FLOW_CALL}')
         and d.event_type <> '{AnnouncementType.PROFILE_ERASED}'
         and (exists (select from {_ALL_OF_THEM} who where position(cast(who.id as text) in d.body) > 0)
-            or exists (select from unnest(cast(:addresses as text[])) named(value)
-                where position(named.value in d.body) > 0))
+            or exists (select from unnest(cast(:told as text[]), cast(:alone as text[])) named(value, alone)
+                where position(named.value in d.body) > 0 and d.body ~ named.alone))
     """
 )
 _FORGET_NAMES = text(f"delete from identities where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
@@ -183,6 +183,8 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         for address in (value for of, value in names if of is kind):
             await suppress(db, channel, address, SuppressionReason.ERASED, "erasure", now)
     values["addresses"] = [value for kind, value in names if kind in ADDRESS_KIND.values()]
+    values["told"] = [traces.in_json(each) for each in values["addresses"]]
+    values["alone"] = [traces.alone(each) for each in values["told"]]
     values["names"] = [value for _, value in names]
     await db.execute(_FORGET_ADDRESSES, values)
     await traces.forget(db, names)

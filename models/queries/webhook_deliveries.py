@@ -13,10 +13,7 @@ import orjson
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from domain.deliveries import (
-    KEPT_TRIES,
-    Try,
-)
+from domain.deliveries import KEPT_TRIES, OVER_AFTER, Try
 from models.base import Db, changed
 
 Cursor = tuple[str, UUID]  # A due_at, as PostgreSQL writes it, and an id.
@@ -240,14 +237,16 @@ _DROP_OLD = text(
     f"""
     delete from webhook_deliveries where ctid = any(array(
         select d.ctid from webhook_deliveries d
-        where d.created_at < :before and (d.closed_at is null or d.closed_at < :before)
+        where d.created_at < :before and (d.closed_at < :before
+            or d.closed_at is null and greatest(d.created_at, d.replayed_at) < :forgotten)
         limit {2 * PAGE}
     ))
     """
 )
 
 
-async def drop_old(db: AsyncSession, before: datetime) -> int:
-    """Remove some of what was closed before then, and what nobody would ever try. As the engine. Returns how
-    many."""
-    return await changed(db, _DROP_OLD, {"before": before})
+async def drop_old(db: AsyncSession, before: datetime, now: datetime) -> int:
+    """Remove some of what was closed before then, and what nobody would ever try: not what still has its days
+    of tries. As the engine. Returns how many."""
+    forgotten = min(before, now - OVER_AFTER)
+    return await changed(db, _DROP_OLD, {"before": before, "forgotten": forgotten})

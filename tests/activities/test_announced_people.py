@@ -1,5 +1,6 @@
 """What becomes of people, and what they do, is told to the webhooks that ask; history is not."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -7,11 +8,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.announcements import Announcement, AnnouncementType
 from domain.profiles import ConsentState, IdentityKind, Purpose
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import (
     announced_people,
+    announcing,
     profiles,
     profiles_erased,
     profiles_merged,
@@ -207,6 +210,21 @@ async def test_an_erasure_is_told_by_each_id_and_takes_along_what_was_told_of_th
         ("profile.erased", other),
     }
     assert len(found) == 2
+
+
+async def test_an_erasure_takes_along_nothing_that_was_told_of_others(db: AsyncSession) -> None:
+    await a_webhook(db)
+    ann = await a_person(db, "ann@shop.example")
+    theirs = ["ann@shop.example", "Ask\nann@shop.example.", "<ann@shop.example>"]
+    others = ["joann@shop.example", "x.ann@shop.example", "ann@shop.example.org"]
+    said = [Announcement(AnnouncementType.MESSAGE_BOUNCED, {"address": each}) for each in theirs + others]
+    await announcing.announce(db, DEFAULT_WORKSPACE, said, NOW)
+
+    await profiles_erased.erase(db, ann, NOW)
+
+    asked = "select body from webhook_deliveries where event_type = 'message.bounced'"
+    bodies = [*(await db.scalars(text(asked)))]
+    assert {json.loads(body)["data"]["address"] for body in bodies} == {*others}
 
 
 async def test_what_is_long_is_cut_and_says_so(db: AsyncSession) -> None:

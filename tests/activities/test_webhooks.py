@@ -18,7 +18,8 @@ from domain.deliveries import FAILED_FOR_DAYS, GONE, KEPT_TRIES, WAS_DISABLED
 from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
 from lab.http_server import Answer, Asked
 from models.base import Sessions
-from models.queries import webhook_deliveries
+from models.queries import failures_retried, webhook_deliveries
+from models.queries.failures_retried import How
 from tests.channels.calls_support import NOBODY
 from tests.sending import ran
 from tests.support import Database, GivenClock, eventually
@@ -399,5 +400,42 @@ async def test_what_was_closed_long_ago_is_removed(sessions: Sessions, bell: Bel
         await announced(sessions, clock, 2)
     clock.move(timedelta(days=11))
     async with sessions.engine() as db:
-        assert await webhook_deliveries.drop_old(db, clock.now() - timedelta(days=30)) == 3
+        assert await webhook_deliveries.drop_old(db, clock.now() - timedelta(days=30), clock.now()) == 3
     assert len(await look(sessions, "select id from webhook_deliveries")) == 2
+
+
+@pytest.mark.parametrize(("days", "kept", "left"), [(0, 30, 1), (4.5, 30, 1), (3, 1, 1), (4.5, 1, 0)])
+async def test_what_is_on_its_way_is_kept_as_long_as_it_may_be(
+    sessions: Sessions, clock: GivenClock, days: float, kept: int, left: int
+) -> None:
+    """A replay begins anew, however old it is; where content is kept for a day, it is kept until it was told."""
+    await a_webhook(sessions, NOBODY)
+    await announced(sessions, clock)
+    clock.move(timedelta(days=40 if not days else 0))
+    replay = "update webhook_deliveries set replayed_at = :now returning id"
+    await look(sessions, replay, now=clock.now())
+    clock.move(timedelta(days=days))
+    async with sessions.engine() as db:
+        await webhook_deliveries.drop_old(db, clock.now() - timedelta(days=kept), clock.now())
+    assert len(await look(sessions, "select id from webhook_deliveries")) == left
+
+
+async def test_what_is_tried_again_by_its_failure_has_days_and_a_failure_of_its_own(
+    sessions: Sessions, bell: Bell, clock: GivenClock
+) -> None:
+    async with receiving(Receiver(answer=lambda asked: Answer(500))) as receiver:
+        webhook = await a_webhook(sessions, receiver.url)
+        await announced(sessions, clock)
+        for n in range(1, 4):
+            clock.move(timedelta(days=3, minutes=1))
+            await slice_of(sessions, bell, clock)
+            *_, failure = await look(sessions, "select id from failure_logs order by id")
+            assert len(await look(sessions, "select id from failure_logs")) == n
+
+            async with sessions(DEFAULT_WORKSPACE) as db:
+                how = How("Ada", "Ada asked for it.")
+                done = await failures_retried.retry(db, DEFAULT_WORKSPACE, [failure], how, clock.now())
+            assert done.again.keys() == {failure}
+            assert (await slice_of(sessions, bell, clock)).again == 1
+            assert await states(sessions, webhook) == {"pending": 1}
+            await look(sessions, "update webhooks set failures = 0, failing_since = null returning id")

@@ -37,8 +37,8 @@ from tests.sending import NOW, a_bare_message, a_sender, at, people, some
 HOW = How("Ada", "Ada asked for it.")
 
 
-def a_failure(n: int = 1, reason: str = "It broke.", **values: Any) -> Failure:
-    return Failure(Subject.OUTSIDE, f"job {n}", Category.OURS, reason, "Mend it.", **values)
+def a_failure(n: int = 1, reason: str = "It broke.", remedy: str = "Mend it.", **values: Any) -> Failure:
+    return Failure(Subject.OUTSIDE, f"job {n}", Category.OURS, reason, remedy, **values)
 
 
 async def noted(sessions: Sessions, *found: Failure, hours: float = 0) -> int:
@@ -285,7 +285,9 @@ async def test_erasing_somebody_leaves_nothing_that_names_them(sessions: Session
         skipped = {"state": "skipped", "reason": "template error", "detail": "'Lovelace' is no number."}
         message = await a_message(db, ada, **skipped)
         await failures.note_messages(db, DEFAULT_WORKSPACE, [message], NOW)
-        theirs = a_failure(1, detail={"to": ["ada@shop.example"]}, title="Lead")
+        theirs = a_failure(
+            1, detail={"to": ["ada@shop.example"]}, title="Lead", remedy="Ask ada@shop.example."
+        )
         other = a_failure(2, detail={"to": ["bob@shop.example"]})
         await failures.note(db, DEFAULT_WORKSPACE, [theirs, other], NOW, Origin.API)
 
