@@ -8,7 +8,7 @@ from httpx2 import HTTPError
 
 from channels.calls import printable, retry_after, words
 from channels.discretion import SHORTEST, Secrets
-from channels.egress import EgressRefused, EgressTransport
+from channels.egress import EgressRefused, EgressTransport, Overburdened
 from channels.posts import Answered, Poster
 from channels.signing import Signer
 from domain.channels import Channel
@@ -79,7 +79,10 @@ class Caller:
         except EgressRefused as error:
             return Try(at, _since(began), reason=self._said(error.message), hopeless=True)
         except HTTPError as error:
-            return Try(at, _since(began), reason=self._said(f"There was no answer: {words(error)}"))
+            ours = isinstance(error, Overburdened)
+            return Try(
+                at, _since(began), reason=self._said(f"There was no answer: {words(error)}"), blameless=ours
+            )
         except Exception as error:  # noqa: BLE001 - what one receiver does to us must not stop the others
             log.error(
                 "A webhook's answer was too much for us",

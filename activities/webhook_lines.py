@@ -21,6 +21,7 @@ from models.queries.webhook_deliveries import BEGINNING, Claimed, Ready, Settled
 from models.queries.webhook_health import Fared
 
 SLOTS = 16  # Posts at a time to a webhook that works,
+SLOTS_AT_FIRST = 4  # to one that has not answered yet: a hundred that hang would take all sockets,
 SLOTS_FAILING = 2  # and to one whose last post failed.
 LARGEST_CLAIM = 200  # Deliveries,
 LARGEST_BYTES = 4_000_000  # and bytes of their bodies.
@@ -68,6 +69,7 @@ class Line:
         self.trial = webhook.resting
         self.unwell = True  # Whether its row says that it fails, as far as we know.
         self.stopped = False  # It rests or is disabled.
+        self.heard = False  # Whether it answered anything.
         self._held: deque[_Held] = deque()
         self._posting: dict[UUID, float] = {}  # When each that is on the wire began, the oldest first.
         self._workers: set[asyncio.Task[None]] = set()
@@ -86,7 +88,9 @@ class Line:
     def slots(self) -> int:
         if self.stopped:
             return 0
-        return 1 if self.trial else SLOTS_FAILING if self.failures else SLOTS
+        if self.trial:
+            return 1
+        return SLOTS_FAILING if self.failures else SLOTS if self.heard else SLOTS_AT_FIRST
 
     @property
     def slow(self) -> bool:
@@ -162,6 +166,7 @@ class Line:
             tried = await self.caller.call(held.delivery, self._books.clock)
         finally:
             del self._posting[held.delivery.id]
+        self.heard = self.heard or tried.status is not None
         self._typical += (max(tried.seconds, 0.001) - self._typical) / 8
         if not tried.blameless:
             self.failures = 0 if tried.delivered else self.failures + 1

@@ -6,11 +6,9 @@ redirect is followed, an answer is short and soon, and the environment's proxies
 """
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -30,10 +28,9 @@ from httpx2 import (
     create_ssl_context,
 )
 
+from channels.look_ups import NoTurn, look_up
 from domain.networks import Address, Network, is_public
 
-RESOLVERS = 32  # Look-ups at a time, in this process.
-LONGEST_LOOK_UP = 5.0  # Seconds.
 SECONDS = 10.0  # For all of one exchange, from the look-up of the name to the last byte.
 LARGEST_ANSWER = 1_000_000  # Bytes of a body.
 LARGEST_PORT = 65_535
@@ -54,18 +51,8 @@ class AnswerRefused(EgressRefused):
     """What was asked was heard there; only what came back is not taken."""
 
 
-# The system's resolver blocks, a name whose servers are dead for many seconds, and whoever gives up waiting
-# leaves the thread where it is. So it has threads of its own: nothing but look-ups waits for one of them.
-_RESOLVERS = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="look-up")
-
-
-async def look_up(host: str, port: int) -> list[str]:
-    """The addresses of a host by the system's resolver, which also reads 0x7f.1 and 017700000001. Raises
-    OSError, also where it does not answer soon."""
-    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    async with asyncio.timeout(LONGEST_LOOK_UP):
-        found = await asyncio.get_running_loop().run_in_executor(_RESOLVERS, ask)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+class Overburdened(ConnectError):
+    """For want of threads or sockets of ours: it says nothing about who is there."""
 
 
 @cache
@@ -148,6 +135,8 @@ class EgressTransport(AsyncBaseTransport):
         """Where a host is, for those who speak something else than HTTP. Raises what a request would."""
         try:
             found = [ip_address(each.partition("%")[0]) for each in await self._resolve(host, port)]
+        except NoTurn:
+            raise Overburdened(f"Too many names are looked up just now, so {host} was not.") from None
         except TimeoutError:
             raise ConnectError(f"No name server says in time where {host} is.") from None
         except (OSError, UnicodeError):

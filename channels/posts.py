@@ -9,6 +9,7 @@ answers with more, or by the drop, has been heard all the same.
 """
 
 import asyncio
+import errno
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import h11
 from httpx2 import URL, ConnectError, InvalidURL, ReadTimeout, RemoteProtocolError
 
-from channels.egress import EgressRefused, EgressTransport
+from channels.egress import EgressRefused, EgressTransport, Overburdened
 from domain.networks import Address
 
 FRESH_FOR = 5.0  # Seconds until a name is looked up again.
@@ -121,6 +122,8 @@ class Poster:
                     server_hostname=host if tls else None,
                 )
             except OSError as error:  # As certificates that don't fit are, too.
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS):
+                    raise Overburdened(f"There are too many connections to open one to {url.host}.") from None
                 failed = getattr(error, "verify_message", "") or error.strerror or type(error).__name__
             else:
                 return _Connection(address, reader, writer)

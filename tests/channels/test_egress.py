@@ -1,18 +1,16 @@
 """An address that somebody gave us leads nowhere but to the public Internet, however it is written."""
 
 import asyncio
-import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 
 import pytest
-from httpx2 import ConnectError, HTTPError, ReadTimeout, TimeoutException
+from httpx2 import ConnectError, HTTPError, TimeoutException
 
-from channels import egress
-from channels.egress import EgressClient, EgressRefused, EgressTransport, Resolve, look_up
+from channels.egress import EgressClient, EgressRefused, EgressTransport, Resolve
+from channels.look_ups import look_up
 from domain.networks import is_public, networks_of
 from tests.channels.smtp_support import certified, trusting
 
@@ -296,38 +294,6 @@ async def test_whoever_answers_drop_by_drop_is_left() -> None:
 async def test_only_https_is_spoken(url: str) -> None:
     with pytest.raises(EgressRefused, match="https://"):
         await EgressClient(EgressTransport(resolve=naming(["8.8.8.8"]))).get(url)
-
-
-async def test_names_that_nobody_answers_for_hold_up_no_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    over = threading.Event()
-
-    def dead(host: str, *given: object, **named: object) -> list[object]:
-        over.wait(20)
-        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", dead)
-    guard = EgressTransport(HERE, seconds=0.3)
-    try:
-        asked = (EgressClient(guard).get(f"https://h{n}.dead.example/") for n in range(2 * egress.RESOLVERS))
-        ends = await asyncio.gather(*asked, return_exceptions=True)
-        async with asyncio.timeout(2):
-            assert await asyncio.to_thread(lambda: "at once") == "at once"
-    finally:
-        over.set()
-
-    assert {type(end) for end in ends} == {ReadTimeout}
-    assert sum(thread.name.startswith("look-up") for thread in threading.enumerate()) <= egress.RESOLVERS
-
-
-async def test_a_name_is_looked_up_for_some_seconds_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    over = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **named: over.wait(20))
-    monkeypatch.setattr(egress, "LONGEST_LOOK_UP", 0.1)
-    try:
-        with pytest.raises(ConnectError, match=r"where dead\.example is"):
-            await EgressClient(EgressTransport()).get("https://dead.example/")
-    finally:
-        over.set()
 
 
 async def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
