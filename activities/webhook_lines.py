@@ -136,7 +136,8 @@ class Line:
             return None
         async with self._claiming:
             while self.slots and not self._books.stopping:
-                while self._held:
+                # At the end of a slice nobody waits for what a line still holds.
+                while self._held and self._books.may_claim(self):
                     held = self._held.popleft()
                     if held.until > _now():
                         return held

@@ -51,8 +51,9 @@ class _Connection:
         return self.reader.at_eof() or self.writer.is_closing()
 
     def close(self) -> None:
+        """At once: what was not sent would wait for ever for somebody who takes nothing."""
         with suppress(OSError):
-            self.writer.close()
+            self.writer.transport.abort()
 
 
 class _Stale(Exception):
