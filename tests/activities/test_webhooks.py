@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from activities.bell import Bell
 from activities.slices import Timing
 from activities.webhook_ends import Delivered
+from channels import posts
 from channels.egress import EgressTransport
 from domain.deliveries import FAILED_FOR_DAYS, GONE, KEPT_TRIES, WAS_DISABLED
 from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
@@ -201,6 +202,21 @@ async def test_who_becomes_slow_while_a_slice_ends_holds_it_up_by_a_post_and_not
     assert done.delivered < 200
     assert took < 5
     assert await look(sessions, "select id from webhook_deliveries where leased_until is not null") == []
+
+
+async def test_where_too_many_connections_are_open_a_webhook_has_one(
+    sessions: Sessions, bell: Bell, clock: GivenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "MOST_OPEN", 0)
+    under_way: list[int] = []
+    async with receiving(Receiver(pause=0.01)) as receiver:
+        receiver.answer = lambda asked: under_way.append(len(receiver.asked) - len(under_way)) or Answer(204)
+        await a_webhook(sessions, receiver.url)
+        await announced(sessions, clock, 30)
+        done = await slice_of(sessions, bell, clock)
+
+    assert done.delivered == 30
+    assert set(under_way) == {1}
 
 
 async def test_what_is_no_success_is_tried_again(sessions: Sessions, bell: Bell, clock: GivenClock) -> None:
