@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from contextlib import suppress
 from dataclasses import dataclass
@@ -237,6 +238,7 @@ def main(settings: Settings) -> None:
     import uvloop
 
     collect_rarely()
+    open_many()
     uvloop.run(serve(settings, SmtpProvider(settings.smtp_url)))
 
 
@@ -244,3 +246,10 @@ def collect_rarely() -> None:
     """A batch makes ten thousand short-lived objects and no cycles: to walk them would be for nothing."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
+
+
+def open_many() -> None:
+    """As many files and sockets as we may: a hundred webhooks that hang take some hundreds."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

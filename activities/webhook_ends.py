@@ -10,6 +10,7 @@ from domain import remedies
 from domain.announcements import Announcement, AnnouncementType, written
 from domain.deliveries import GONE, HELD_TOO_LONG, WAS_DISABLED, Try
 from domain.failures import Category, Failure, Subject
+from domain.webhooks import site
 from models.base import Db
 from models.queries import announcing, failures
 from models.queries.webhook_deliveries import Claimed, Ready, Settled
@@ -90,7 +91,7 @@ async def disabled_now(db: Db, workspace_id: UUID, off: Sequence[Disabled], now:
             {
                 "webhook_id": str(each.id),
                 "name": each.name,
-                "url": each.url,
+                "url": site(each.url),
                 "reason": each.reason,
                 "failing_since": each.failing_since and written(each.failing_since),
                 "at": written(now),

@@ -14,6 +14,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from activities.webhook_calls import Caller, Outside
+from channels.posts import crowded
 from domain.clock import Clock
 from domain.deliveries import Try, next_due
 from models.queries import webhook_deliveries
@@ -88,7 +89,7 @@ class Line:
     def slots(self) -> int:
         if self.stopped:
             return 0
-        if self.trial:
+        if self.trial or crowded():
             return 1
         return SLOTS_FAILING if self.failures else SLOTS if self.heard else SLOTS_AT_FIRST
 
@@ -136,7 +137,8 @@ class Line:
             return None
         async with self._claiming:
             while self.slots and not self._books.stopping:
-                while self._held:
+                # At the end of a slice nobody waits for what a line still holds.
+                while self._held and self._books.may_claim(self):
                     held = self._held.popleft()
                     if held.until > _now():
                         return held

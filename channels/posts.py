@@ -13,7 +13,8 @@ import errno
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakSet
 
 import h11
 from httpx2 import URL, ConnectError, InvalidURL, ReadTimeout, RemoteProtocolError
@@ -25,6 +26,7 @@ FRESH_FOR = 5.0  # Seconds until a name is looked up again.
 KEPT_FOR = 20.0  # Seconds that a connection may wait for the next post.
 LARGEST_BODY = 4_000  # Bytes of an answer that are read.
 LONGEST_BODY = 2.0  # Seconds that they may take, after the head.
+MOST_OPEN = 400
 AT_ONCE = 1 << 16
 # What was read at once is taken apart without giving others a turn, so there are bounds to its pieces, too.
 MOST_BEFORE = 5  # Informational responses before the answer.
@@ -37,7 +39,7 @@ class Answered(NamedTuple):
     body: bytes  # Its beginning.
 
 
-@dataclass
+@dataclass(eq=False)
 class _Connection:
     address: Address
     reader: asyncio.StreamReader
@@ -46,13 +48,23 @@ class _Connection:
     used: bool = False
     wire: h11.Connection = field(default_factory=lambda: h11.Connection(h11.CLIENT))
 
+    open: ClassVar[WeakSet["_Connection | asyncio.Task[Any]"]] = WeakSet()  # And tasks that open one.
+
     @property
     def dead(self) -> bool:
         return self.reader.at_eof() or self.writer.is_closing()
 
     def close(self) -> None:
+        """At once: what was not sent would wait for ever for somebody who takes nothing."""
+        self.open.discard(self)
         with suppress(OSError):
-            self.writer.close()
+            self.writer.transport.abort()
+
+
+def crowded() -> bool:
+    """Whether so many connections are open that whoever has several must do with less: a process has no more
+    than a thousand files and sockets here and there, and the database's are among them."""
+    return len(_Connection.open) >= MOST_OPEN
 
 
 class _Stale(Exception):
@@ -111,6 +123,17 @@ class Poster:
         return None
 
     async def _connect(self, url: URL, addresses: list[Address]) -> _Connection:
+        task = asyncio.current_task()
+        assert task is not None
+        _Connection.open.add(task)
+        try:
+            made = await self._open(url, addresses)
+            _Connection.open.add(made)
+            return made
+        finally:
+            _Connection.open.discard(task)
+
+    async def _open(self, url: URL, addresses: list[Address]) -> _Connection:
         host, tls = url.raw_host.decode("ascii"), url.scheme == "https"
         failed = ""
         for address in addresses:
@@ -146,7 +169,7 @@ class Poster:
                 raise _Stale from None
             raise RemoteProtocolError(f"{url.host} hung up: {error.strerror or error}") from None
         finally:
-            if whole and not self._closed and _may_go_on(connection.wire):
+            if whole and not self._closed and not crowded() and _may_go_on(connection.wire):
                 connection.wire.start_next_cycle()
                 connection.used, connection.idle_since = True, asyncio.get_running_loop().time()
                 self._idle.append(connection)

@@ -342,7 +342,9 @@ class WebhookDisabled(Data):
 
     webhook_id: UUID = _field("The webhook.", _WEBHOOK)
     name: Name
-    url: str = _field("Its address.", "https://n8n.example/webhook/42", max_length=4_000)
+    url: str = _field(
+        "Its address up to the path, which others need not know.", "https://n8n.example", max_length=4_000
+    )
     reason: str = _field("Why.", "Nothing but failures for 5 days.", max_length=4_000)
     failing_since: datetime | None = _field("Since when it had failed.", _AT)
     at: At

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from domain.channels import Channel, address_kind
 from domain.errors import Invalid
 from domain.holes import TOKEN, Skeleton, Taken, as_is, filled, parse, required, skeleton
+from domain.nesting import DEEPEST, depth
 
 LARGEST_PAYLOAD = 65_536  # Bytes of a webhook's payload as it is written, in JSON.
 MOST_STRINGS = 500  # In one payload.
-DEEPEST = 20  # Levels of one payload.
 
 
 class _Content(BaseModel):
@@ -131,24 +131,10 @@ def _bounded(payload: Mapping[str, Any]) -> None:
         raise Invalid(
             f"Keep the payload under {LARGEST_PAYLOAD:,} bytes; it has {written:,}.", "/content/payload"
         )
-    if _depth(payload) > DEEPEST:
+    if depth(payload) > DEEPEST:
         raise Invalid(f"Nest the payload at most {DEEPEST} levels deep.", "/content/payload")
     if sum(1 for _ in _strings(payload, "")) > MOST_STRINGS:
         raise Invalid(f"A payload holds at most {MOST_STRINGS} strings.", "/content/payload")
-
-
-def _depth(value: Any) -> int:
-    """How many levels; no deeper than it has to be looked at."""
-    level, depth = [value], 0
-    while level and depth <= DEEPEST:
-        depth += 1
-        level = [
-            inner
-            for each in level
-            if isinstance(each, dict | list)
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return depth
 
 
 def _strings(value: Any, pointer: str) -> Iterator[tuple[str, str]]:

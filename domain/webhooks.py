@@ -7,6 +7,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from domain.announcements import ADDRESSED, EVERYTHING, AnnouncementType
 
@@ -61,3 +62,9 @@ def checked_types(asked: Sequence[str]) -> list[str]:
                 "message.* asks for a group, * for everything"
             )
     return list(dict.fromkeys(asked))
+
+
+def site(url: str) -> str:
+    """An address without its path and query, which hold the secret of many a receiver."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

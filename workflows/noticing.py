@@ -85,7 +85,7 @@ def _has_no_database(error: Exception) -> bool:
 
 def _whose(args: Sequence[Any]) -> UUID:
     """The workspace comes first in every input; what spans them is noted where an installation begins."""
-    found = getattr(args[0], "workspace_id", None) if args else None
+    found = getattr(args[0], "workspace_id", args[0]) if args else None
     return found if isinstance(found, UUID) else DEFAULT_WORKSPACE
 
 

@@ -18,6 +18,7 @@ from api.stack import Opened
 from domain.channels import Channel
 from domain.errors import Conflict, Invalid, NotFound
 from domain.failures import Category, Failure, Subject, discreet
+from domain.nesting import DEEPEST, depth
 from domain.roles import Permission
 from domain.routing import BUILT_IN
 from domain.stories import asked
@@ -272,7 +273,13 @@ async def note_failure(body: FailureIn, opened: Opened, db: Db, workspace_id: Wo
 
     A `reference` that was sent before answers with the failure as it was noted first.
     """
-    if len(orjson.dumps(body.detail, option=orjson.OPT_NON_STR_KEYS)) > LARGEST_DETAIL:
+    if depth(body.detail) > DEEPEST:
+        raise Invalid(f"Nest it at most {DEEPEST} levels deep.", "/detail")
+    try:
+        size = len(orjson.dumps(body.detail))
+    except TypeError:
+        raise Invalid("Leave out half characters, and numbers of more than 64 bits.", "/detail") from None
+    if size > LARGEST_DETAIL:
         raise Invalid(f"Shorten this to {LARGEST_DETAIL // 1024} KiB of JSON.", "/detail")
     reference = body.reference or str(uuid7())
     failure = Failure(

@@ -16,6 +16,7 @@ from api.stack import Opened
 from domain.announcements import Announcement, AnnouncementType
 from domain.catalogue import CATALOGUE
 from domain.errors import Invalid
+from domain.flow_calls import without_token
 from domain.roles import Permission
 from models.queries import webhook_log, webhooks
 from models.queries.webhook_log import AT_ONCE, Asked, Which, Within
@@ -72,7 +73,9 @@ class TryOut(Out):
 
 
 class DeliveryDetails(DeliveryOut):
-    body: str = Field(description="What is posted and signed, byte for byte.")
+    body: str = Field(
+        description="What is posted and signed. The token by which a flow's call is answered is struck out."
+    )
     tries: list[TryOut] = Field(description="The last of them, the oldest first.")
 
     model_config = example(
@@ -134,10 +137,15 @@ async def list_deliveries(
     return page_of(items, [item.id for item in items], pages.limit)
 
 
-@router.get("/deliveries/{delivery_id}", dependencies=[needs(Permission.WEBHOOKS_READ)])
+@router.get(
+    "/deliveries/{delivery_id}",
+    dependencies=[needs(Permission.WEBHOOKS_READ), needs(Permission.PROFILES_READ)],
+)
 async def read_delivery(webhook_id: UUID, delivery_id: UUID, db: Db) -> DeliveryDetails:
-    """One delivery with its body and its tries."""
-    return DeliveryDetails.model_validate(await webhook_log.get(db, webhook_id, delivery_id))
+    """One delivery with its body and its tries. What it says of people is for those who may read profiles."""
+    row = await webhook_log.get(db, webhook_id, delivery_id)
+    said = without_token(row.body) if row.event_type == AnnouncementType.FLOW_CALL else row.body
+    return DeliveryDetails.model_validate({**vars(row), "body": said})
 
 
 @router.post(

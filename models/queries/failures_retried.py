@@ -1,6 +1,7 @@
 """What failed is tried again because somebody asks: a message as a new line of the ledger, a delivery itself.
 
-Of two who ask at once, one waits for the other and finds that it is done: the failures are locked.
+Of two who ask at once, one waits for the other and finds that it is done: the messages and the failures are
+locked.
 """
 
 from collections import defaultdict
@@ -41,6 +42,20 @@ class Retried:
     refused: dict[UUID, str] = field(default_factory=dict)
 
 
+# Reports hold a message before they see to its failure: so it is here.
+_MESSAGES_OF = text(
+    """
+    select f.subject_id from failure_logs f
+    where f.workspace_id = :workspace and f.id = any(cast(:ids as uuid[])) and f.subject = 'message'
+    """
+)
+_HOLD_MESSAGES = text(
+    """
+    select m.id from messages m
+    where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[]))
+    order by m.id for no key update of m
+    """
+)
 _HELD = text(
     """
     select f.id, f.subject, f.subject_id, f.retryable, f.retried_at, f.occasion, f.detail
@@ -55,7 +70,7 @@ _LINES = text(
         m.profile_id is not null, m.bare is not null, m.holes is not null
     from messages m
     where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[]))
-    order by m.id for no key update of m
+    order by m.id
     """
 )
 # As `reconcile` sends what is unknown again: the same decision's key, and its own words where it had any.
@@ -133,6 +148,9 @@ async def retry(
     done = Retried()
     messages: dict[UUID, UUID] = {}  # Failures by message and by delivery.
     deliveries: dict[UUID, UUID] = {}
+    theirs = list(await db.scalars(_MESSAGES_OF, {"workspace": workspace_id, "ids": [*ids]}))
+    if theirs:
+        await db.execute(_HOLD_MESSAGES, {"workspace": workspace_id, "ids": theirs})
     for row in await db.execute(_HELD, {"workspace": workspace_id, "ids": [*ids]}):
         if row.retried_at is not None:
             done.refused[row.id] = AGAIN

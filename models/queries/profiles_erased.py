@@ -202,5 +202,5 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
     values["failed"] = list(await db.scalars(_MESSAGES_AS_WORDS, values))
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
     await calls.forget(db, values["journeys"])
-    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_FAILURES, _FORGET_MESSAGES, _FORGET_PROGRAMS):
+    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_FAILURES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

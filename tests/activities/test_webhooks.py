@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from activities.bell import Bell
 from activities.slices import Timing
 from activities.webhook_ends import Delivered
+from channels import posts
 from channels.egress import EgressTransport
 from domain.deliveries import FAILED_FOR_DAYS, GONE, KEPT_TRIES, WAS_DISABLED
 from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
@@ -180,6 +181,44 @@ async def test_a_hanging_endpoint_does_not_slow_its_neighbour(
     assert 4 <= done.again <= 20
 
 
+async def test_who_becomes_slow_while_a_slice_ends_holds_it_up_by_a_post_and_not_by_all_it_claimed(
+    sessions: Sessions, bell: Bell, clock: GivenClock
+) -> None:
+    receiver = Receiver()
+
+    def answer(asked: Asked) -> Answer:
+        receiver.pause = 1.0 if len(receiver.asked) >= 100 else 0
+        return Answer(204)
+
+    receiver.answer = answer
+    async with receiving(receiver):
+        await a_webhook(sessions, receiver.url)
+        await announced(sessions, clock, 400)
+        began = asyncio.get_running_loop().time()
+        short = Timing(slice=0.5, linger=0, lease=60, reconcile_after=900)
+        done = await slice_of(sessions, bell, clock, timing=short)
+        took = asyncio.get_running_loop().time() - began
+
+    assert done.delivered < 200
+    assert took < 5
+    assert await look(sessions, "select id from webhook_deliveries where leased_until is not null") == []
+
+
+async def test_where_too_many_connections_are_open_a_webhook_has_one(
+    sessions: Sessions, bell: Bell, clock: GivenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posts, "MOST_OPEN", 0)
+    under_way: list[int] = []
+    async with receiving(Receiver(pause=0.01)) as receiver:
+        receiver.answer = lambda asked: under_way.append(len(receiver.asked) - len(under_way)) or Answer(204)
+        await a_webhook(sessions, receiver.url)
+        await announced(sessions, clock, 30)
+        done = await slice_of(sessions, bell, clock)
+
+    assert done.delivered == 30
+    assert set(under_way) == {1}
+
+
 async def test_what_is_no_success_is_tried_again(sessions: Sessions, bell: Bell, clock: GivenClock) -> None:
     statuses = [301, 400, 404, 408, 500]
 
@@ -250,6 +289,7 @@ async def test_whoever_says_410_is_disabled_at_once_and_the_others_and_the_admin
     [[said]] = other.said.values()
     assert said["type"] == "webhook.disabled"
     assert said["data"]["webhook_id"] == str(webhook)
+    assert said["data"]["url"] == gone.url.removesuffix("/hook"), "the path may be a secret"
     mails = await look(
         sessions, "select bare from messages where step = 'webhook disabled'", workspace=SYSTEM_WORKSPACE
     )

@@ -1,5 +1,6 @@
 """The failure log by API: noted from outside, listed, seen to, and tried again."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +64,9 @@ async def test_what_acts_on_digests_does_not_hear_of_itself_unless_it_asks(
         ({"title": " "}, "/title"),
         ({"reason": "x" * 4_001}, "/reason"),
         ({"detail": {"x": "y" * 17_000}}, "/detail"),
+        ({"detail": {"x": 2**70}}, "/detail"),
+        ({"detail": {"x": "\ud800"}}, "/detail"),
+        ({"detail": {"x": json.loads("[" * 250 + "]" * 250)}}, "/detail"),
         ({"category": "fate"}, "/category"),
         ({"reference": ""}, "/reference"),
     ],
@@ -70,7 +74,8 @@ async def test_what_acts_on_digests_does_not_hear_of_itself_unless_it_asks(
 async def test_what_can_not_be_noted_names_the_field(
     api: AsyncClient, body: dict[str, Any], pointer: str
 ) -> None:
-    said = refusal(await api.post(LOGS, json=NOTED | body), 422)
+    content = json.dumps(NOTED | body)
+    said = refusal(await api.post(LOGS, content=content, headers={"Content-Type": "application/json"}), 422)
     assert [each["pointer"] for each in said["errors"]] == [pointer]
 
 

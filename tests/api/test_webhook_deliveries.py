@@ -115,6 +115,21 @@ async def test_a_test_goes_to_the_one_webhook_that_is_tried_though_it_rests(
     assert await poked(sessions)
 
 
+async def test_the_log_does_not_show_the_token_by_which_a_flows_call_is_answered(
+    lonely_api: AsyncClient, hook: str, sessions: Sessions
+) -> None:
+    at = "https://campanile.example/api/v1/callbacks"
+    called = catalogue.example(AnnouncementType.FLOW_CALL) | {"callback_url": f"{at}/AZ8x-_.4711"}
+    said = Announcement(AnnouncementType.FLOW_CALL, called)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = await webhooks.get(db, UUID(hook), lock=True)
+        delivery = (await webhook_log.tell(db, row, said, NOON)).id
+
+    shown = await created(await lonely_api.get(f"{AT}/{hook}/deliveries/{delivery}"))
+
+    assert orjson.loads(shown["body"])["data"]["callback_url"] == f"{at}/[token]"
+
+
 async def test_a_disabled_webhook_is_sent_nothing_by_hand_either(
     lonely_api: AsyncClient, hook: str, sessions: Sessions
 ) -> None:

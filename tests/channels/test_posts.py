@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -169,6 +169,29 @@ async def test_whoever_does_not_answer_is_waited_for_only_so_long() -> None:
         poster = Poster(a_guard(seconds=0.2), f"http://shop.example:{server.port}/")
         with pytest.raises(ReadTimeout, match=r"did not answer in 0\.2 s"):
             await poster.post({}, b"{}")
+
+
+async def test_whoever_takes_nothing_is_left_with_what_was_not_sent() -> None:
+    hung_up = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await over.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        with suppress(OSError):
+            while await reader.read(1 << 20):
+                pass
+        hung_up.set()
+        writer.close()
+
+    over = asyncio.Event()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(ReadTimeout):
+            await Poster(a_guard(seconds=0.2), f"http://shop.example:{port}/").post({}, b"x" * 20_000_000)
+        over.set()
+        async with asyncio.timeout(5):
+            await hung_up.wait()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from models.queries.ledger import Queue
 from models.webhooks import Webhook, WebhookDelivery
 from tests.people import HERE, a_message, a_person
 from tests.sending import NOW, a_bare_message, a_sender, at, people, some
+from tests.support import eventually
 
 HOW = How("Ada", "Ada asked for it.")
 
@@ -179,6 +180,22 @@ async def test_two_who_retry_at_once_make_one_line(sessions: Sessions) -> None:
     assert await asked(sessions, "select count(*) from messages") == [2]
     [why] = [each.refused[failure] for each in both if each.refused]
     assert why == "It was sent again already."
+
+
+async def test_a_retry_and_a_report_at_once_wait_for_each_other(sessions: Sessions) -> None:
+    message, failure = await a_failed_message(sessions, state="unknown")
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("select id from messages for no key update"))
+        going = asyncio.create_task(retried(sessions, failure, how=HOW._replace(unknown=True)))
+
+        async def waits() -> bool:
+            waiting = "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
+            return bool((await asked(sessions, waiting))[0])
+
+        await eventually(waits)
+        await failures.known(db, DEFAULT_WORKSPACE, [message], NOW)
+
+    assert failure in (await going).again
 
 
 async def test_what_the_policy_sent_again_is_not_sent_once_more(sessions: Sessions) -> None:
