@@ -5,6 +5,7 @@ It is built where there is no build of what stands here now. Without it n8n runs
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +40,13 @@ def build(program: Program, log: Path, say: Callable[[str], None] = print) -> No
     """Build it, if need be. Raises StackError."""
     if not (PACKAGE / "package.json").exists() or is_current():
         return
-    say("n8n: building our node …")
+    say("n8n: building our node (the first time in a clone that takes minutes) …")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as output:
         for step in (INSTALL, ("run", "build")):
             try:
                 done = subprocess.run(
-                    tied([*program.npm, *step]),
+                    tied([*program.npm, *step], signal.SIGKILL),  # npm goes on after a SIGTERM.
                     cwd=PACKAGE,
                     env={**os.environ, "PATH": program.path},
                     stdin=subprocess.DEVNULL,
@@ -55,7 +56,8 @@ def build(program: Program, log: Path, say: Callable[[str], None] = print) -> No
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                raise StackError(f"our node for n8n was not built in time; see {log}") from None
+                raise StackError(f"our node for n8n was not built in time: try again, or see {log}") from None
             if done.returncode:
                 shutil.rmtree(BUILT, ignore_errors=True)
-                raise StackError(f"our node for n8n can't be built (`npm {step[0]}`); see {log}")
+                why = f"our node for n8n can't be built (`npm {step[0]}`)"
+                raise StackError(f"{why}: try again, or see {log}")

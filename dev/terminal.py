@@ -8,7 +8,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from dev.process import remembered
+from dev.process import StackError, remembered
 from dev.stack import Running, Stack
 from settings import STACK_ENV, Settings, read_settings
 
@@ -35,7 +35,12 @@ def run(n8n: bool = False) -> int:
 
 
 def wanted_n8n(settings: Settings, console: Console) -> Callable[[Stack], None]:
-    """n8n, installed before anything starts: what starts it beside a stack."""
+    """n8n, installed before anything starts: what starts it beside a stack.
+
+    Raises Running where installing it would be in vain. Without our node n8n runs all the same.
+    """
+    if (process := remembered(settings.state / "run" / "stack.json")) is not None:
+        raise Running(f"the stack of this clone runs already (process {process})")
     from dev.n8n import N8n
     from dev.n8n_nodes import build
     from dev.n8n_program import program
@@ -44,7 +49,10 @@ def wanted_n8n(settings: Settings, console: Console) -> Callable[[Stack], None]:
         console.print(f"  {what}", markup=False)
 
     installed = program(say)
-    build(installed, settings.state / "logs" / "n8n-nodes.log", say)
+    try:
+        build(installed, settings.state / "logs" / "n8n-nodes.log", say)
+    except StackError as error:
+        say(f"n8n starts without our node: {error}")
 
     def start(stack: Stack) -> None:
         part = N8n(installed, stack.state, stack.addresses, settings.n8n_port, say)
