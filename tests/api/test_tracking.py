@@ -336,8 +336,8 @@ async def test_a_click_seen_before_goes_on_while_the_database_is_away(
     sessions: Sessions, database: Database
 ) -> None:
     message = await a_mail(sessions)
-    async with by_way_of(database) as (cuttable, relay), served(cuttable, patience=0.1) as (reader, _):
-        await reader.get(f"/c/{token(message)}/0")
+    async with by_way_of(database) as (cuttable, relay), served(cuttable, patience=1) as (reader, _):
+        assert (await reader.get(f"/c/{token(message)}/0")).status_code == 302
         relay.cut()
         with structlog.testing.capture_logs() as logged:
             assert (await reader.get(f"/c/{token(message)}/0")).status_code == 302

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from channels.contract import OutcomeKind
+from channels.smtp_wire import Timeouts
 from lab.smtp import EXTENSIONS, Fault, Phase, SmtpLab
 from tests.channels.smtp_support import (
     ACCEPTED,
@@ -276,7 +277,7 @@ async def test_outcomes_keep_the_order_of_the_batch_over_many_connections() -> N
 
 async def test_many_cuts_at_random_places_leave_every_outcome_true() -> None:
     batch = envelopes(2_000)
-    async with SmtpLab() as lab, a_channel(lab, connections=8) as channel:
+    async with SmtpLab() as lab, a_channel(lab, connections=8, timeouts=Timeouts()) as channel:
         lab.fail(Fault(Phase.DOT, cut=True, keep=True, after=50, times=5))
         lab.fail(Fault(Phase.DOT, cut=True, after=300, times=5))
         lab.fail(Fault(Phase.RCPT, cut=True, after=700, times=5))
