@@ -209,8 +209,14 @@ async def test_where_too_many_connections_are_open_a_webhook_has_one(
 ) -> None:
     monkeypatch.setattr(posts, "MOST_OPEN", 0)
     under_way: list[int] = []
-    async with receiving(Receiver(pause=0.01)) as receiver:
-        receiver.answer = lambda asked: under_way.append(len(receiver.asked) - len(under_way)) or Answer(204)
+    receiver = Receiver(pause=0.01)
+
+    def answer(asked: Asked) -> Answer:
+        under_way.append(len(receiver.asked) - len(under_way))
+        return Answer(204)
+
+    receiver.answer = answer
+    async with receiving(receiver):
         await a_webhook(sessions, receiver.url)
         await announced(sessions, clock, 30)
         done = await slice_of(sessions, bell, clock)
