@@ -8,9 +8,10 @@ from uuid_utils.compat import uuid7
 
 from domain.flow_calls import MOST, Place, groups
 from domain.flows import Call
+from domain.remedies import of_calls
 from domain.tokens import About, Tokens
 from models.base import Db
-from models.queries import calls
+from models.queries import calls, failures, webhook_health
 from models.queries.calls import Made
 from models.queries.ways import Graph
 
@@ -45,7 +46,7 @@ class Caller:
             id_ = uuid7()
             body = place.body(id_, self.url(graph.workspace_id, id_), group, now)
             made.append(Made(id_, uuid7(), body, [UUID(each["member"]) for each in group]))
-        return await calls.write(
+        called = await calls.write(
             db,
             graph.workspace_id,
             graph.flow_id,
@@ -55,3 +56,8 @@ class Caller:
             place.deadline(now),
             now,
         )
+        if await webhook_health.off(db, graph.workspace_id, step.webhook_id):
+            hour = now.strftime("%Y-%m-%dT%H")
+            lost = of_calls(graph.flow_id, flow, name, step.webhook_id, hour)
+            await failures.note(db, graph.workspace_id, [lost], now)
+        return called

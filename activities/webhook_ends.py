@@ -1,6 +1,5 @@
 """How it ends with deliveries and webhooks: what is counted, noted, and told of those that failed."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,18 +68,25 @@ async def closed_without_a_try(
             category,
             reason,
             _ENABLE,
-            occasion=written(now),
+            occasion=f"{written(now)} {min(ids)}",  # They are closed page by page.
             source_kind="webhook",
             source_id=webhook_id,
-            detail={"deliveries": n},
+            detail={"deliveries": len(ids)},
         )
         for closed, category, reason in (
             (stranded, Category.CONFIGURATION, WAS_DISABLED),
             (expired, Category.PROVIDER, HELD_TOO_LONG),
         )
-        for webhook_id, n in Counter(each.webhook_id for each in closed).items()
+        for webhook_id, ids in _by_webhook(closed).items()
     ]
     await failures.note(db, workspace_id, found, now)
+
+
+def _by_webhook(closed: Sequence[GivenUp]) -> dict[UUID, list[UUID]]:
+    found: dict[UUID, list[UUID]] = {}
+    for each in closed:
+        found.setdefault(each.webhook_id, []).append(each.id)
+    return found
 
 
 async def disabled_now(db: Db, workspace_id: UUID, off: Sequence[Disabled], now: datetime) -> None:

@@ -15,6 +15,7 @@
 | a delivery: refused for good, the address may not be used, 404, 410, 401, 403 | configuration | yes      |
 | a delivery: 429                                          | limit         | yes                           |
 | a delivery: the receiver was down, slow or broken        | provider      | yes                           |
+| a flow's call: its webhook is disabled                   | configuration | no: replayed once it is on    |
 | an import's file can't be read                           | content       | no: it is uploaded again      |
 | a campaign can't go on                                   | configuration | no                            |
 | an activity raised, a workflow ended unfinished          | ours          | no: Temporal tries again      |
@@ -204,6 +205,20 @@ def of_delivery(
         source_id=webhook_id,
         detail={"delivery_id": str(delivery_id), "event_type": event_type, "status": status},
         quiet=event_type in _TELLING,
+    )
+
+
+def of_calls(flow_id: UUID, flow: str, step: str, webhook_id: UUID, hour: str) -> Failure:
+    """A flow calls a webhook that is disabled, about whoever comes: once an hour is enough to know."""
+    return Failure(
+        Subject.WEBHOOK,
+        str(webhook_id),
+        Category.CONFIGURATION,
+        discreet(f'The flow "{flow}" calls at "{step}", and the webhook is disabled.'),
+        "Enable the webhook, then replay what it missed; members go on by the time-out until then.",
+        occasion=f"{flow_id} {step} {hour}",
+        source_kind="flow",
+        source_id=flow_id,
     )
 
 

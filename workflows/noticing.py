@@ -54,7 +54,7 @@ class _Noticing(workers.ActivityInboundInterceptor):
     async def _note(self, error: Exception, args: Sequence[Any]) -> None:
         """Whatever goes wrong here, the activity's own error goes on."""
         info, now = activity.info(), self.clock.now()
-        here = _whose(args)
+        here = of_workspace(args)
         failure = of_slice(
             info.workflow_id or info.activity_id,
             info.activity_type,
@@ -83,7 +83,7 @@ def _has_no_database(error: Exception) -> bool:
     return isinstance(error, DATABASE_ERRORS) and is_away(error)
 
 
-def _whose(args: Sequence[Any]) -> UUID:
+def of_workspace(args: Sequence[Any]) -> UUID:
     """The workspace comes first in every input; what spans them is noted where an installation begins."""
     found = getattr(args[0], "workspace_id", args[0]) if args else None
     return found if isinstance(found, UUID) else DEFAULT_WORKSPACE

@@ -110,6 +110,19 @@ async def disable(db: Db, workspace_id: UUID, reasons: dict[UUID, str], now: dat
     return [Disabled(*row) for row in await db.execute(_DISABLE, values)]
 
 
+_OFF = text(
+    """
+    select w.id from webhooks w
+    where w.workspace_id = :workspace and w.id = :webhook and w.state = 'disabled'
+    """
+)
+
+
+async def off(db: Db, workspace_id: UUID, webhook_id: UUID) -> bool:
+    """Whether this webhook is disabled."""
+    return bool([*await db.execute(_OFF, {"workspace": workspace_id, "webhook": webhook_id})])
+
+
 _CLOSE = """
     with done as (
         select d.id from webhooks w

@@ -292,6 +292,9 @@ async def test_a_webhook_that_is_disabled_or_gone_strands_nobody(site: Calling) 
     assert await site.ask("select state || ': ' || reason from webhook_deliveries") == [
         "failed: The webhook is disabled."
     ]
+    assert await site.ask("select category || ': ' || reason from failure_logs") == [
+        'configuration: The flow "Welcome" calls at "ask", and the webhook is disabled.'
+    ]
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("delete from webhooks"))
     await site.enroll(*await _more(site, 1))

@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
 from activities.slices import Timing
-from activities.webhook_ends import Delivered
+from activities.webhook_ends import Delivered, closed_without_a_try
 from channels import posts
 from channels.egress import EgressTransport
 from domain.deliveries import FAILED_FOR_DAYS, GONE, KEPT_TRIES, WAS_DISABLED
@@ -21,8 +21,9 @@ from lab.http_server import Answer, Asked
 from models.base import Sessions
 from models.queries import failures_retried, webhook_deliveries
 from models.queries.failures_retried import How
+from models.queries.webhook_health import GivenUp
 from tests.channels.calls_support import NOBODY
-from tests.sending import ran
+from tests.sending import NOW, ran
 from tests.support import Database, GivenClock, eventually
 from tests.webhooks import (
     OLD_SECRET,
@@ -348,6 +349,16 @@ async def test_what_a_rest_held_for_three_days_is_given_up_without_a_try(
 
     assert (done.failed, done.again) == (5, 1)
     assert await states(sessions, webhook) == {"failed": 5, "pending": 2}
+
+
+async def test_what_is_closed_page_by_page_is_counted_in_all(sessions: Sessions) -> None:
+    webhook = uuid7()
+    for n in (2, 1):
+        closed = [GivenUp(uuid7(), webhook, "message.failed") for _ in range(n)]
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await closed_without_a_try(db, DEFAULT_WORKSPACE, closed, [], NOW)
+
+    assert await look(sessions, "select detail -> 'deliveries' from failure_logs order by id") == [2, 1]
 
 
 async def test_what_is_said_of_an_answer_is_short_and_holds_no_secret(

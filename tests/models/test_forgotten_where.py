@@ -471,6 +471,11 @@ async def disabled_webhook(db: AsyncSession, w: Filled) -> None:
     await webhook_health.disable(db, w.id, {w.webhook: "It is gone."}, SOON)
 
 
+async def seen_off(db: AsyncSession, w: Filled) -> bool:
+    await disabled_webhook(db, w)
+    return await webhook_health.off(db, w.id, w.webhook)
+
+
 async def closed_stranded(db: AsyncSession, w: Filled) -> list[Any]:
     await disabled_webhook(db, w)
     return await webhook_health.close_stranded(db, w.id, SOON)
@@ -894,6 +899,7 @@ WRITES: dict[str, Call] = {
         db, w.id, [Health(w.webhook, good=False, failures=9)], SOON
     ),
     "webhook_health.disable": disabled_webhook,
+    "webhook_health.off": seen_off,
     "webhook_health.close_stranded": closed_stranded,
     "webhook_health.close_expired": closed_expired,
     "failures.note": lambda db, w: failures.note(db, w.id, [A_FAILURE], NOW),

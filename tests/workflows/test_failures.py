@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from sqlalchemy import text
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHandle
@@ -17,10 +18,11 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.sending import PATIENT
 from tests.support import GivenClock, eventually
-from workflows.noticing import Noticing
+from workflows.noticing import Noticing, of_workspace
 from workflows.temporal import WORKSPACE, search_attributes
 
 TRIES = 0
+NAMED = UUID(int=7)
 
 
 @activity.defn
@@ -76,6 +78,12 @@ async def test_an_activity_that_raises_is_noted_once_an_hour_and_a_workflow_that
         ("slice", "ours", "stumble raised ValueError."),
         ("workflow", "ours", "The workflow failed before it had done its work."),
     ]
+
+
+@pytest.mark.parametrize("given", [NAMED, CampaignRef(NAMED, uuid4())])
+def test_a_failure_is_noted_where_the_activity_was_at_work(given: object) -> None:
+    assert of_workspace([given]) == NAMED
+    assert of_workspace([]) == of_workspace(["a word"]) == DEFAULT_WORKSPACE
 
 
 async def ended(handle: WorkflowHandle[Any, Any]) -> bool:
