@@ -25,7 +25,7 @@ from channels.contract import Attachment, Blame, Envelope, Outcome, OutcomeKind
 from domain.channels import OTHERS_SERVERS, Channel
 from domain.clock import Clock
 from domain.messages import MessageClass, MessageState, Skip, SourceKind
-from domain.redacting import without_addresses
+from domain.redacting import without_addresses, without_named_credentials
 from domain.routing import BUILT_IN
 from domain.staging import Staging
 from domain.stories import refused
@@ -354,7 +354,8 @@ def _written(
 async def _sent(way: Way, writer: Writer, batch: Sequence[Envelope]) -> list[Outcome]:
     """The outcomes, whatever the provider's module does: of what it can't tell, nobody knows.
 
-    Why, they say without anybody's address: their words are kept longer than people are.
+    Why, they say without anybody's address and without credentials: their words are kept longer than people
+    are.
     """
     try:
         async with asyncio.timeout(LONGEST_SEND):
@@ -368,7 +369,9 @@ async def _sent(way: Way, writer: Writer, batch: Sequence[Envelope]) -> list[Out
 
 
 def _discreet(outcome: Outcome) -> Outcome:
-    return replace(outcome, reason=without_addresses(outcome.reason)) if outcome.reason else outcome
+    if not outcome.reason:
+        return outcome
+    return replace(outcome, reason=without_addresses(without_named_credentials(outcome.reason)))
 
 
 def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator[Settled]:

@@ -21,7 +21,7 @@ from channels.contract import Blame, Outcome, OutcomeKind, Provider
 from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
 from domain.clock import Clock
 from domain.ramps import Ramp
-from domain.redacting import without_addresses
+from domain.redacting import without_addresses, without_named_credentials
 from domain.routing import WarmUp
 from domain.stories import BUILT_IN_TITLE
 from models.base import Sessions
@@ -278,7 +278,7 @@ class Tokens:
 
 def _words(outcome: Outcome) -> str | None:
     """Without whom it was about: they are read by operators, in Temporal and in logs."""
-    return without_addresses(outcome.reason) if outcome.reason else None
+    return without_addresses(without_named_credentials(outcome.reason)) if outcome.reason else None
 
 
 def _those_that_may(needs: Sequence[tuple[str, ...]], has: Counter[str]) -> tuple[list[int], Counter[str]]:

@@ -53,13 +53,15 @@ def _number(found: re.Match[str]) -> str:
     return _GONE + found[0][len(number) :]
 
 
-def without_credentials(words: str) -> str:
-    """The same words with `…` in place of what looks like a credential.
+def without_named_credentials(words: str) -> str:
+    """The same words with `…` in place of a value that is named a credential (`token=…`, `"password": "…"`),
+    of what follows `Bearer`, and of what begins as keys of well-known makers do. Ids stay, theirs too."""
+    return _PREFIXED.sub(_GONE, _SCHEME.sub(_after_scheme, _NAMED.sub(_named, words)))
 
-    That is a value that is named one (`token=…`, `"password": "…"`), what follows `Bearer`, what begins as
-    keys of well-known makers do, and what is too long and too mixed for a word. Ids of ours stay.
-    """
-    words = _PREFIXED.sub(_GONE, _SCHEME.sub(_after_scheme, _NAMED.sub(_named, words)))
+
+def without_credentials(words: str) -> str:
+    """As above, and also in place of what is too long and too mixed for a word. Ids of ours stay."""
+    words = without_named_credentials(words)
     return _MIXED.sub(
         _mixed, _LONG.sub(lambda found: found[0] if _UUID.fullmatch(found[0]) else _GONE, words)
     )

@@ -226,7 +226,7 @@ async def _replay(
             done.again[failure] = delivery
         else:
             done.refused[failure] = (
-                "It is not there any more, is on its way already, or its webhook is disabled."
+                "It was delivered meanwhile, is on its way, is gone, or its webhook is disabled."
             )
     if replayed:
         announcing.deliver(db, workspace_id)

@@ -111,12 +111,12 @@ async def test_what_is_kept_of_a_no_names_nobody(
     sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue = await a_frozen_campaign(sessions)
-    lab.fail(Fault(Phase.RCPT, reply="550 5.1.1 <p1@shop.example>: unknown, ask +49 151 23456789"))
+    lab.fail(Fault(Phase.RCPT, reply="550 5.1.1 <p1@shop.example>: unknown, ask +49 151 23456789, key=abc123"))
 
     await ran(a_sender_of(sessions, channel, BELL).send, queue)
 
     state, reason, _ = await outcome(sessions, queue)
-    assert (state, reason) == ("failed", "550 5.1.1 <…>: unknown, ask …")
+    assert (state, reason) == ("failed", "550 5.1.1 <…>: unknown, ask …, key=…")
 
 
 @pytest.mark.parametrize(
