@@ -468,3 +468,28 @@ async def test_a_call_is_forgotten_a_while_after_its_end_and_its_members_with_it
 
     assert await site.ask("select count(*) from calls") == [0]
     assert await site.ask("select count(*) from call_members") == [0]
+
+
+async def test_however_many_calls_have_ended_one_upkeep_forgets_them_all_as_they_were_told(
+    site: Calling,
+) -> None:
+    await site.start(asking)
+    await site.advance()
+    await site.ask(
+        """
+        insert into calls (workspace_id, flow_id, version_id, step, webhook_id, delivery_id, members,
+            created_at, ends_at)
+        select workspace_id, flow_id, version_id, step, webhook_id, delivery_id, 1, created_at, ends_at
+        from calls, generate_series(1, 450) returning id
+        """
+    )
+    # What was replayed stays longer than other deliveries.
+    await site.ask("update webhook_deliveries set replayed_at = created_at + interval '40 days' returning id")
+    site.clock.move(CALLS_FOR + timedelta(days=10))
+
+    await ran(UpkeepActivities(site.sessions, site.clock, content_kept_days=50).upkeep)
+    assert await site.ask("select count(*) from calls") == [451]  # An erasure finds by them what was told.
+    await ran(UpkeepActivities(site.sessions, site.clock).upkeep)
+
+    assert await site.ask("select count(*) from calls") == [0]
+    assert await site.ask("select count(*) from webhook_deliveries") == [0]
