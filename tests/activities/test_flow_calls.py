@@ -269,6 +269,14 @@ async def test_who_is_erased_is_out_of_what_was_said_and_not_called_about(site: 
     assert await site.ask("select body from webhook_deliveries where body like '%p2@shop.example%'") == []
     assert await site.ask("select reason from call_members where reason is not null") == []
 
+    await site.ask(
+        "update webhook_deliveries set state = 'delivered', closed_at = created_at where state = 'pending' "
+        "returning id"
+    )
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await profiles_erased.erase(db, eve, site.clock.now())
+    assert await posted(site.sessions) == []
+
 
 async def test_each_pass_of_a_loop_is_a_call_of_its_own_that_no_other_answers(site: Calling) -> None:
     await site.start(lambda hook: {"ask": call(hook, 60, then=None, otherwise="ask")})
