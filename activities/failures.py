@@ -25,6 +25,7 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.clock import Clock
 from domain.failures import Category, Subject
 from domain.messages import SourceKind
+from domain.redacting import without_addresses
 from domain.remedies import of_workflow
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
@@ -144,7 +145,7 @@ class FailureActivities:
             source=source,
             provider_id=digest.provider_id,
             provider_name=digest.provider_name,
-            samples=[Sample.model_validate(each) for each in digest.samples],
+            samples=[_sample(each) for each in digest.samples],
             url=f"{self.public_url}/api/v1/failure-logs?alert_id={digest.id}",
         )
         return said.model_dump(mode="json")
@@ -184,3 +185,8 @@ class FailureActivities:
 
 
 _HOW = {"failed": "failed", "terminated": "was terminated", "timed out": "timed out"}
+
+
+def _sample(said: dict[str, Any]) -> Sample:
+    """What programs note may go by somebody's address, which no erasure looks for in what was told."""
+    return Sample.model_validate(said | {"subject_id": without_addresses(said["subject_id"])})

@@ -1,8 +1,10 @@
 """Upkeep: what nobody waits for, but somebody must do. It spans workspaces, as the engine's role."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
 from activities.slices import heartbeating
@@ -65,18 +67,16 @@ class UpkeepActivities:
                 await accounts.drop_old(db, now)
                 await reports.forget(db, reported=now - KNOWN_FOR, bounced=now - BOUNCES_FOR)
                 await attachments.drop_old(db, now - self.content_for)
-                await alerts.drop_old(db, now - FAILURES_FOR)
-                await calls.drop_old(db, now - CALLS_FOR)
             async with self.sessions.engine() as db:
                 await kept_events.look_ahead(db, now)
                 await kept_events.describe(db, now - DESCRIBED_FOR)
                 await kept_events.forget(
                     db, now, events=now - self.events_for, seen=now - SEEN_FOR, refusals=now - REFUSALS_FOR
                 )
-            dropped = 1
-            while dropped:
-                async with self.sessions.engine() as db:
-                    dropped = await webhook_deliveries.drop_old(db, now - self.content_for, now)
+            await self._drop(lambda db: alerts.drop_old(db, now - FAILURES_FOR))
+            # What was posted is found by its call when somebody is erased.
+            await self._drop(lambda db: calls.drop_old(db, now - max(CALLS_FOR, self.content_for)))
+            await self._drop(lambda db: webhook_deliveries.drop_old(db, now - self.content_for, now))
             async with self.sessions.engine() as db:
                 unstarted = await schedules.unstarted(db, now - FORGOTTEN)
             for workspace_id, campaign_id in unstarted:
@@ -90,3 +90,10 @@ class UpkeepActivities:
                 done.left += left
                 more = bool(resent or left)
         return done
+
+    async def _drop(self, some: Callable[[AsyncSession], Awaitable[int]]) -> None:
+        """Some at a time until there are none: more may be added in a minute than are removed at once."""
+        dropped = 1
+        while dropped:
+            async with self.sessions.engine() as db:
+                dropped = await some(db)

@@ -11,7 +11,7 @@ PAUSES = (
     timedelta(hours=1),
 )
 QUIET = timedelta(hours=1)  # After so long without another one, the next is news again.
-MOST_KINDS = 50  # Open at a time in one workspace; beyond, kinds that differ in their words alone are one.
+MOST_KINDS = 50  # Open at a time in one workspace; beyond, those of one subject and category are one.
 SAMPLES = 5  # Of a digest.
 
 

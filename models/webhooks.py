@@ -84,6 +84,12 @@ class WebhookDelivery(Base):
             postgresql_where=text("state = 'failed'"),
         ),
         Index("ix_webhook_deliveries_created_at", "created_at", postgresql_using="brin"),
+        Index(
+            "ix_webhook_deliveries_about",
+            "workspace_id",
+            "about",
+            postgresql_where=text("about is not null"),
+        ),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 
@@ -91,6 +97,8 @@ class WebhookDelivery(Base):
     id: Mapped[Id]
     webhook_id: Mapped[UUID]
     event_type: Mapped[str]
+    # Whom to forget it with: a profile, or a message to nobody we know. None: nobody, or a call of many.
+    about: Mapped[UUID | None]
     body: Mapped[str]  # What is posted and signed.
     state: Mapped[str] = mapped_column(server_default=DeliveryState.PENDING)
     created_at: Mapped[datetime]

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from domain.alerts import MOST_KINDS, PAUSES, QUIET, SAMPLES
 from domain.failures import kind_of
-from models.base import Db
+from models.base import Db, changed
 
 MOST = 20_000  # Failures that are counted in one transaction.
 
@@ -94,8 +94,8 @@ _COUNT = text(
 async def count(db: Db, workspace_id: UUID, now: datetime) -> bool:
     """Have failures of which nobody was told counted by an alert each. Whether there may be more of them.
 
-    Kinds are as many as providers have words: where too many are open, those that differ in words alone are
-    counted together.
+    Kinds are as many as there are campaigns, and as providers have words: where too many are open, those of
+    one subject and category are counted together.
     """
     here = {"workspace": workspace_id}
     groups = (await db.execute(_GROUPS, here)).all()
@@ -108,16 +108,17 @@ async def count(db: Db, workspace_id: UUID, now: datetime) -> bool:
     for kind, subject, category, source_kind, source_id, provider_id, first_at, last_at, _ in groups:
         into = kind
         if kind not in alerts:
-            if len(begun) >= room:
-                into = kind_of(subject, category, source_id, provider_id)
+            together = len(begun) >= room
+            if together:
+                into = kind_of(subject, category)
             if into not in alerts and into not in begun:
                 begun[into] = {
                     "kind": into,
                     "subject": subject,
                     "category": category,
-                    "source_kind": source_kind,
-                    "source_id": source_id,
-                    "provider_id": provider_id,
+                    "source_kind": None if together else source_kind,
+                    "source_id": None if together else source_id,
+                    "provider_id": None if together else provider_id,
                     "first_at": first_at,
                     "last_at": last_at,
                 }
@@ -215,13 +216,22 @@ async def told(db: Db, workspace_id: UUID, ids: Sequence[UUID], now: datetime) -
     await db.execute(_CLOSE, here | {"quiet": QUIET})
 
 
-_DROP_OLD = [
-    text("delete from failure_logs f where f.at < :before"),
-    text("delete from alerts a where a.last_at < :before and a.closed_at is not null"),
-]
+_DROP_OLD = text(
+    """
+    delete from failure_logs where ctid = any(array(
+        select f.ctid from failure_logs f where f.at < :before order by f.at limit 5000
+    ))
+    """
+)
+_DROP_OLD_ALERTS = text("delete from alerts a where a.last_at < :before and a.closed_at is not null")
 
 
-async def drop_old(db: Db, before: datetime) -> None:
-    """Forget failures from before, and what told of them. As the engine."""
-    for statement in _DROP_OLD:
-        await db.execute(statement, {"before": before})
+async def drop_old(db: Db, before: datetime) -> int:
+    """Forget up to 5,000 failures from before, and then what told of them. As the engine.
+
+    Returns how many failures.
+    """
+    dropped = await changed(db, _DROP_OLD, {"before": before})
+    if not dropped:
+        await db.execute(_DROP_OLD_ALERTS, {"before": before})
+    return dropped

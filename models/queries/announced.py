@@ -40,13 +40,19 @@ async def asked(db: Db, *types: AnnouncementType) -> frozenset[AnnouncementType]
 
 def telling(told: str) -> TextClause:
     """A statement that announces what the query `told` finds: rows of `nth`, which orders them, `type`, and
-    `data` (jsonb). Its parameters `now` and `at` (the same as announcements write it) are there."""
+    `data` (jsonb). Its parameters `now` and `at` (the same as announcements write it) are there.
+
+    Whom it is about is their `profile_id`, or the message where nobody has the address: who is erased takes
+    it along.
+    """
     return text(
         f"""
         with told as materialized ({told}),
         written as (
-            insert into webhook_deliveries (workspace_id, webhook_id, event_type, body, created_at, due_at)
+            insert into webhook_deliveries
+                (workspace_id, webhook_id, event_type, about, body, created_at, due_at)
             select {HERE}, w.id, t.type,
+                cast(coalesce(t.data ->> 'profile_id', t.data ->> 'message_id') as uuid),
                 cast(jsonb_build_object(
                     'type', t.type, 'timestamp', cast(:at as text), 'data', t.data) as text),
                 cast(:now as timestamptz), cast(:now as timestamptz)

@@ -14,6 +14,7 @@ from domain.announcements import Announcement, AnnouncementType
 from domain.breakers import BreakerState, Standing
 from domain.campaigns import ENDED, CampaignState
 from domain.flows import FlowState
+from domain.redacting import without_addresses
 from models.base import Db
 from models.campaigns import Campaign
 from models.flows import Flow
@@ -125,7 +126,7 @@ async def breaker(
         provider_id=provider_id,
         provider=name and name[:1000],
         state=then.state.value,
-        reason=then.reason[:4000] if then.reason and not closed else None,
+        reason=without_addresses(then.reason)[:4000] if then.reason and not closed else None,
         until=None if closed else then.until,
         at=now,
     )

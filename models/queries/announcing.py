@@ -1,6 +1,7 @@
 """Announce: what happened is written for every webhook that asks for it, in its own transaction.
 
-Where no webhook of the workspace asks for the type, that is one look at a few rows.
+Where no webhook of the workspace asks for the type, that is one look at a few rows. What is said of people is
+announced by `models.queries.announced` alone, which notes whom it is about.
 """
 
 from collections.abc import Sequence

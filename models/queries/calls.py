@@ -366,28 +366,43 @@ async def flows_calling(db: AsyncSession, webhook_id: UUID) -> list[tuple[UUID, 
     return [(id_, name) for id_, name in await db.execute(_FLOWS_CALLING, {"webhook": webhook_id})]
 
 
-# As the engine. Their members go with them, and a few of them have very many.
+# As the engine. Their members go with them, and a few of them have very many. What was posted for them is
+# found by them when somebody is erased, so it does not outlive them.
 _DROP_OLD = text(
     """
-    delete from calls c using (
-        select ctid as place from calls where ends_at < :before order by ends_at limit 200
-    ) old
-    where c.ctid = old.place
+    with old as materialized (
+        select ctid as place, workspace_id, delivery_id from calls
+        where ends_at < :before order by ends_at limit 200
+    ),
+    told as (
+        delete from webhook_deliveries d using old
+        where d.workspace_id = old.workspace_id and d.id = old.delivery_id
+    )
+    delete from calls c using old where c.ctid = old.place
     """
 )
 
 
 async def drop_old(db: Db, before: datetime) -> int:
-    """Remove, as the engine, up to 200 calls of which nothing was to be heard since then.
+    """Remove, as the engine, up to 200 calls of which nothing was to be heard since then, as they were told.
 
     Returns how many.
     """
     return await changed(db, _DROP_OLD, {"before": before})
 
 
+_CALLED = f"""(
+    select distinct c.delivery_id from call_members m
+    join calls c on c.workspace_id = {HERE} and c.id = m.call_id
+    where m.workspace_id = {HERE} and m.enrollment_id = any(cast(:journeys as uuid[]))
+) called"""
 _FORGET = [
     text(statement)
     for statement in (
+        f"""
+        delete from webhook_deliveries d using {_CALLED}
+        where d.workspace_id = {HERE} and d.id = called.delivery_id and d.state <> 'pending'
+        """,
         f"""
         update webhook_deliveries d
         set body = cast(jsonb_set(cast(d.body as jsonb), '{{data,members}}', coalesce((
@@ -396,11 +411,7 @@ _FORGET = [
                 with ordinality m(said, nth)
             where not m.said ->> 'member' = any(cast(cast(:journeys as uuid[]) as text[]))
         ), '[]')) as text)
-        from (
-            select distinct c.delivery_id from call_members m
-            join calls c on c.workspace_id = {HERE} and c.id = m.call_id
-            where m.workspace_id = {HERE} and m.enrollment_id = any(cast(:journeys as uuid[]))
-        ) called
+        from {_CALLED}
         where d.workspace_id = {HERE} and d.id = called.delivery_id
         """,
         f"""
@@ -413,6 +424,6 @@ _FORGET = [
 
 
 async def forget(db: AsyncSession, journeys: Sequence[UUID]) -> None:
-    """Take what is said of these journeys, whose person is erased, out of what was posted or will be."""
+    """Forget what was posted of these journeys, whose person is erased, and take them out of what will be."""
     for statement in _FORGET:
         await db.execute(statement, {"journeys": list(journeys)})

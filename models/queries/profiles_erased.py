@@ -31,16 +31,17 @@ _NAMES = text(
 _FORGET_ADDRESSES = text(
     f"update suppressions set address = null where workspace_id = {HERE} and address = any(:addresses)"
 )
-# What was to be told of them, or was, is forgotten. A flow's call is of many people: it is forgotten once it
-# is over.
+# What was to be told of them, or was, is forgotten. Calls of flows are of many people: see `calls.forget`.
 _FORGET_TOLD = text(
     f"""
     delete from webhook_deliveries d
-    where d.workspace_id = {HERE} and (d.state <> 'pending' or d.event_type <> '{AnnouncementType.FLOW_CALL}')
-        and d.event_type <> '{AnnouncementType.PROFILE_ERASED}'
-        and (exists (select from {_ALL_OF_THEM} who where position(cast(who.id as text) in d.body) > 0)
-            or exists (select from unnest(cast(:told as text[]), cast(:alone as text[])) named(value, alone)
-                where position(named.value in d.body) > 0 and d.body ~ named.alone))
+    where d.workspace_id = {HERE} and d.event_type <> '{AnnouncementType.PROFILE_ERASED}'
+        and d.about = any(array(
+            select id from {_ALL_OF_THEM} who
+            union all
+            select m.id from messages m
+            where m.workspace_id = {HERE} and m.profile_id is null and m.bare = any(:addresses)
+        ))
     """
 )
 _FORGET_NAMES = text(f"delete from identities where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}")
@@ -183,8 +184,6 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         for address in (value for of, value in names if of is kind):
             await suppress(db, channel, address, SuppressionReason.ERASED, "erasure", now)
     values["addresses"] = [value for kind, value in names if kind in ADDRESS_KIND.values()]
-    values["told"] = [traces.in_json(each) for each in values["addresses"]]
-    values["alone"] = [traces.alone(each) for each in values["told"]]
     values["names"] = [value for _, value in names]
     await db.execute(_FORGET_ADDRESSES, values)
     await traces.forget(db, names)

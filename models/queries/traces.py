@@ -54,16 +54,6 @@ def _key(kind: IdentityKind, value: str) -> str:
     return f"^{found}{_REST_OF_KEY}"
 
 
-def in_json(value: str) -> str:
-    """A text as it stands within a string of JSON."""
-    return json.dumps(value, ensure_ascii=False)[1:-1]
-
-
-def alone(address: str) -> str:
-    """Finds an address, as JSON writes it, that is no part of another's: ann@a.example is none of joann's."""
-    return rf"((?<![[:alnum:]._%+-])|\\[bfnrt]){_literally(address)}(?![[:alnum:]-]|[.][[:alnum:]])"
-
-
 def _quotes(column: str) -> str:
     """Whether a text holds an address in whatever case, or an id of theirs as a JSON value by itself."""
     return f"exists (select from {_NAMED} where {column} ~* named.quoted)"

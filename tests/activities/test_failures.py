@@ -195,6 +195,16 @@ async def test_a_digest_says_how_many_and_shows_a_few(sessions: Sessions) -> Non
     assert said["url"] == f"{PUBLIC_URL}/api/v1/failure-logs?alert_id={said['alert_id']}"
 
 
+async def test_a_digest_quotes_no_address_that_a_program_named_its_failure_by(sessions: Sessions) -> None:
+    await a_webhook(sessions, "job.failed")
+    named = Failure(Subject.OUTSIDE, "lead ada@shop.example", Category.OURS, "It broke.", "Mend it.")
+    await note(sessions, [named])
+    await telling(sessions, GivenClock(NOW)).round(Told())
+
+    [(body,)] = await asked(sessions, "select body from webhook_deliveries")
+    assert orjson.loads(body)["data"]["samples"][0]["subject_id"] == "lead …"
+
+
 async def test_a_webhook_is_not_told_of_its_own_failures_and_those_of_telling_are_told_to_nobody(
     sessions: Sessions,
 ) -> None:

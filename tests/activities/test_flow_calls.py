@@ -269,6 +269,14 @@ async def test_who_is_erased_is_out_of_what_was_said_and_not_called_about(site: 
     assert await site.ask("select body from webhook_deliveries where body like '%p2@shop.example%'") == []
     assert await site.ask("select reason from call_members where reason is not null") == []
 
+    await site.ask(
+        "update webhook_deliveries set state = 'delivered', closed_at = created_at where state = 'pending' "
+        "returning id"
+    )
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        await profiles_erased.erase(db, eve, site.clock.now())
+    assert await posted(site.sessions) == []
+
 
 async def test_each_pass_of_a_loop_is_a_call_of_its_own_that_no_other_answers(site: Calling) -> None:
     await site.start(lambda hook: {"ask": call(hook, 60, then=None, otherwise="ask")})
@@ -471,3 +479,28 @@ async def test_a_call_is_forgotten_a_while_after_its_end_and_its_members_with_it
 
     assert await site.ask("select count(*) from calls") == [0]
     assert await site.ask("select count(*) from call_members") == [0]
+
+
+async def test_however_many_calls_have_ended_one_upkeep_forgets_them_all_as_they_were_told(
+    site: Calling,
+) -> None:
+    await site.start(asking)
+    await site.advance()
+    await site.ask(
+        """
+        insert into calls (workspace_id, flow_id, version_id, step, webhook_id, delivery_id, members,
+            created_at, ends_at)
+        select workspace_id, flow_id, version_id, step, webhook_id, delivery_id, 1, created_at, ends_at
+        from calls, generate_series(1, 450) returning id
+        """
+    )
+    # What was replayed stays longer than other deliveries.
+    await site.ask("update webhook_deliveries set replayed_at = created_at + interval '40 days' returning id")
+    site.clock.move(CALLS_FOR + timedelta(days=10))
+
+    await ran(UpkeepActivities(site.sessions, site.clock, content_kept_days=50).upkeep)
+    assert await site.ask("select count(*) from calls") == [451]  # An erasure finds by them what was told.
+    await ran(UpkeepActivities(site.sessions, site.clock).upkeep)
+
+    assert await site.ask("select count(*) from calls") == [0]
+    assert await site.ask("select count(*) from webhook_deliveries") == [0]

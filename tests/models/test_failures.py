@@ -141,6 +141,20 @@ async def test_kinds_are_told_of_apart_until_there_are_too_many(sessions: Sessio
     assert max(count for _, count, _ in found) == 30
 
 
+async def test_sources_that_are_too_many_are_told_of_together_by_subject_and_category(
+    sessions: Sessions,
+) -> None:
+    """200 campaigns, and one provider that is away."""
+    provider = uuid4()
+    of = [a_failure(n, source_kind="campaign", source_id=uuid4(), provider_id=provider) for n in range(200)]
+    await noted(sessions, *of)
+
+    found = await told(sessions, 0)
+
+    assert (len(found), sum(count for _, count, _ in found)) == (51, 200)
+    assert await asked(sessions, "select failures from alerts where source_id is null") == [150]
+
+
 async def test_two_who_tell_at_once_tell_once(sessions: Sessions) -> None:
     await noted(sessions, a_failure(1))
     async with sessions(DEFAULT_WORKSPACE) as one, sessions(DEFAULT_WORKSPACE) as other:
@@ -317,10 +331,15 @@ async def test_erasing_somebody_leaves_nothing_that_names_them(sessions: Session
     assert "bob@shop.example" in left
 
 
-async def test_failures_are_forgotten_after_a_time(sessions: Sessions) -> None:
-    await noted(sessions, a_failure(1), a_failure(2))
+async def test_failures_are_forgotten_after_a_time_some_at_once(sessions: Sessions) -> None:
+    await noted(sessions, a_failure(1), *(a_failure(n) for n in range(10, 5_011)))
+    await told(sessions, 0)
+    await told(sessions, 3600)
     await noted(sessions, a_failure(3), hours=2)
+    await told(sessions, 7201)
     async with sessions.engine() as db:
-        await alerts.drop_old(db, at(1))
+        dropped = [await alerts.drop_old(db, at(1)) for _ in range(3)]
 
+    assert dropped == [5_000, 2, 0]
     assert await asked(sessions, "select subject_id from failure_logs") == ["job 3"]
+    assert await asked(sessions, "select count(*) from alerts where failures > 1") == [0]

@@ -11,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from dev.postgres import Postgres
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import webhook_log, webhooks
+from models.queries import profiles_erased, webhook_log, webhooks
 from models.queries.webhook_log import Asked, Which, Within
 from models.webhooks import DeliveryState, Webhook
 from tests.models.test_plans import plans_of
+from tests.people import a_person
 from tests.support import a_clone
 
 SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,8 +30,8 @@ _MANY = """
         returning id
     )
     insert into webhook_deliveries
-        (workspace_id, webhook_id, event_type, body, state, created_at, due_at, closed_at)
-    select :here, id, 'message.failed', '{}',
+        (workspace_id, webhook_id, event_type, about, body, state, created_at, due_at, closed_at)
+    select :here, id, 'message.failed', uuidv7(), '{}',
         case when n % 1000 = 0 then 'failed' else 'delivered' end, at, at, at
     from hooks, generate_series(1, :many) n, lateral (
         select cast(:since as timestamptz) + make_interval(secs => n)
@@ -111,3 +112,14 @@ async def test_what_is_pending_is_counted_by_an_index(crowded: Sessions) -> None
         [plan] = await plans_of(db, webhooks.pending(db, DEFAULT_WORKSPACE, [HOOK]))
 
     assert "webhook_id = " in plan.sought["ix_webhook_deliveries_pending"]
+
+
+async def test_what_was_told_of_a_person_is_found_by_an_index_when_they_are_erased(crowded: Sessions) -> None:
+    async with crowded(DEFAULT_WORKSPACE) as db:
+        ada = await a_person(db, "ada@shop.example")
+        plans = await plans_of(db, profiles_erased.erase(db, ada, SINCE))
+        await db.rollback()
+
+    told = [plan for plan in plans if plan.statement.lstrip().startswith("delete from webhook_deliveries")]
+    assert not set().union(*(plan.walked for plan in plans)) & {"webhook_deliveries"}
+    assert "about = ANY" in told[0].sought["ix_webhook_deliveries_about"]

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("id", sa.UUID(), server_default=sa.text("uuidv7()"), nullable=False),
         sa.Column("webhook_id", sa.UUID(), nullable=False),
         sa.Column("event_type", sa.Text(), nullable=False),
+        sa.Column("about", sa.UUID(), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("created_at", TIME, nullable=False),
@@ -89,6 +90,12 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_webhook_deliveries_created_at", "webhook_deliveries", ["created_at"], postgresql_using="brin"
+    )
+    op.create_index(
+        "ix_webhook_deliveries_about",
+        "webhook_deliveries",
+        ["workspace_id", "about"],
+        postgresql_where=sa.text("about is not null"),
     )
     for table in ("webhooks", "webhook_deliveries"):
         for statement in wall(table):
