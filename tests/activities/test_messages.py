@@ -111,7 +111,8 @@ async def test_what_is_kept_of_a_no_names_nobody(
     sessions: Sessions, lab: SmtpLab, channel: SmtpProvider
 ) -> None:
     queue = await a_frozen_campaign(sessions)
-    lab.fail(Fault(Phase.RCPT, reply="550 5.1.1 <p1@shop.example>: unknown, ask +49 151 23456789, key=abc123"))
+    words = "550 5.1.1 <p1@shop.example>: unknown, ask +49 151 23456789, key=abc123"
+    lab.fail(Fault(Phase.RCPT, reply=words))
 
     await ran(a_sender_of(sessions, channel, BELL).send, queue)
 
