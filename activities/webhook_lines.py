@@ -71,6 +71,7 @@ class Line:
         self.unwell = True  # Whether its row says that it fails, as far as we know.
         self.stopped = False  # It rests or is disabled.
         self.heard = False  # Whether it answered anything.
+        self.doubtful = False  # Whether what it holds may be nobody's to post any more.
         self._held: deque[_Held] = deque()
         self._posting: dict[UUID, float] = {}  # When each that is on the wire began, the oldest first.
         self._workers: set[asyncio.Task[None]] = set()
@@ -137,6 +138,9 @@ class Line:
             return None
         async with self._claiming:
             while self.slots and not self._books.stopping:
+                if self.doubtful:
+                    self.doubtful = False
+                    await self.empty()
                 # At the end of a slice nobody waits for what a line still holds.
                 while self._held and self._books.may_claim(self):
                     held = self._held.popleft()

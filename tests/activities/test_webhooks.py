@@ -19,7 +19,7 @@ from domain.deliveries import FAILED_FOR_DAYS, GONE, KEPT_TRIES, WAS_DISABLED
 from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
 from lab.http_server import Answer, Asked
 from models.base import Sessions
-from models.queries import failures_retried, webhook_deliveries
+from models.queries import failures_retried, webhook_deliveries, webhooks
 from models.queries.failures_retried import How
 from models.queries.webhook_health import GivenUp
 from tests.channels.calls_support import NOBODY
@@ -224,6 +224,29 @@ async def test_where_too_many_connections_are_open_a_webhook_has_one(
 
     assert done.delivered == 30
     assert set(under_way) == {1}
+
+
+async def test_who_was_disabled_meanwhile_is_not_posted_all_that_was_claimed(
+    sessions: Sessions, bell: Bell, clock: GivenClock
+) -> None:
+    async def much_is_held() -> bool:
+        held = "select count(*) from webhook_deliveries where leased_until is not null"
+        return bool((await look(sessions, held))[0] >= 150)
+
+    async def disable() -> int:
+        await eventually(much_is_held, every=0.01)
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            row = await webhooks.get(db, webhook, lock=True)
+            await webhooks.change(db, row, {"state": "disabled"}, clock.now())
+        return len(receiver.asked)
+
+    async with receiving(Receiver(pause=0.1)) as receiver:
+        webhook = await a_webhook(sessions, receiver.url)
+        await announced(sessions, clock, 1_000)
+        _, asked = await asyncio.gather(slice_of(sessions, bell, clock), disable())
+
+    assert len(receiver.asked) - asked < 80
+    assert (await states(sessions, webhook)).keys() == {"delivered", "failed"}
 
 
 async def test_what_is_no_success_is_tried_again(sessions: Sessions, bell: Bell, clock: GivenClock) -> None:
