@@ -219,9 +219,9 @@ class Round:
         async with self.sessions.batch(self.workspace_id) as db:
             ours = await deliveries.settle(db, self.workspace_id, [each.settled for each in group], now)
             # The others were closed by whoever disabled the webhook: what it holds besides is looked at anew.
-            for each in group:
-                if each.settled.id not in ours:
-                    each.line.doubtful = True
+            for entry in group:
+                if entry.settled.id not in ours:
+                    entry.line.doubtful = True
             entries = [each for each in group if each.settled.id in ours]
             healths = _healths(entries)
             fared: dict[UUID, Fared] = {}
