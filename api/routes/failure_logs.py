@@ -145,6 +145,9 @@ class RetryIn(In):
     model_config = example({"unknown": False})
 
 
+_AS_IT_WAS = RetryIn()
+
+
 class RetryAllIn(RetryIn):
     ids: Annotated[list[UUID], Field(min_length=1, max_length=1_000)] | None = Field(
         None, description="These failures. Either these or `where`."
@@ -362,10 +365,10 @@ async def retry_failure(
     opened: Opened,
     db: Db,
     workspace_id: WorkspaceId,
-    body: RetryIn | None = None,
+    body: RetryIn = _AS_IT_WAS,
 ) -> AgainOut:
     """Try one again, by another provider if one is named. 409 says why it is not."""
-    how = await _how(db, workspace_id, asker, body or RetryIn())
+    how = await _how(db, workspace_id, asker, body)
     done = await failures_retried.retry(db, workspace_id, [failure_id], how, opened.clock.now())
     if failure_id in done.again:
         return AgainOut(failure_id=failure_id, retried_as=done.again[failure_id])

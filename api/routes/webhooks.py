@@ -146,6 +146,9 @@ class RotateSecretIn(In):
     model_config = example({"overlap_hours": 24})
 
 
+_FOR_A_DAY = RotateSecretIn()
+
+
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
@@ -237,13 +240,12 @@ async def rotate_secret(
     asker: Asker,
     db: Db,
     workspace_id: WorkspaceId,
-    body: RotateSecretIn | None = None,
+    body: RotateSecretIn = _FOR_A_DAY,
 ) -> WebhookMade:
     """Sign by a new secret, which is shown this once, and for a while by the old one as well.
 
     Two sign at most: whoever rotates again meanwhile ends the older one.
     """
-    body = body or RotateSecretIn()
     now, secret = opened.clock.now(), _given(body.secret)
     row = await webhooks.get(db, webhook_id, lock=True)
     await as_now(db, asker, Permission.WEBHOOKS_WRITE, now)

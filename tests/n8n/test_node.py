@@ -178,7 +178,7 @@ def test_an_api_that_is_away_is_an_error_of_n8n_s(described: N8n) -> None:
 
 def test_a_callback_may_be_given_as_its_whole_address(n8n: N8n) -> None:
     call = {
-        "token": f"{n8n.url}api/v1/callbacks/to.ken-1?x=1",
+        "callbackToken": f"{n8n.url}api/v1/callbacks/to.ken-1?x=1",
         "outcome": "done",
         "additionalFields": {"reason": "So"},
     }

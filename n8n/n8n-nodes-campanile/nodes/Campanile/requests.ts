@@ -81,7 +81,7 @@ function written(node: IExecuteFunctions, field: Field, raw: unknown, item: numb
 	if (field.as === 'json') return typeof raw === 'string' ? parsed(node, field, raw, item) : raw;
 	if (field.as === 'list') return listed(raw);
 	if (field.property.type === 'dateTime') return instant(raw);
-	if (field.key === 'token') return lastPart(String(raw));
+	if (field.key === 'callback_token') return lastPart(String(raw));
 	return field.property.type === 'string' ? String(raw) : raw;
 }
 

@@ -109,7 +109,7 @@ export const failure: Resource = {
 
 const outcomes = { done: 'Done', failed: 'Failed' };
 
-const token = text('path', 'token', 'Callback', {
+const token = text('path', 'callback_token', 'Callback', {
 	required: true,
 	description: 'The callback URL of the call, or its token alone',
 });
@@ -124,7 +124,7 @@ export const callback: Resource = {
 			action: 'Answer a call for all its members',
 			description: "Answer a flow's call with one outcome for all its members",
 			method: 'POST',
-			path: '/api/v1/callbacks/{token}',
+			path: '/api/v1/callbacks/{callback_token}',
 			fields: [token, choice('body', 'outcome', 'Outcome', outcomes)],
 		},
 		{
@@ -134,7 +134,7 @@ export const callback: Resource = {
 			description:
 				"Answer a flow's call with the outcome for one member, for a workflow with an item each",
 			method: 'POST',
-			path: '/api/v1/callbacks/{token}',
+			path: '/api/v1/callbacks/{callback_token}',
 			fields: [
 				token,
 				text('body', 'member', 'Member ID', {
@@ -157,7 +157,7 @@ export const callback: Resource = {
 			action: 'Answer a call for each member',
 			description: "Answer a flow's call with an outcome for each member",
 			method: 'POST',
-			path: '/api/v1/callbacks/{token}',
+			path: '/api/v1/callbacks/{callback_token}',
 			fields: [
 				token,
 				json('body', 'members', 'Members', {
