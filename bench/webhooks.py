@@ -14,7 +14,6 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from typing import Any
 from uuid import uuid4
 
@@ -47,9 +46,11 @@ async def main(quick: bool) -> None:
     size, steady = (2_000, 5.0) if quick else (SIZE, STEADY)
     with Stack() as stack:
         stack.make_template(10)
-        cases = [await deliveries(stack, size), await neighbour(stack, steady)]
-        if find_spec("activities.failures"):  # Whoever tells of failures.
-            cases.append(await first_alert(stack, size))
+        cases = [
+            await deliveries(stack, size),
+            await neighbour(stack, steady),
+            await first_alert(stack, size),
+        ]
     report("webhooks", cases, keep=not quick)
 
 
