@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from httpx2 import AsyncClient, TransportError
 
+from dev.namespace import prepare
 from dev.places import ROOT
 from dev.process import Process, free_port
 from lab.smtp_server import Mail, SmtpServer
@@ -120,6 +121,8 @@ class Shop:
 @pytest.fixture
 async def shop(database: Database, temporal_address: str, tmp_path: Path) -> AsyncIterator[Shop]:
     port = free_port()
+    namespace = f"main-job-{port}"  # What its worker schedules disturbs no other test.
+    await prepare(temporal_address, namespace)
     at = f"http://127.0.0.1:{port}"
     mailbox = Mailbox()
     mailbox.open.set()
@@ -129,6 +132,7 @@ async def shop(database: Database, temporal_address: str, tmp_path: Path) -> Asy
             "DATABASE_URL": database.url,
             "ENGINE_DATABASE_URL": database.engine_url,
             "TEMPORAL_ADDRESS": temporal_address,
+            "TEMPORAL_NAMESPACE": namespace,
             "SMTP_URL": f"smtp://127.0.0.1:{server.port}",
             "PUBLIC_URL": at,
             "SIGNING_KEY": "a-key-for-signing-in-this-test",

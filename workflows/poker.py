@@ -58,6 +58,7 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
         if locked != (True,):
             await asyncio.sleep(LOOK_EVERY)
             return
+        wait = GRACE  # What was poked before we listened may be too young for the first look.
         while True:
             until = time.monotonic() + LOOK_EVERY
             while (busy := await _signal_some(sessions, client)) and time.monotonic() < until:
@@ -67,8 +68,9 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             await _fill_attributes(sessions, client)
             if busy:
                 continue
-            async for _ in connection.notifies(timeout=LOOK_EVERY, stop_after=1):
+            async for _ in connection.notifies(timeout=wait, stop_after=1):
                 await asyncio.sleep(GRACE)
+            wait = LOOK_EVERY
 
 
 async def _start_imports(sessions: Sessions, client: Client, clock: Clock) -> None:

@@ -56,6 +56,7 @@ class Delivery:
     site: Site
     kinds: Sequence[str] = KINDS
     struck: Counter[str] = field(default_factory=Counter)
+    given: int = 0  # Faults that were asked for, and had their time.
 
     def __post_init__(self) -> None:
         self.port, self.api_port = free_port(), free_port()
@@ -143,17 +144,25 @@ class Delivery:
     async def misbehave(self, until: asyncio.Event, gap: int) -> None:
         """One fault after the other, the whole list at least once; each time at another provider.
 
-        Between two, so many messages are taken: whatever the machine's speed, most calls go well."""
+        The next one waits until this one struck, and so many messages were taken: whatever the machine's
+        speed, most calls go well."""
         for nth, fault in enumerate(cycle(FAULTS)):
+            self.given = nth
             if until.is_set() and nth >= len(FAULTS):
                 return
             kind = self.kinds[(nth + nth // len(FAULTS)) % len(self.kinds)]
             before = self.taken_so_far()
             await self.fail({**fault, "provider": kind})
             await asyncio.sleep(EVERY)
-            while self.taken_so_far() < before + gap and not until.is_set():
+            while not until.is_set() and (self.taken_so_far() < before + gap or await self.unmet()):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(until.wait(), EVERY / 4)
+
+    async def unmet(self) -> bool:
+        """Whether a fault still waits for a call that it can strike."""
+        kinds = {*map(named, FAULTS)}
+        faults = (await self.client.get("/lab/faults")).json()
+        return any(named(fault) in kinds and not fault["struck"] for fault in faults)
 
     async def behave(self) -> None:
         """Nothing goes wrong any more."""

@@ -10,7 +10,7 @@ from workflows.temporal import connect
 
 PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_200)
 KILLS = 3
-FAULTS_A_ROUND = 80  # About: so many of the mails' share is taken between two.
+FAULTS_A_ROUND = 100  # About: so many of the mails' share is taken between two.
 DEADLINE = 150  # Seconds from the last blow to the end: leases end, breakers close, slow providers answer.
 PACE = 0.05  # Seconds that each call takes at least, so that there is time to kill somebody.
 
@@ -46,6 +46,11 @@ async def a_round(site: Site, delivery: Delivery, people: int) -> Books:
             site.workers[-1].kill()
             site.tell(f"killed a worker after {site.closed():,} messages")
             site.start_worker()
+        await site.until(
+            lambda: delivery.given >= len(FAULTS) or site.closed() >= mails,
+            120 + people / 50,
+            "every fault",
+        )
     finally:
         calm.set()
         await misbehaving

@@ -40,6 +40,16 @@ async def test_an_alarm_that_changed_while_temporal_was_told_stays_out_of_step(s
 
 
 async def test_the_campaigns_of_a_day_are_found_by_their_index(db: AsyncSession) -> None:
+    await a_draft(db)
+    columns = "workspace_id, name, slug, segment_id, template_id"
+    await db.execute(
+        text(
+            f"insert into campaigns ({columns}, scheduled_at, schedule_time_zone, starter)"
+            f" select {columns}, cast(:soon as timestamptz) + n * interval '1 day', 'UTC', 'n8n'"
+            " from campaigns, generate_series(1, 500) n"
+        ),
+        {"soon": SOON},
+    )
     await db.execute(text("set local enable_seqscan = off"))
 
     [plan] = await plans_of(db, schedules.page(db, None, 9, between=(SOON, LATER)))
