@@ -54,6 +54,7 @@ class Delivery:
     """The lab with SES and SendGrid, an account with each, and the API that takes their webhooks."""
 
     site: Site
+    rate: float  # Messages a second by each provider: so few that every fault has its turn meanwhile.
     kinds: Sequence[str] = KINDS
     struck: Counter[str] = field(default_factory=Counter)
     given: int = 0  # Faults that were asked for, and had their time.
@@ -115,7 +116,7 @@ class Delivery:
                     channel="email",
                     settings=settings,
                     credentials=sealed,
-                    rate=100_000.0,
+                    rate=self.rate,
                 )
                 db.add(row)
                 await db.flush()

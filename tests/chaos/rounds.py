@@ -17,7 +17,7 @@ from rich.table import Table
 from dev.postgres import Postgres
 from tests.chaos.delivery import Books, Delivery
 from tests.chaos.site import Site
-from tests.chaos.test_delivery import a_round
+from tests.chaos.test_delivery import SECONDS, a_round
 from tests.support import a_clone, a_server, make_template
 
 COLUMNS = ("round", "seed", "seconds", "accepted", "failed", "unknown", "of these taken", "twice", "lost")
@@ -27,7 +27,7 @@ async def one(postgres: Postgres, seed: int, people: int) -> Books:
     database = a_clone(postgres)
     with tempfile.TemporaryDirectory(prefix="campanile-chaos-") as folder:
         site = Site(postgres, database, Path(folder), random.Random(seed), lambda _: None)
-        delivery = Delivery(site)
+        delivery = Delivery(site, people / SECONDS)
         try:
             return await a_round(site, delivery, people)
         finally:

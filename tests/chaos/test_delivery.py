@@ -10,6 +10,7 @@ from workflows.temporal import connect
 
 PEOPLE = int(os.environ.get("CHAOS_PEOPLE") or 2_200)
 KILLS = 3
+SECONDS = 60  # That one provider alone would take for a campaign.
 FAULTS_A_ROUND = 100  # About: so many of the mails' share is taken between two.
 DEADLINE = 150  # Seconds from the last blow to the end: leases end, breakers close, slow providers answer.
 PACE = 0.05  # Seconds that each call takes at least, so that there is time to kill somebody.
@@ -18,7 +19,7 @@ PACE = 0.05  # Seconds that each call takes at least, so that there is time to k
 async def test_two_providers_that_do_everything_wrong_get_nobody_written_to_twice_nor_forgotten(
     site: Site,
 ) -> None:
-    delivery = Delivery(site)
+    delivery = Delivery(site, PEOPLE / SECONDS)
     try:
         await a_round(site, delivery, PEOPLE)
     finally:
