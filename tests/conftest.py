@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 
+from activities.bell import Bell
 from dev.postgres import Postgres
 from dev.temporal import NAMESPACE, Temporal
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -87,6 +88,15 @@ def temporal_address(temporal_server: Temporal) -> str:
 @pytest.fixture(scope="session")
 async def temporal(temporal_address: str) -> Client:
     return await connect(temporal_address, NAMESPACE)
+
+
+@pytest.fixture
+async def bell(database: Database, sessions: Sessions) -> AsyncIterator[Bell]:
+    """A bell that hears what is poked in this test's database."""
+    ringing = Bell(database.engine_url)
+    await ringing.start(sessions)
+    yield ringing
+    await ringing.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from activities.bell import Bell
 from activities.reports import Mails
 from activities.slices import Timing
 from activities.webhook_calls import Outside
+from activities.webhook_ends import Delivered
 from activities.webhooks import WebhookActivities
 from channels.egress import EgressTransport
 from domain.announcements import Announcement, AnnouncementType
@@ -26,7 +27,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from lab.http_server import Answer, Asked, HttpServer
 from models.base import Sessions
 from models.queries.announcing import announce
-from tests.sending import PATIENT, SEALER, some
+from tests.sending import PATIENT, SEALER, ran, some
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 OLD_SECRET = "whsec_" + base64.b64encode(bytes(range(1, 33))).decode()
@@ -132,3 +133,8 @@ async def look(
 async def states(sessions: Sessions, webhook: UUID) -> Counter[str]:
     asked = "select state from webhook_deliveries where webhook_id = :webhook"
     return Counter(await look(sessions, asked, webhook=webhook))
+
+
+async def slice_of(sessions: Sessions, bell: Bell, clock: Clock, **values: Any) -> Delivered:
+    """One slice of deliveries of the default workspace."""
+    return await ran(a_deliverer(sessions, bell, clock, **values).deliver, DEFAULT_WORKSPACE)

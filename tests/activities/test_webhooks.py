@@ -1,12 +1,10 @@
 """A slice of announcements: whoever asks is told once for good, and whoever is down, later."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-import pytest
 from standardwebhooks import Webhook as Verifier
 from uuid_utils.compat import uuid7
 
@@ -20,32 +18,19 @@ from lab.http_server import Answer, Asked
 from models.base import Sessions
 from models.queries import webhook_deliveries
 from tests.channels.calls_support import NOBODY
-from tests.sending import ran
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 from tests.webhooks import (
     OLD_SECRET,
     SECRET,
     Receiver,
-    a_deliverer,
     a_webhook,
     announced,
     here,
     look,
     receiving,
+    slice_of,
     states,
 )
-
-
-@pytest.fixture
-async def bell(database: Database, sessions: Sessions) -> AsyncIterator[Bell]:
-    ringing = Bell(database.engine_url)
-    await ringing.start(sessions)
-    yield ringing
-    await ringing.close()
-
-
-async def slice_of(sessions: Sessions, bell: Bell, clock: GivenClock, **values: Any) -> Delivered:
-    return await ran(a_deliverer(sessions, bell, clock, **values).deliver, DEFAULT_WORKSPACE)
 
 
 async def test_whoever_asks_is_told_once_and_can_verify_it(

@@ -1,16 +1,14 @@
 """What one receiver does, or what becomes of its webhook meanwhile, is its own matter and nobody else's."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
 from activities.slices import Timing
-from activities.webhook_ends import Delivered, closed_without_a_try
+from activities.webhook_ends import closed_without_a_try
 from channels import posts
 from domain.workspaces import DEFAULT_WORKSPACE
 from lab.http_server import Answer, Asked
@@ -19,29 +17,17 @@ from models.queries import failures_retried, webhook_deliveries, webhooks
 from models.queries.failures_retried import How
 from models.queries.webhook_health import GivenUp
 from tests.channels.calls_support import NOBODY
-from tests.sending import NOW, ran
-from tests.support import Database, GivenClock, eventually
+from tests.sending import NOW
+from tests.support import GivenClock, eventually
 from tests.webhooks import (
     Receiver,
-    a_deliverer,
     a_webhook,
     announced,
     look,
     receiving,
+    slice_of,
     states,
 )
-
-
-@pytest.fixture
-async def bell(database: Database, sessions: Sessions) -> AsyncIterator[Bell]:
-    ringing = Bell(database.engine_url)
-    await ringing.start(sessions)
-    yield ringing
-    await ringing.close()
-
-
-async def slice_of(sessions: Sessions, bell: Bell, clock: GivenClock, **values: Any) -> Delivered:
-    return await ran(a_deliverer(sessions, bell, clock, **values).deliver, DEFAULT_WORKSPACE)
 
 
 async def test_who_becomes_slow_while_a_slice_ends_holds_it_up_by_a_post_and_not_by_all_it_claimed(

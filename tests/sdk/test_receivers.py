@@ -29,7 +29,7 @@ from models.queries.announcing import announce
 from tests.sdk.conftest import needed
 from tests.sdk.node import installed, npm
 from tests.sending import ran
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 from tests.webhooks import OLD_SECRET, SECRET, a_deliverer, a_webhook, states
 
 HERE = Path(__file__).parent / "receivers"
@@ -78,14 +78,6 @@ def in_javascript() -> list[str]:
 async def receiver(request: pytest.FixtureRequest) -> AsyncIterator[Running]:
     async with receiving(*request.param()) as running:
         yield running
-
-
-@pytest.fixture
-async def bell(database: Database, sessions: Sessions) -> AsyncIterator[Bell]:
-    ringing = Bell(database.engine_url)
-    await ringing.start(sessions)
-    yield ringing
-    await ringing.close()
 
 
 async def test_it_takes_what_we_deliver_and_nothing_that_is_not_ours(
