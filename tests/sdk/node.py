@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -53,8 +54,13 @@ def run(folder: Path, *arguments: str) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Test runs side by side wait for each other here."""
-    (folder / "node_modules").mkdir(exist_ok=True)
-    with (folder / "node_modules" / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """Test runs side by side wait for each other here.
+
+    The folder itself is locked: `npm ci` would remove a file in `node_modules` under whoever waits for it.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(opened)
