@@ -18,7 +18,9 @@ from channels.contract import Envelope
 from domain.clock import Clock
 from domain.messages import MessageState, SourceKind, Work
 from models.base import Db, Sessions
+from models.batch import Asked, Batch
 from models.queries import (
+    announced,
     announced_messages,
     claims,
     enrollments_moved,
@@ -119,14 +121,15 @@ class Books:
         onward: bool,
     ) -> set[UUID]:
         queue, now = attempt.queue, self.clock.now()
-        async with self.sessions.batch(queue.workspace_id) as db:
-            settled = await self._settle(db, attempt, hand)
-            if onward:
-                await ledger.renew(db, queue, attempt.id, self.timing.lease)
-            letters = [(envelope.id, envelope.holes) for envelope in envelopes]
-            marked = (
-                await ledger.mark(db, queue, attempt.id, letters, now, again, provider) if letters else set()
-            )
+        asked = self._settling(attempt, hand)
+        if onward:
+            asked.append(ledger.renewing(queue, attempt.id, self.timing.lease))
+        letters = [(envelope.id, envelope.holes) for envelope in envelopes]
+        if letters:
+            asked.append(ledger.marking(queue, attempt.id, letters, now, again, provider))
+        async with self.sessions.batch(queue.workspace_id, asked) as db:
+            marked = set[UUID](db.answers[-1].scalars()) if letters else set[UUID]()
+            settled = await self._settled(db, attempt, hand)
             skipped = (
                 await ledger.skip_unsendable(db, queue, attempt.id, unsendable, now) if unsendable else []
             )
@@ -176,15 +179,27 @@ class Books:
             counts = await self._put_back(db, attempt, ids, until=until)
         self._count_unsent(counts, done)
 
-    async def _settle(self, db: Db, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
-        """Write the answers in the hand down. Returns how many messages are in which state now."""
+    def _settling(self, attempt: Attempt, hand: Hand) -> list[Asked]:
+        """How the answers in the hand are written down; `_settled` has what follows."""
+        now = hand.answered_at
+        if not now or not hand.answers:
+            return []
+        reconcile_at = self.reconcile_at(now, hand.reported)
+        return [
+            ledger.settling(attempt.queue, attempt.id, hand.answers, now, reconcile_at),
+            announced.looking(),
+        ]
+
+    async def _settled(self, db: Batch, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
+        """What follows in a transaction opened with `_settling`. Returns how many messages are in which
+        state now."""
         now = hand.answered_at
         await notes.add(db, attempt.queue.workspace_id, hand.notes)
         if not now or not hand.answers:
             return Counter()
-        states = await ledger.settle(
-            db, attempt.queue, attempt.id, hand.answers, now, self.reconcile_at(now, hand.reported)
-        )
+        settled, looked, *_ = db.answers
+        states = ledger.states(settled)
+        announced.looked(db, looked)
         unsent = (MessageState.QUEUED, MessageState.FAILED)
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
         closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
@@ -209,10 +224,11 @@ class Books:
         """
         while hand.answers:
             try:
-                async with self.sessions.batch(attempt.queue.workspace_id) as db:
-                    settled = await self._settle(db, attempt, hand)
-                    if last:
-                        await ledger.drop_lease(db, attempt.queue, attempt.id)
+                asked = self._settling(attempt, hand)
+                if last:
+                    asked.append(ledger.dropping_lease(attempt.queue, attempt.id))
+                async with self.sessions.batch(attempt.queue.workspace_id, asked) as db:
+                    settled = await self._settled(db, attempt, hand)
                 hand.answers, hand.notes = [], []
                 self._count_settled(settled, done)
             except DATABASE_ERRORS as error:
@@ -252,5 +268,5 @@ class Books:
         await self.write_down(attempt, hand, done)
         async with self.sessions.batch(attempt.queue.workspace_id) as db:
             counts = await self._put_back(db, attempt, [*unsent])
-            await ledger.drop_lease(db, attempt.queue, attempt.id)
+            await db.execute(*ledger.dropping_lease(attempt.queue, attempt.id))
         self._count_unsent(counts, done)

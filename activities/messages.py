@@ -4,25 +4,22 @@ A slice claims; `activities/dispatch.py` has what follows.
 """
 
 import asyncio
-from datetime import datetime
 
 from temporalio import activity
-from uuid_utils.compat import uuid7
 
 from activities.bell import Bell
-from activities.books import Attempt, Source
+from activities.books import Source
+from activities.claiming import Claiming
 from activities.dispatch import Dispatch
 from activities.routing import Closed
 from activities.slices import Hourglass, Pace, Slice, heartbeating, rest
 from channels import registry
 from domain.messages import MessageState, SourceKind, Work
 from domain.outboxes import express
-from domain.workspaces import Cap, period_start
 from models.base import Sessions
 from models.queries import (
     announced_messages,
     campaigns,
-    claims,
     failures,
     ledger,
     pokes,
@@ -31,9 +28,7 @@ from models.queries import (
 )
 from models.queries.ledger import Kind, Queue
 from models.queries.ways import after_messages, graphs
-from models.workspaces import Workspace
 
-CLAIM = 1000  # Rows a claim.
 PAGE_EVERY = 0.05  # Seconds between two looks for the next page of a freeze.
 
 
@@ -54,30 +49,26 @@ class MessageActivities:
         """
         is_express = queue.id == express(queue.workspace_id)
         pace = Pace(Pace.SHORTEST if is_express else Pace.LONGEST)
-        done, cursor = Slice(), claims.BEGINNING
-        closed: dict[Kind, Closed] = {}  # What no provider takes now.
+        done = Slice()
         async with heartbeating():
             async with self.bell.listen(queue.id, Work.SEND) as rung:
                 source = await self._begin(queue, done)
                 glass = Hourglass(self.timing.slice)
-                while not glass.over:
-                    pace.begin()
-                    rung.clear()
-                    self._reopen(closed)
-                    attempt, claim = await self._claim(source, done, cursor, closed)
-                    if claim.claimed:
-                        await self.dispatch.deliver(attempt, claim.claimed, done, glass, closed)
-                    if claim.found == CLAIM and queue.alone:
-                        break  # There is more than one slice should send: the workflow is told at once.
-                    if claim.found == CLAIM:
-                        cursor = claim.cursor
-                    elif cursor != claims.BEGINNING or claim.undecided:
-                        cursor = claims.BEGINNING
-                    elif not await self._linger(source, rung, glass, pace.breath(claim.found)):
-                        break
+                async with Claiming(self.dispatch.books, source, done, glass).closing() as claiming:
+                    while not glass.over:
+                        pace.begin()
+                        rung.clear()
+                        taken = await claiming.take()
+                        if claimed := taken.claim.claimed:
+                            await self.dispatch.deliver(taken.attempt, claimed, done, glass, claiming.closed)
+                        if taken.full and queue.alone:
+                            break  # There is more than one slice should send: the workflow is told at once.
+                        breath = pace.breath(taken.claim.found)
+                        if not taken.goes_on and not await self._linger(source, rung, glass, breath):
+                            break
             done.lively = glass.over
             await self.router.tell(source.workspace)
-            await self._look_ahead(queue, done, closed)
+            await self._look_ahead(queue, done, claiming.closed)
         return done
 
     async def _begin(self, queue: Queue, done: Slice) -> Source:
@@ -99,26 +90,6 @@ class MessageActivities:
             await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)
         return source
-
-    async def _claim(
-        self, source: Source, done: Slice, after: claims.Cursor, closed: dict[Kind, Closed]
-    ) -> tuple[Attempt, claims.Claim]:
-        queue, now = source.queue, self.clock.now()
-        attempt = Attempt(source, uuid7(), _caps(source.workspace, now))
-        async with self.sessions.batch(queue.workspace_id) as db:
-            claim = await claims.claim(
-                db, queue, attempt.id, now, self.timing.lease, CLAIM, attempt.caps, after, closed
-            )
-            await self.dispatch.books.freed(db, source, claim.skipped)
-            await announced_messages.skipped(db, claim.skipped, now)
-        done.skipped += len(claim.skipped)
-        return attempt, claim
-
-    def _reopen(self, closed: dict[Kind, Closed]) -> None:
-        """Forget what was closed until now."""
-        now = self.clock.now()
-        for kind in [kind for kind, found in closed.items() if found.until <= now]:
-            del closed[kind]
 
     async def _linger(self, source: Source, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""
@@ -145,11 +116,3 @@ class MessageActivities:
             opens = min(found.until for found in closed.values())
             done.next_due_at = min(done.next_due_at or opens, opens)
             done.agenda = next(iter(closed.values())).reason
-
-
-def _caps(workspace: Workspace, now: datetime) -> list[claims.Cap]:
-    """The caps that are in force now, one a channel."""
-    return [
-        claims.Cap(cap.limit, cap.period, period_start(cap.period, now, workspace.time_zone), cap.channel)
-        for cap in map(Cap.model_validate, workspace.caps)
-    ]

@@ -107,13 +107,13 @@ class JourneyActivities:
                 return MessageState.SKIPPED
             message = claim.claimed[0]
             holes = writer.holes(message)
-            await ledger.mark(db, queue, attempt, [(message.id, holes)], now)
+            await db.execute(*ledger.marking(queue, attempt, [(message.id, holes)], now))
         envelope = Envelope(message.id, message.address, holes, message.tracked)
         await self.channel.send(writer.letter, [envelope])
         async with self.sessions.batch(line.workspace_id) as db:
             settled = [Settled(message.id, MessageState.ACCEPTED)]
-            await ledger.settle(db, queue, attempt, settled, now, now)
-            await ledger.drop_lease(db, queue, attempt)
+            await db.execute(*ledger.settling(queue, attempt, settled, now, now))
+            await db.execute(*ledger.dropping_lease(queue, attempt))
         return MessageState.ACCEPTED
 
     def cap(self, now: datetime) -> claims.Cap:

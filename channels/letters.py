@@ -54,6 +54,11 @@ class Raw(Protocol):
         """The envelope's sender, where bounces go: a bare address such as ``bounces@shop.example``."""
         ...
 
+    @property
+    def dotless(self) -> bool:
+        """Whether no line of what `fill` gives begins with a dot, so that nobody has to look for one."""
+        ...
+
     def fill(self, envelope: Envelope) -> bytes:
         """The complete message as RFC 5322 has it: headers, an empty line, the body, all lines ending
         in CRLF, not dot-stuffed."""

@@ -109,6 +109,8 @@ def _address(address: str) -> bytes:
 class EmailLetter:
     """One campaign's or flow step's mail, as one sender sends it: see `channels.letters.Mail`."""
 
+    dotless = True
+
     def __init__(
         self,
         compiled: Compiled,

@@ -30,6 +30,7 @@ CONTENT = 5.0  # Seconds without asking for more connections than we have, once 
 # could end the command and begin another (SMTP injection).
 BARE = r"""[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff<>()\[\]\\,;:"@]+"""
 ADDRESS = re.compile(rf"({BARE})@({BARE})")
+DOT = b".\r\n"  # Ends a message that ends with a line.
 LONGEST_ADDRESS = 254  # Octets, RFC 5321 §4.5.3.1.3 without the brackets.
 
 
@@ -257,7 +258,7 @@ class Batch:
         sender = self.letter.return_path(envelope)
         from_ = in_ascii(sender) if sender else b""
         commands = b"MAIL FROM:<%b>%b\r\nRCPT TO:<%b>\r\nDATA\r\n" % (from_, options, recipient)
-        return Message(self, place, commands, stuffed(content))
+        return Message(self, place, commands, content + DOT if self.letter.dotless else stuffed(content))
 
     def content(self, place: int) -> bytes:
         """Raises Unsendable."""
@@ -352,4 +353,4 @@ def stuffed(content: bytes) -> bytes:
         content = content.replace(b"\n.", b"\n..")
     if content[:1] == b".":
         content = b"." + content
-    return content + (b".\r\n" if content[-2:] == b"\r\n" else b"\r\n.\r\n")
+    return content + DOT if content[-2:] == b"\r\n" else content + b"\r\n" + DOT

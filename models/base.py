@@ -1,7 +1,7 @@
 """What every table shares: ids, times, names of constraints, and the wall between workspaces."""
 
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from domain.workspaces import SYSTEM_WORKSPACE
 from models import working
-from models.batch import WAIT, Batch, Batches, Statement, leave_out_the_row
+from models.batch import WAIT, Asked, Batch, Batches, Statement, leave_out_the_row
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
@@ -212,14 +212,14 @@ class Sessions:
             yield db
 
     @asynccontextmanager
-    async def batch(self, workspace_id: UUID) -> AsyncIterator[Batch]:
+    async def batch(self, workspace_id: UUID, asked: Sequence[Asked] = ()) -> AsyncIterator[Batch]:
         """The same for statements that look up the rows of one batch, each by its key.
 
         The planner is kept from reading whole tables instead, and from planning each batch anew: its
         statistics lag behind a ledger that was filled a moment ago, and a wrong guess costs a hundred
-        times what a right one saves.
+        times what a right one saves. What is `asked` is executed first, in the round trip that begins it.
         """
-        async with self._batches.open(workspace_id) as db:
+        async with self._batches.open(workspace_id, asked) as db:
             yield db
             poked = await _write_pokes(db)
         self._ringer.ring(poked)

@@ -5,7 +5,7 @@ SQLAlchemy writes the statements, once. To execute one through it costs three ti
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ LIFETIME = 1800.0  # Seconds after which a connection is made anew.
 Statement = TextClause | UpdateBase | Select[Any]
 
 _Connection = psycopg.AsyncConnection[Any]
+_Cursor = psycopg.AsyncCursor[Any]
 
 
 class Prepared(NamedTuple):
@@ -41,6 +42,13 @@ def prepare(statement: Statement | TextualSelect) -> Prepared:
     compiled = statement.compile(dialect=_DIALECT)
     constants = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
     return Prepared(str(compiled).encode(), tuple(compiled.positiontup or ()), constants)
+
+
+class Asked(NamedTuple):
+    """A statement with its values, for which a transaction is opened."""
+
+    statement: Statement
+    values: Mapping[str, Any]
 
 
 # Kept for ever, so a statement must be a module's own, and not one that is built for each call.
@@ -76,10 +84,11 @@ class Answer:
 
 
 class Batch:
-    """One transaction. `info` is for whoever opened it."""
+    """One transaction. `info` is for whoever opened it, and `answers` are to what it was opened with."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, answers: Sequence[Answer] = ()) -> None:
         self._connection = connection
+        self.answers = answers
         self.info: dict[str, Any] = {}
 
     def in_transaction(self) -> bool:
@@ -89,19 +98,11 @@ class Batch:
         self, statement: Statement | Prepared, values: Mapping[str, Any] | None = None
     ) -> Answer:
         """Raises psycopg.Error."""
-        ready = statement if isinstance(statement, Prepared) else prepared(statement)
-        sql, names, constants = ready
-        given = {**constants, **(values or {})}
         try:
-            cursor = await self._connection.execute(sql, [given[name] for name in names] or None)
+            return await _answer(await _execute(self._connection, statement, values or {}))
         except psycopg.Error as error:
             leave_out_the_row(error)
             raise
-        if not cursor.description:
-            return Answer([], (), cursor.rowcount)
-        return Answer(
-            await cursor.fetchall(), tuple(column.name for column in cursor.description), cursor.rowcount
-        )
 
     async def copy(self, statement: str, data: bytes) -> None:
         """Send what a COPY … FROM STDIN reads. Raises psycopg.Error."""
@@ -111,6 +112,22 @@ class Batch:
         except psycopg.Error as error:
             leave_out_the_row(error)
             raise
+
+
+async def _execute(
+    connection: _Connection, statement: Statement | Prepared, values: Mapping[str, Any]
+) -> _Cursor:
+    ready = statement if isinstance(statement, Prepared) else prepared(statement)
+    sql, names, constants = ready
+    given = {**constants, **values}
+    return await connection.execute(sql, [given[name] for name in names] or None)
+
+
+async def _answer(cursor: _Cursor) -> Answer:
+    if not cursor.description:
+        return Answer([], (), cursor.rowcount)
+    names = tuple(column.name for column in cursor.description)
+    return Answer(await cursor.fetchall(), names, cursor.rowcount)
 
 
 def leave_out_the_row(error: psycopg.Error) -> None:
@@ -137,15 +154,16 @@ class Batches:
         )
 
     @asynccontextmanager
-    async def open(self, workspace_id: UUID | None) -> AsyncIterator[Batch]:
+    async def open(self, workspace_id: UUID | None, asked: Sequence[Asked] = ()) -> AsyncIterator[Batch]:
         """A transaction in which only this workspace's rows exist; None is for the engine, which sees all.
 
-        It commits at the end.
+        It commits at the end. What is `asked` is executed first, all in the round trip that begins it: none
+        of it can use what another answers.
         """
-        connection = await self._begin(workspace_id)
+        connection, answers = await self._begin(workspace_id, asked)
         try:
             async with connection:  # It goes back to the pool: this only commits, or rolls back.
-                batch = Batch(connection)
+                batch = Batch(connection, answers)
                 yield batch
                 if not batch.in_transaction():  # Or a lost connection would pass for a commit.
                     raise psycopg.OperationalError("the transaction was lost before its commit")
@@ -165,24 +183,22 @@ class Batches:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _begin(self, workspace_id: UUID | None) -> _Connection:
-        """Begin and enter the workspace in one round trip."""
+    async def _begin(
+        self, workspace_id: UUID | None, asked: Sequence[Asked]
+    ) -> tuple[_Connection, list[Answer]]:
+        """Begin, enter the workspace and ask in one round trip."""
         await self._open()
-        enter = f"select set_config('app.workspace', '{workspace_id}', true)" if workspace_id else ""
-        begin = f"begin; {enter}".encode()
         dead = 0
         while True:
             connection = await self._connection()
             try:
-                await connection.execute(begin)
+                return connection, await _begun(connection, workspace_id, asked)
             except BaseException as error:
                 await self._pool.putconn(connection)
                 # The server was away, and this one had not noticed; the others may not have, either.
                 dead += 1
-                if not isinstance(error, psycopg.OperationalError) or dead > self._size:
+                if not _is_gone(error) or dead > self._size:
                     raise
-            else:
-                return connection
 
     async def _open(self) -> None:
         if self._pool.closed:
@@ -198,6 +214,29 @@ class Batches:
             except PoolTimeout:
                 if loop.time() > latest:
                     raise
+
+
+async def _begun(connection: _Connection, workspace_id: UUID | None, asked: Sequence[Asked]) -> list[Answer]:
+    enter = f"select set_config('app.workspace', '{workspace_id}', true)" if workspace_id else ""
+    if not asked:
+        await connection.execute(f"begin; {enter}".encode())
+        return []
+    try:
+        async with connection.pipeline():
+            await connection.execute(b"begin")
+            if enter:
+                await connection.execute(enter.encode())
+            cursors = [await _execute(connection, *each) for each in asked]
+        return [await _answer(cursor) for cursor in cursors]
+    except psycopg.Error as error:
+        leave_out_the_row(error)
+        raise
+
+
+def _is_gone(error: BaseException) -> bool:
+    """Whether the server went away, and not said no: then nothing of the transaction happened."""
+    said = error.sqlstate or "" if isinstance(error, psycopg.OperationalError) else None
+    return said is not None and (not said or said.startswith(("08", "57P")))
 
 
 async def _configure(connection: _Connection) -> None:

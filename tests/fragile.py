@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from channels.contract import Capabilities, Envelope, Outcome, Provider
 from channels.letters import Raw
 from models.base import Sessions
-from models.batch import Batch
+from models.batch import Asked, Batch
 
 T = TypeVar("T")
 
@@ -56,8 +56,8 @@ class FragileSessions(Sessions):
             yield db
 
     @asynccontextmanager
-    async def batch(self, workspace_id: UUID) -> AsyncIterator[Batch]:
-        async with self._through(self._real.batch(workspace_id)) as db:
+    async def batch(self, workspace_id: UUID, asked: Sequence[Asked] = ()) -> AsyncIterator[Batch]:
+        async with self._through(self._real.batch(workspace_id, asked)) as db:
             yield db
 
     @asynccontextmanager

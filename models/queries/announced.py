@@ -14,7 +14,7 @@ from sqlalchemy import TextClause, text
 from domain.announced import KEPT_NAMES, KEPT_VALUE, WHOLE
 from domain.announcements import AnnouncementType, wanted, written
 from models.base import HERE, Db
-from models.batch import Batch
+from models.batch import Answer, Asked, Batch
 from models.queries import announcing
 
 _LONGEST_NAME = 800  # Bytes of a name of something that is kept of what is cut.
@@ -26,6 +26,16 @@ _ASKED = text(
     where w.workspace_id = {HERE} and w.state = 'enabled'
     """
 )
+
+
+def looking() -> Asked:
+    """The look that `asked` takes, for a batch that takes it together with other things: see `looked`."""
+    return Asked(_ASKED, {})
+
+
+def looked(db: Batch, answer: Answer) -> None:
+    """This is what `looking` answered, and stands for the rest of the transaction."""
+    db.info[_LOOKED] = frozenset(answer.scalars())
 
 
 async def asked(db: Db, *types: AnnouncementType) -> frozenset[AnnouncementType]:

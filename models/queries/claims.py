@@ -89,7 +89,10 @@ verdict as (select j.*, skip as reason from judged j),"""
 # a freeze filled a moment ago. The hash stands in a step of its own because a function that is not
 # leakproof would keep the wall from using the index of suppressions.
 _CLAIM = """
-with due as materialized (
+with here as materialized (
+    select time_zone, quiet_from, quiet_until from workspaces where id = :workspace
+),
+due as materialized (
     select q.ctid as turn, m.ctid as place, m.id, m.due_at, m.expires_at, m.profile_id, m.class, m.channel,
         m.bare, m.source_id, m.step, m.occasion, m.visit, m.resend
     from queue q
@@ -176,7 +179,7 @@ judged as materialized (
         ) end as later,
         row_number() over (partition by r.person_id, r.channel order by r.due_at, r.id) as nth
     from reached r
-    cross join (select * from workspaces where id = :workspace) w
+    cross join here w
 ),{cap}
 decided as (
     update messages m set

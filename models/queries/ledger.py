@@ -5,7 +5,7 @@ under one lease and one attempt id (`leases`), and everything later asks for tha
 worker that lost its lease can change nothing but what it knows for sure. `domain/messages.py` has the states.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -19,6 +19,7 @@ from domain.channels import Channel
 from domain.messages import MessageClass, MessageState, Skip, SourceKind
 from domain.routing import BUILT_IN
 from models.base import Db
+from models.batch import Asked
 
 # A message that was refused this often before acceptance is given up. The pauses double up to an hour, so
 # that is about a day: an outage of a night fails nobody (RFC 5321, section 4.5.4.1, asks for patience).
@@ -92,33 +93,29 @@ def _mark(kind: SourceKind, again: bool) -> TextClause:
     return text(_MARK.format(running=RUNNING[kind], again=", 'sending'" if again else ""))
 
 
-async def mark(
-    db: Db,
+def marking(
     queue: Queue,
     attempt: UUID,
     letters: Sequence[tuple[UUID, Sequence[str]]],
     now: datetime,
     again: bool = False,
     provider: UUID = BUILT_IN,
-) -> set[UUID]:
+) -> Asked:
     """Note that these messages, with the values of their holes, are about to go on the wire to a provider.
 
-    Only what is returned may be sent, and only after this transaction has committed. `again` repeats a
+    Only the ids that it answers may be sent, and only after the transaction has committed. `again` repeats a
     mark: its commit was never answered, or another provider has certainly not taken the messages over.
     What it had marked counts, unless a report says meanwhile that somebody did take it over.
     """
-    rows = await db.execute(
-        _mark(queue.kind, again),
-        {
-            "workspace": queue.workspace_id,
-            "queue": queue.id,
-            "attempt": attempt,
-            "provider": provider,
-            "now": now,
-            "letters": orjson.dumps([{"id": id_, "holes": holes} for id_, holes in letters]).decode(),
-        },
-    )
-    return set(rows.scalars())
+    values = {
+        "workspace": queue.workspace_id,
+        "queue": queue.id,
+        "attempt": attempt,
+        "provider": provider,
+        "now": now,
+        "letters": orjson.dumps([{"id": id_, "holes": holes} for id_, holes in letters]).decode(),
+    }
+    return Asked(_mark(queue.kind, again), values)
 
 
 # When a message is due that was claimed and not sent: a moment sooner, so that no turn is given twice. A
@@ -152,6 +149,10 @@ with done as (
 """
 
 
+def states(rows: Iterable[tuple[UUID, str]]) -> dict[UUID, MessageState]:
+    return {id_: MessageState(state) for id_, state in rows}
+
+
 @cache
 def _put_back(kind: SourceKind, again: bool) -> TextClause:
     return text(_PUT_BACK.format(given_up=_GIVEN_UP[kind], again=", 'sending'" if again else ""))
@@ -183,7 +184,7 @@ async def put_back(
             "until": until,
         },
     )
-    return {id_: MessageState(state) for id_, state in rows}
+    return states(rows)
 
 
 _SKIP = text(
@@ -258,30 +259,22 @@ _SETTLE = text(
 )
 
 
-async def settle(
-    db: Db,
-    queue: Queue,
-    attempt: UUID,
-    outcomes: Sequence[Settled],
-    now: datetime,
-    reconcile_at: datetime,
-) -> dict[UUID, MessageState]:
-    """Write down what the provider answered, and return the state that each message has now.
+def settling(
+    queue: Queue, attempt: UUID, outcomes: Sequence[Settled], now: datetime, reconcile_at: datetime
+) -> Asked:
+    """Write down what the provider answered; the answer is the `states` that the messages have now.
 
     A no before acceptance goes back to the queue, due after the longer of the provider's wish and a
     doubling pause, and fails after `MOST_ATTEMPTS`. What had become unknown meanwhile may be put right.
     """
-    rows = await db.execute(
-        _SETTLE,
-        {
-            "workspace": queue.workspace_id,
-            "attempt": attempt,
-            "now": now,
-            "reconcile_at": reconcile_at,
-            "outcomes": orjson.dumps(list(outcomes)).decode(),
-        },
-    )
-    return {id_: MessageState(state) for id_, state in rows}
+    values = {
+        "workspace": queue.workspace_id,
+        "attempt": attempt,
+        "now": now,
+        "reconcile_at": reconcile_at,
+        "outcomes": orjson.dumps(list(outcomes)).decode(),
+    }
+    return Asked(_SETTLE, values)
 
 
 _GIVE_BACK = text(
@@ -327,17 +320,17 @@ _RENEW = text(
 )
 
 
-async def renew(db: Db, queue: Queue, attempt: UUID, lease: float) -> None:
+def renewing(queue: Queue, attempt: UUID, lease: float) -> Asked:
     """Hold on for so many seconds more, unless the hold has ended."""
-    await db.execute(_RENEW, {"workspace": queue.workspace_id, "attempt": attempt, "lease": lease})
+    return Asked(_RENEW, {"workspace": queue.workspace_id, "attempt": attempt, "lease": lease})
 
 
 _DROP_LEASE = text("delete from leases where workspace_id = :workspace and id = :attempt")
 
 
-async def drop_lease(db: Db, queue: Queue, attempt: UUID) -> None:
+def dropping_lease(queue: Queue, attempt: UUID) -> Asked:
     """The batch is done: nothing of it is claimed or on the wire."""
-    await db.execute(_DROP_LEASE, {"workspace": queue.workspace_id, "attempt": attempt})
+    return Asked(_DROP_LEASE, {"workspace": queue.workspace_id, "attempt": attempt})
 
 
 _RECOVER = text(
@@ -389,10 +382,10 @@ async def recover(
             "reporting": list(reporting),
         },
     )
-    states = {id_: MessageState(state) for id_, state in rows}
-    queued = [id_ for id_, state in states.items() if state is MessageState.QUEUED]
+    found = states(rows)
+    queued = [id_ for id_, state in found.items() if state is MessageState.QUEUED]
     await give_back(db, queue.workspace_id, queued)
-    return states
+    return found
 
 
 _DROP_FORGOTTEN = text(

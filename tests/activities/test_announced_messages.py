@@ -10,15 +10,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.bell import Bell
-from activities.slices import Slice
+from activities.claiming import Claiming
+from activities.slices import Hourglass, Slice
 from api.tracking.reads import Reads
 from api.tracking.storage import Storage
 from channels.null import NullProvider
 from domain.messages import Interaction, MessageState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import announced_messages, claims, ledger, profiles, queued, reconcile
+from models.queries import announced_messages, ledger, profiles, queued, reconcile
 from models.queries.tracking import Arrival
+from tests import bookkeeping
 from tests.announcing import a_webhook, listening, told, types, were_told
 from tests.people import a_message, a_person, another_workspace
 from tests.reporting import a_report, an_account, came, settled
@@ -100,17 +102,17 @@ async def test_what_a_dead_worker_left_is_told_as_unknown_and_its_truth_as_corre
         queue = await a_campaign(db, await people(db, 1))
     sender = a_sender_of(sessions, NullProvider(), BELL, timing=HASTY)
     source = await sender._begin(queue, Slice())
-    attempt, claim = await sender._claim(source, Slice(), claims.BEGINNING, {})
+    attempt, claim, _ = await Claiming(sender.dispatch.books, source, Slice(), Hourglass(15)).take()
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         letters = [(each.id, [""]) for each in claim.claimed]
-        assert await ledger.mark(db, queue, attempt.id, letters, NOW)
+        assert await bookkeeping.mark(db, queue, attempt.id, letters, NOW)
     await until_leases_end(sessions)
 
     await sender._begin(queue, Slice())
     [(unknown, data)] = await were_told(sessions)
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         answers = [ledger.Settled(UUID(data["message_id"]), MessageState.ACCEPTED)]
-        states = await ledger.settle(db, queue, attempt.id, answers, at(1), at(1))
+        states = await bookkeeping.settle(db, queue, attempt.id, answers, at(1), at(1))
         await announced_messages.ended(db, states, at(1), late=True)
     [(known, truth)] = await were_told(sessions)
 

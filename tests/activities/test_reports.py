@@ -20,6 +20,7 @@ from models.base import Sessions
 from models.queries import claims, enrollments, flows, hooks, ledger, reconcile
 from models.queries.hooks import Coming
 from models.queries.ledger import Queue
+from tests import bookkeeping
 from tests.domain.test_notices import PATH, POSTFIX, mail
 from tests.people import a_message, a_person, another_workspace
 from tests.reporting import TOKENS, a_report, a_settler, an_account, came, settled
@@ -186,11 +187,11 @@ async def test_a_claimed_message_that_the_provider_has_can_not_be_marked(session
     await settled(sessions)
 
     async with sessions(DEFAULT_WORKSPACE) as db:
-        marked = await ledger.mark(db, queue, attempt, [(each.id, ["x"]) for each in claimed], NOW)
+        marked = await bookkeeping.mark(db, queue, attempt, [(each.id, ["x"]) for each in claimed], NOW)
         assert marked == {claimed[1].id}
         assert await ledger.put_back(db, queue, attempt, [claimed[0].id], NOW) == {}
         done = [ledger.Settled(claimed[1].id, MessageState.ACCEPTED)]
-        await ledger.settle(db, queue, attempt, done, NOW, at(1))
+        await bookkeeping.settle(db, queue, attempt, done, NOW, at(1))
     assert (await fate(sessions, claimed[0].id))[:2] == ("accepted", "delivered")
 
 
@@ -232,7 +233,7 @@ async def _on_the_wire(sessions: Sessions) -> tuple[Queue, UUID, UUID]:
         queue = await a_campaign(db, await people(db, 1))
         attempt = uuid7()
         [claimed] = (await claims.claim(db, queue, attempt, NOW, 60, 9)).claimed
-        await ledger.mark(db, queue, attempt, [(claimed.id, ["x"])], NOW)
+        await bookkeeping.mark(db, queue, attempt, [(claimed.id, ["x"])], NOW)
     return queue, attempt, claimed.id
 
 
@@ -249,11 +250,11 @@ async def test_whatever_its_sender_thinks_a_message_that_is_reported_on_while_it
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         answers = [ledger.Settled(message, outcome, reason="451 not now")]
-        await ledger.settle(db, queue, attempt, answers, NOW, at(1))
+        await bookkeeping.settle(db, queue, attempt, answers, NOW, at(1))
 
     assert await fate(sessions, message) == ("accepted", "delivered", None)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        await ledger.drop_lease(db, queue, attempt)
+        await bookkeeping.drop_lease(db, queue, attempt)
 
 
 @pytest.mark.parametrize("first", ["the answer", "what follows from it"])
@@ -271,8 +272,8 @@ async def test_a_no_that_says_that_an_address_is_gone_is_no_proof_that_the_messa
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         refused = ledger.Settled(message, MessageState.FAILED, reason="550 no")
-        await ledger.settle(db, queue, attempt, [refused], NOW, at(1))
-        await ledger.drop_lease(db, queue, attempt)
+        await bookkeeping.settle(db, queue, attempt, [refused], NOW, at(1))
+        await bookkeeping.drop_lease(db, queue, attempt)
     await settled(sessions)
 
     assert await fate(sessions, message) == ("failed", "hard bounce", "550 no")
@@ -354,7 +355,7 @@ async def test_what_waits_to_be_sent_in_the_place_of_a_message_that_proves_to_be
     assert await rows(sessions, "select count(*) from queue") == [(0,)]
     if state == "claimed":
         async with sessions(DEFAULT_WORKSPACE) as db:
-            assert await ledger.mark(db, OUTBOX, attempt, [(claimed.id, ["x"])], NOW) == set()
+            assert await bookkeeping.mark(db, OUTBOX, attempt, [(claimed.id, ["x"])], NOW) == set()
 
 
 async def test_a_report_waits_while_somebody_has_the_second_try_in_hand(sessions: Sessions) -> None:

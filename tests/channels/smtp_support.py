@@ -30,6 +30,7 @@ class ALetter:
     sender: str = "bounces@shop.example"
     body: bytes = b"Hello\r\n"
     signer: Signs | None = None
+    dotless: bool = False
 
     def return_path(self, envelope: Envelope) -> str:
         return self.sender

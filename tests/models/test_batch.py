@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.batch import Asked
 from tests.relay import Relay
 from tests.support import Database
 
@@ -21,6 +22,45 @@ async def test_a_statement_is_executed_with_its_values_behind_the_wall(sessions:
         row = (await db.execute(ONE, {"given": 7})).one()
 
     assert (row.one, row.here) == (7, str(DEFAULT_WORKSPACE))
+
+
+async def test_what_a_transaction_is_opened_with_is_answered_in_its_order(sessions: Sessions) -> None:
+    asked = [Asked(ONE, {"given": 7}), Asked(NAME, {"name": "Seen"}), Asked(ONE, {"given": 8})]
+    async with sessions.batch(DEFAULT_WORKSPACE, asked) as db:
+        first, renamed, last = db.answers
+        name = await db.execute(text("select name from workspaces"))
+
+    assert (first.one().one, renamed.rowcount, last.one().one) == (7, 1, 8)
+    assert first.one().here == str(DEFAULT_WORKSPACE)
+    assert [*name.scalars()] == ["Seen"]
+
+
+async def test_a_transaction_that_fails_as_it_is_opened_changes_nothing(sessions: Sessions) -> None:
+    asked = [Asked(NAME, {"name": "Lost"}), Asked(text("select 1 / cast(:n as int)"), {"n": 0})]
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            async with sessions.batch(DEFAULT_WORKSPACE, asked):
+                pass
+
+    async with sessions.batch(DEFAULT_WORKSPACE) as db:
+        assert [*(await db.execute(text("select name from workspaces"))).scalars()] != ["Lost"]
+
+
+async def test_what_a_dead_connection_was_asked_is_asked_of_the_next(database: Database) -> None:
+    sessions = Sessions(database.url, database.engine_url, pool_size=2)
+    async with sessions.batch(DEFAULT_WORKSPACE), sessions.batch(DEFAULT_WORKSPACE):
+        pass
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(
+            text(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity"
+                " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
+            )
+        )
+
+    async with sessions.batch(DEFAULT_WORKSPACE, [Asked(NAME, {"name": "Kept"})]) as batch:
+        assert batch.answers[0].rowcount == 1
+    await sessions.close()
 
 
 async def test_the_next_who_gets_the_connection_is_in_no_workspace(database: Database) -> None:

@@ -39,6 +39,7 @@ from domain.roles import KeyKind, Role
 from domain.schedules import Meant, Starter
 from domain.segments import Rule, as_json, parse
 from models.base import Sessions
+from models.batch import Asked
 from models.calls import Outcome
 from models.campaigns import Campaign
 from models.orders import Order
@@ -142,6 +143,7 @@ from models.queries.profiles_written import Item
 from models.queries.recalculations import Look, Ripe
 from models.queries.singles import Single
 from models.webhooks import Webhook
+from tests import bookkeeping
 from tests.models.filled import DOMAIN, ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
@@ -292,6 +294,10 @@ async def routed(db: AsyncSession, w: Filled) -> bool:
 
 async def routed_kinds(db: AsyncSession, w: Filled) -> Any:
     return await reach.kinds(db, Channel.SMS, MessageClass.TRANSACTIONAL)
+
+
+async def looked(db: AsyncSession) -> list[Any]:
+    return [*(await db.execute(*asked_for.looking())).all()]
 
 
 async def told(db: AsyncSession, w: Filled) -> Any:
@@ -668,6 +674,7 @@ READS: dict[str, Call] = {
     "attachments.of": lambda db, w: attachments.of(db, w.id, w.single),
     "notes.of": lambda db, w: notes.of(db, w.id, w.single),
     "announced.asked": lambda db, w: asked_for.asked(db, AnnouncementType.MESSAGE_READ),
+    "announced.looking": lambda db, w: looked(db),
     "alerts.digests": digested,
     "failures_found.get": lambda db, w: failures_found.get(db, w.id, w.failure),
     "failures_found.noted": lambda db, w: failures_found.noted(db, w.id, Subject.OUTSIDE, "n8n"),
@@ -1044,13 +1051,13 @@ WRITES: dict[str, Call] = {
     "keys.revoke": lambda db, w: keys.revoke(db, w.key, NOW),
     "keys.rotate": lambda db, w: keys.rotate(db, w.key, new_key(KeyKind.SECRET), SOON, NOW),
     "claims.claim": lambda db, w: claims.claim(db, w.queue, uuid4(), NOW, 60, 9),
-    "ledger.drop_lease": lambda db, w: ledger.drop_lease(db, w.queue, w.attempt),
+    "ledger.dropping_lease": lambda db, w: bookkeeping.drop_lease(db, w.queue, w.attempt),
     "ledger.give_back": lambda db, w: ledger.give_back(db, w.id, [w.claimed]),
-    "ledger.mark": lambda db, w: ledger.mark(db, w.queue, w.attempt, [(w.claimed, ["Eve"])], NOW),
+    "ledger.marking": lambda db, w: bookkeeping.mark(db, w.queue, w.attempt, [(w.claimed, ["Eve"])], NOW),
     "ledger.put_back": lambda db, w: ledger.put_back(db, w.queue, w.attempt, [w.claimed], NOW),
     "ledger.recover": lambda db, w: ledger.recover(db, w.lost, NOW, SOON),
-    "ledger.renew": lambda db, w: ledger.renew(db, w.queue, w.attempt, 600),
-    "ledger.settle": lambda db, w: ledger.settle(
+    "ledger.renewing": lambda db, w: bookkeeping.renew(db, w.queue, w.attempt, 600),
+    "ledger.settling": lambda db, w: bookkeeping.settle(
         db, w.queue, w.wire, [ledger.Settled(w.sending, MessageState.ACCEPTED)], NOW, SOON
     ),
     "ledger.skip_unsendable": lambda db, w: ledger.skip_unsendable(
@@ -1094,9 +1101,11 @@ def test_every_query_function_has_its_line_here() -> None:
     found = set()
     for path in (ROOT / "models" / "queries").glob("[a-z]*.py"):
         module = import_module(f"models.queries.{path.stem}")
-        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
             ours = function.__module__ == module.__name__ and not name.startswith("_")
-            if ours and next(iter(inspect.signature(function).parameters)) == "db":
+            signature = inspect.signature(function)
+            queries = inspect.iscoroutinefunction(function) and next(iter(signature.parameters)) == "db"
+            if ours and (queries or signature.return_annotation is Asked):
                 found.add(path.stem if path.stem in LEFT_OUT else f"{path.stem}.{name}")
 
     assert found == READS.keys() | WRITES.keys() | LEFT_OUT.keys()

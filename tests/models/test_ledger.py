@@ -17,6 +17,7 @@ from models.providers import Provider
 from models.queries import claims, ledger, profiles_erased, queued
 from models.queries.claims import Cap
 from models.queries.ledger import MOST_ATTEMPTS, Queue, Settled, Unsendable
+from tests import bookkeeping
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
@@ -47,13 +48,13 @@ async def a_marked_batch(
 async def marked(
     db: AsyncSession, queue: Queue, attempt: UUID, messages: Sequence[UUID], again: bool = False
 ) -> set[UUID]:
-    return await ledger.mark(db, queue, attempt, [(id_, ["Ada"]) for id_ in messages], NOW, again)
+    return await bookkeeping.mark(db, queue, attempt, [(id_, ["Ada"]) for id_ in messages], NOW, again)
 
 
 async def settled(
     db: AsyncSession, queue: Queue, attempt: UUID, *answers: Settled
 ) -> dict[UUID, MessageState]:
-    return await ledger.settle(db, queue, attempt, answers, NOW, SOON)
+    return await bookkeeping.settle(db, queue, attempt, answers, NOW, SOON)
 
 
 async def set_state(db: AsyncSession, queue: Queue, state: str) -> None:
@@ -327,7 +328,7 @@ async def test_what_a_provider_may_still_report_is_not_decided_about_before(db: 
     telling = Provider(workspace_id=queue.workspace_id, name="Ours", kind="telling", channel="email")
     db.add(telling)
     await db.flush()
-    await ledger.mark(db, queue, attempt, [(message, [])], NOW, provider=telling.id)
+    await bookkeeping.mark(db, queue, attempt, [(message, [])], NOW, provider=telling.id)
     await db.execute(text("update leases set until = clock_timestamp() - interval '1 second'"))
 
     assert await ledger.recover(db, queue, NOW, SOON, ["telling"]) == {message: MessageState.UNKNOWN}
@@ -337,7 +338,7 @@ async def test_what_a_provider_may_still_report_is_not_decided_about_before(db: 
 async def test_a_hold_that_has_ended_is_not_renewed(db: AsyncSession) -> None:
     queue, attempt, [message] = await a_batch(db, lease=-1)
 
-    await ledger.renew(db, queue, attempt, 60)
+    await bookkeeping.renew(db, queue, attempt, 60)
 
     assert await ledger.recover(db, queue, NOW, SOON) == {message: MessageState.QUEUED}
 
@@ -363,7 +364,7 @@ async def test_a_lease_is_taken_over_once(sessions: Sessions) -> None:
 async def test_a_batch_that_is_done_leaves_no_lease(db: AsyncSession) -> None:
     queue, attempt, _ = await a_batch(db)
     assert await queued.ahead(db, queue) == (1, None, ANY)
-    await ledger.drop_lease(db, queue, attempt)
+    await bookkeeping.drop_lease(db, queue, attempt)
 
     assert (await queued.ahead(db, queue)).lease_left is None
 

@@ -28,6 +28,7 @@ from models.queries import campaigns, claims, enrollments, enrollments_moved, fl
 from models.queries.claims import Cap
 from models.queries.ledger import Queue, Settled
 from models.queries.ways import Move
+from tests import bookkeeping
 from tests.sending import (
     EVERYBODY,
     NOW,
@@ -131,12 +132,12 @@ async def test_claiming_marking_and_settling_cost_what_the_batch_costs(fresh: Se
         answers = [Settled(id_, state) for id_ in ids]
 
         async def mark(db: Any, attempt: UUID = attempt, letters: Any = letters) -> set[UUID]:
-            return await ledger.mark(db, queue, attempt, letters, NOW)
+            return await bookkeeping.mark(db, queue, attempt, letters, NOW)
 
         async def settle(db: Any, attempt: UUID = attempt, answers: Any = answers) -> Any:
-            found = await ledger.settle(db, queue, attempt, answers, NOW, NOW)
+            found = await bookkeeping.settle(db, queue, attempt, answers, NOW, NOW)
             await ledger.give_back(db, DEFAULT_WORKSPACE, list(found))
-            await ledger.drop_lease(db, queue, attempt)
+            await bookkeeping.drop_lease(db, queue, attempt)
             return found
 
         assert len(await costs_a_batch(fresh.batch, mark)) == BATCH
@@ -159,7 +160,7 @@ async def test_taking_over_and_putting_back_cost_what_the_batch_costs(fresh: Ses
             errors = [ledger.Unsendable(ids[0], Skip.TEMPLATE_ERROR, "why")]
             await ledger.skip_unsendable(db, queue, attempt, errors, NOW)
             back = await ledger.put_back(db, queue, attempt, ids, NOW)
-            await ledger.drop_lease(db, queue, attempt)
+            await bookkeeping.drop_lease(db, queue, attempt)
             return back
 
         assert len(await costs_a_batch(fresh.batch, put_back)) == BATCH - 1

@@ -19,6 +19,7 @@ from models.base import Sessions
 from models.queries import claims, ledger, queued
 from models.queries.claims import Cap
 from models.queries.ledger import Queue, Settled
+from tests import bookkeeping
 from tests.people import rows
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, counted, ids, people
 from tests.support import Database, eventually
@@ -59,7 +60,7 @@ async def put_back(sessions: Sessions, queue: Queue, attempt: UUID, message: UUI
     async with sessions.batch(DEFAULT_WORKSPACE) as db:
         assert await ledger.put_back(db, queue, attempt, [message], NOW)
         await ledger.give_back(db, DEFAULT_WORKSPACE, [message])
-        await ledger.drop_lease(db, queue, attempt)
+        await bookkeeping.drop_lease(db, queue, attempt)
 
 
 async def recover(sessions: Sessions, queue: Queue, attempt: UUID, message: UUID) -> None:
@@ -110,9 +111,11 @@ async def test_a_lease_that_nobody_took_over_for_days_is_kept_while_it_holds_a_m
             attempt = uuid7()
             [held] = (await claims.claim(db, queue, attempt, NOW, 60, 1)).claimed
             if marked:
-                await ledger.mark(db, queue, attempt, [(held.id, [])], NOW)
+                await bookkeeping.mark(db, queue, attempt, [(held.id, [])], NOW)
             if settled:
-                await ledger.settle(db, queue, attempt, [Settled(held.id, MessageState.ACCEPTED)], NOW, NOW)
+                await bookkeeping.settle(
+                    db, queue, attempt, [Settled(held.id, MessageState.ACCEPTED)], NOW, NOW
+                )
     async with sessions.engine() as db:
         await db.execute(text("update leases set until = clock_timestamp() - interval '3 days'"))
         await ledger.drop_forgotten_leases(db)
