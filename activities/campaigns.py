@@ -31,7 +31,7 @@ from models.queries import (
 from models.queries.campaigns import Frozen
 from models.queries.ledger import Queue
 
-FIRST_PAGE, LARGEST_PAGE = 4_000, 50_000  # Members whom a freeze queues in one transaction.
+FIRST_PAGE, LARGEST_PAGE = 1_000, 50_000  # Members whom a freeze queues in one transaction.
 
 
 @dataclass(frozen=True)
