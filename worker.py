@@ -20,6 +20,7 @@ from activities.bell import Bell
 from activities.calls import Caller
 from activities.campaigns import CampaignActivities
 from activities.dispatch import Dispatch
+from activities.entering import EntryActivities
 from activities.failures import FailureActivities
 from activities.flows import FlowActivities
 from activities.imports import ImportActivities
@@ -136,7 +137,8 @@ def build(
     campaigns = CampaignActivities(sessions, parts.clock, parts.timing, parts.slices)
     starts = ScheduleActivities(sessions, parts.clock)
     caller = Caller(tokens, settings.public_url)
-    flows = FlowActivities(sessions, bell, parts.clock, parts.timing, parts.slices, caller)
+    flows = FlowActivities(sessions, bell, parts.clock, parts.timing, caller)
+    entering = EntryActivities(sessions, parts.clock, parts.slices)
     pumps = IngestActivities(sessions, bell, parts.clock, parts.timing)
     keeper = SegmentActivities(sessions, bell, parts.clock, parts.timing, settings.segment_seconds)
     imports = ImportActivities(sessions, parts.clock, parts.timing.slice)
@@ -164,7 +166,9 @@ def build(
             campaigns.complete,
             campaigns.fail,
             starts.launch,
-            flows.publish,
+            entering.publish,
+            entering.publish_version,
+            entering.enter_members,
             flows.advance,
             flows.pause,
             flows.resume,

@@ -32,7 +32,6 @@ from domain.flows import (
     takes_time,
 )
 from domain.messages import SourceKind, Work
-from domain.segments import parse
 from models.base import Db, Sessions
 from models.flows import Enrollment
 from models.queries import (
@@ -46,13 +45,11 @@ from models.queries import (
     queued,
     rows,
     segments,
-    segments_written,
     workspaces,
 )
 from models.queries.enrollments import Item, Place
 from models.queries.ledger import Queue
 from models.queries.ways import Graph, Graphs, Move, graphs
-from models.segments import Segment
 
 GROUP = 2000  # Members a statement.
 FEW = 200  # So many move in the transaction that found them: longer ones would hold the flow's poke.
@@ -64,15 +61,6 @@ class FlowRef:
 
     workspace_id: UUID
     flow_id: UUID
-
-
-@dataclass(frozen=True)
-class Published:
-    number: int
-    entered: int
-    name: str
-    state: FlowState
-    slices: int  # How many slices may send for it at a time.
 
 
 class Way(NamedTuple):
@@ -107,33 +95,12 @@ class Round:
 
 
 class FlowActivities:
-    def __init__(
-        self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, slices: int, caller: Caller
-    ) -> None:
+    def __init__(self, sessions: Sessions, bell: Bell, clock: Clock, timing: Timing, caller: Caller) -> None:
         self.sessions = sessions
         self.caller = caller
         self.bell = bell
         self.clock = clock
         self.timing = timing
-        self.slices = slices
-
-    @activity.defn(name="publish_flow")
-    async def publish(self, flow: FlowRef) -> Published:
-        """Make a version of the flow as it was last edited; those whom its trigger names now enter."""
-        now = self.clock.now()
-        async with heartbeating(), self.sessions(flow.workspace_id) as db:
-            row, version, graph = await flows.publish(db, flow.flow_id)
-            entered = 0
-            if graph.trigger.kind == "segment":
-                workspace = await workspaces.get(db, flow.workspace_id)
-                segment = await rows.get(db, Segment, graph.trigger.segment_id)
-                rule = await segments_written.resolved(db, parse(segment.rule))
-                members = segments.members(
-                    rule, now=now, time_zone=workspace.time_zone, currency=workspace.currency
-                )
-                entered = await enrollments.enter_all(db, row, members, now)
-            await announced_states.flow_published(db, row, version.number, now)
-            return Published(version.number, entered, row.name, FlowState(row.state), self.slices)
 
     @activity.defn(name="advance")
     async def advance(self, flow: FlowRef) -> Slice:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -15,6 +16,8 @@ from activities.accounts import Accounts
 from activities.bell import Bell
 from activities.calls import Caller
 from activities.dispatch import Dispatch
+from activities.entering import EntryActivities, Published, VersionRef
+from activities.flows import FlowRef
 from activities.letters import Letters
 from activities.messages import MessageActivities
 from activities.routing import Router
@@ -29,7 +32,7 @@ from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
-from models.flows import Flow
+from models.flows import Flow, FlowVersion
 from models.queries.ledger import Queue
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
@@ -184,6 +187,20 @@ async def a_flow(db: AsyncSession, definition: dict[str, Any], name: str = "Welc
     db.add(flow)
     await db.flush()
     return flow.id
+
+
+def version_of(flow: Flow) -> FlowVersion:
+    """The version that people enter now, as far as whoever lets them in looks at it."""
+    return FlowVersion(workspace_id=flow.workspace_id, id=flow.version_id, flow_id=flow.id)
+
+
+async def published(sessions: Sessions, clock: Clock, flow: FlowRef) -> Published:
+    """Published as the workflow does it: a version, and then those whom its trigger names enter."""
+    entering = EntryActivities(sessions, clock, 2)
+    made = await ran(entering.publish_version, flow)
+    assert made.version_id
+    version = VersionRef(flow.workspace_id, flow.flow_id, made.version_id)
+    return replace(made, entered=await ran(entering.enter_members, version))
 
 
 def a_graph(steps: dict[str, Any], first: str, **values: Any) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.flows import FlowActivities, FlowRef, Published
+    from activities.entering import EntryActivities, Published, VersionRef
+    from activities.flows import FlowActivities, FlowRef
     from activities.messages import MessageActivities
     from activities.slices import Slice
     from domain.flows import FlowState
@@ -194,10 +195,16 @@ class FlowWorkflow:
 
     @workflow.update
     async def publish(self) -> int:
-        """Answers with the version's number when it is committed and its members have entered."""
+        """Answers with the version's number when it is committed and its members have entered.
+
+        The first of them move on meanwhile."""
+        by_pages = workflow.patched("enter-while-moving")
         try:
             published: Published = await workflow.execute_activity_method(
-                FlowActivities.publish, self.flow, summary="publish", **SLICE
+                EntryActivities.publish_version if by_pages else EntryActivities.publish,
+                self.flow,
+                summary="publish",
+                **SLICE,
             )
         except ActivityError:
             self.refused = True
@@ -205,6 +212,13 @@ class FlowWorkflow:
         self.now.name, self.now.version = published.name, published.number
         self.slices = published.slices
         self.enter(published.state)
+        if by_pages and published.version_id:
+            await workflow.execute_activity_method(
+                EntryActivities.enter_members,
+                VersionRef(self.flow.workspace_id, self.flow.flow_id, published.version_id),
+                summary="let the segment's members enter",
+                **SLICE,
+            )
         return published.number
 
     @workflow.update

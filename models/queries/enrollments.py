@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Select, and_, literal, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from domain.flows import START, Branch, Send
 from domain.messages import Work
-from models.base import Db, bulk_id, changed, whose
-from models.flows import Agenda, Enrollment, Flow
+from models.base import Db, bulk_id
+from models.flows import Agenda, Enrollment, FlowVersion
 from models.profiles import Profile
 from models.queries import announced, announced_members, enrollments_moved, pokes
 from models.queries.agenda import OFF_THE_AGENDA
@@ -106,25 +107,46 @@ async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: d
         pokes.poke(db, flow_id, Work.ADVANCE)
 
 
-async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now: datetime) -> int:
-    """Let everyone whom the select names enter the flow's present version, once."""
-    members = profile_ids.subquery()
+class Page(NamedTuple):
+    """Some of those whom a trigger names."""
+
+    entered: int  # Who had not been in before.
+    looked_at: int
+    last: UUID | None  # The greatest id of those.
+
+
+async def enter_page(
+    db: AsyncSession,
+    version: FlowVersion,
+    members: Select[UUID],
+    now: datetime,
+    size: int | None = None,
+    after: UUID | None = None,
+) -> Page:
+    """Let the next `size` of these profiles (ids) enter the version, in the order of their ids; each once.
+
+    Whoever asks sees to it that nobody archives the flow meanwhile.
+    """
+    page = members.order_by(Profile.id).limit(size)
+    if after:
+        page = page.where(Profile.id > after)
+    audience = page.cte("audience").prefix_with("materialized")
     been_here = (
         select(Profile.merged_into)
-        .join(Enrollment, and_(Enrollment.profile_id == Profile.id, Enrollment.flow_id == flow.id))
+        .join(Enrollment, and_(Enrollment.profile_id == Profile.id, Enrollment.flow_id == version.flow_id))
         .where(Profile.merged_into.is_not(None), Enrollment.entry == ONCE)
     )
     entries = select(
         bulk_id(),
-        literal(flow.workspace_id),
-        literal(flow.id),
-        literal(flow.version_id),
-        members.c[0],
+        literal(version.workspace_id),
+        literal(version.flow_id),
+        literal(version.id),
+        audience.c[0],
         literal(ONCE),
         literal(START),
         literal(now),
         literal(now),
-    ).where(members.c[0].not_in(been_here))
+    ).where(audience.c[0].not_in(been_here))
     columns = [
         "id",
         "workspace_id",
@@ -149,12 +171,24 @@ async def enter_all(db: AsyncSession, flow: Flow, profile_ids: Select[UUID], now
         )
         .cte("entered")
     )
-    all_in = insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered))
-    if not await announced.asked(db, announced_members.ENTERED):
-        return await changed(db, all_in)
-    ids = await whose(db, all_in.returning(Agenda.enrollment_id))
-    await announced_members.entered(db, ids, now)
-    return len(ids)
+    turns = insert(Agenda).from_select([*Agenda.__table__.c.keys()], select(entered)).cte("turns")
+    looked_at = select(func.count()).select_from(audience).scalar_subquery()
+    last = select(audience.c[0]).order_by(audience.c[0].desc()).limit(1).scalar_subquery()
+    telling = await announced.asked(db, announced_members.ENTERED)
+    ids = func.array_agg(entered.c.id) if telling else literal(None)
+    found = select(func.count(), looked_at, last, ids).select_from(entered).add_cte(turns)
+    n, looked, to, who = (await db.execute(found)).one()
+    if telling and who:
+        await announced_members.entered(db, who, now)
+    return Page(n, looked, to)
+
+
+def merged_since(began: datetime) -> ColumnElement[bool]:
+    """Into whom somebody was merged since then: page by page they may be missed, where somebody ahead, who
+    was a member, became part of somebody behind, who was none."""
+    other = aliased(Profile)
+    merged = select(other.merged_into).where(other.merged_into.is_not(None), other.updated_at >= began)
+    return Profile.id.in_(merged)
 
 
 # As many as move at a time: to count the rest of a crowd at each look costs more than it tells.

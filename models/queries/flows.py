@@ -197,6 +197,12 @@ async def publish(db: AsyncSession, flow_id: UUID) -> tuple[Flow, FlowVersion, G
     return flow, version, graph
 
 
+async def is_open(db: AsyncSession, flow_id: UUID) -> bool:
+    """Whether the flow is not archived, and will not be before the transaction ends."""
+    there = select(Flow.id).where(Flow.id == flow_id, Flow.state != FlowState.ARCHIVED)
+    return await db.scalar(there.with_for_update(read=True)) is not None
+
+
 async def published(db: AsyncSession, flow_id: UUID) -> Sequence[FlowVersion]:
     """Every version of the flow: members go on in the one that they entered."""
     return (await db.scalars(select(FlowVersion).where(FlowVersion.flow_id == flow_id))).all()

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from activities.bell import Bell
 from activities.campaigns import CampaignActivities, CampaignRef
+from activities.entering import EntryActivities
 from activities.flows import FlowActivities, FlowRef
 from domain.breakers import Tally, held, released
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -89,10 +90,11 @@ async def test_a_flow_is_told_of_when_it_is_published_paused_resumed_and_archive
     async with sessions(DEFAULT_WORKSPACE) as db:
         template, _ = await a_template(db)
         flow = FlowRef(DEFAULT_WORKSPACE, await a_flow(db, a_graph({"hello": send(template)}, "hello")))
-    act = FlowActivities(sessions, Bell(""), GivenClock(), PATIENT, 1, CALLER)
+    act = FlowActivities(sessions, Bell(""), GivenClock(), PATIENT, CALLER)
     await listening(sessions, "flow.published", "flow.paused", "flow.resumed", "flow.archived")
 
-    for step in (act.publish, act.pause, act.pause, act.resume, act.publish, act.archive):
+    publish = EntryActivities(sessions, GivenClock(), 1).publish_version
+    for step in (publish, act.pause, act.pause, act.resume, publish, act.archive):
         await ran(step, flow)
 
     found = await were_told(sessions)

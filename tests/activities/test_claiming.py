@@ -1,4 +1,4 @@
-"""Claims that are made while the last one is sent: nobody is lost, sent to twice, or held for long by them."""
+"""Claims that are made while the last one is sent: nobody is lost, written to twice, or held for long."""
 
 import asyncio
 from collections.abc import Sequence

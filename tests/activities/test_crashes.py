@@ -48,6 +48,7 @@ from tests.sending import (
     clicked,
     counted,
     people,
+    published,
     ran,
     send,
     some,
@@ -239,11 +240,11 @@ async def travel(sessions: Sessions, fragile: FragileSessions, channel: SmtpProv
 
     async def work(activity: str) -> None:
         for opened in (fragile, sessions):
-            flows = FlowActivities(opened, BELL, clock, PATIENT, 1, CALLER)
+            flows = FlowActivities(opened, BELL, clock, PATIENT, CALLER)
             sends = a_sender_of(opened, channel, BELL, clock)
             try:
                 if activity == "publish":
-                    await ran(flows.publish, flow)
+                    await published(opened, clock, flow)
                 elif activity == "advance":
                     await ran(flows.advance, flow)
                 else:

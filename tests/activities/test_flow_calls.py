@@ -408,7 +408,7 @@ async def test_a_worker_that_dies_calls_about_nobody_twice_and_forgets_nobody(
 ) -> None:
     await site.start(asking, 3)
     fragile = FragileSessions(sessions, Blow(2, committed, killed=True))  # The first takes the poke.
-    dying = FlowActivities(fragile, BELL, site.clock, PATIENT, 1, CALLER)
+    dying = FlowActivities(fragile, BELL, site.clock, PATIENT, CALLER)
     with suppress(Killed):
         await ran(dying.advance, site.flow)
     assert fragile.struck

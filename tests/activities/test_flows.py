@@ -12,7 +12,8 @@ from sqlalchemy import text
 from temporalio.testing import ActivityEnvironment
 
 from activities.bell import Bell
-from activities.flows import FlowActivities, FlowRef, Published
+from activities.entering import Published
+from activities.flows import FlowActivities, FlowRef
 from activities.slices import Slice, Timing
 from channels.null import NullProvider
 from domain.errors import Conflict
@@ -37,6 +38,7 @@ from tests.sending import (
     clicked,
     counted,
     people,
+    published,
     ran,
     send,
     some,
@@ -54,7 +56,7 @@ class Site:
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
         self.clock = GivenClock()
-        self.acts = FlowActivities(sessions, BELL, self.clock, PATIENT, 2, CALLER)
+        self.acts = FlowActivities(sessions, BELL, self.clock, PATIENT, CALLER)
         self.channel = NullProvider()
 
     async def begin(
@@ -74,7 +76,7 @@ class Site:
         return members
 
     async def publish(self) -> Published:
-        return await ran(self.acts.publish, self.flow)
+        return await published(self.sessions, self.clock, self.flow)
 
     async def edit(self, steps: dict[str, Any], first: str) -> None:
         async with self.sessions(DEFAULT_WORKSPACE) as db:
@@ -521,7 +523,7 @@ async def test_a_slice_that_lingers_hears_who_enters(sessions: Sessions, databas
     await site.begin(lambda _: {"nap": wait(60)}, "nap", 0)
     await bell.start(sessions)
     lingering = Timing(slice=20, linger=20, lease=60, reconcile_after=0)
-    advance = FlowActivities(sessions, bell, site.clock, lingering, 1, CALLER).advance
+    advance = FlowActivities(sessions, bell, site.clock, lingering, CALLER).advance
     environment = ActivityEnvironment()
     slice_ = asyncio.create_task(environment.run(advance, site.flow))
     async with sessions(DEFAULT_WORKSPACE) as db:

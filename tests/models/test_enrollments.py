@@ -18,7 +18,7 @@ from models.profiles import Profile
 from models.queries import enrollments, enrollments_moved, flows, happenings, profiles_erased, profiles_merged
 from models.queries.ways import Move
 from tests.people import HERE, write_the_agenda
-from tests.sending import NOW, a_flow, a_graph, a_template, at, people, send, some, wait
+from tests.sending import NOW, a_flow, a_graph, a_template, at, people, send, some, version_of, wait
 
 NAP = timedelta(seconds=60)
 
@@ -124,7 +124,8 @@ async def test_who_entered_before_a_merge_does_not_enter_again_after_it(db: Asyn
     await profiles_merged.merge(db, alias, survivor, NOW)
 
     assert await enrolled(db, flow, (survivor, "x")) == 0
-    assert await enrollments.enter_all(db, flow, select(Profile.id).where(Profile.id == survivor), NOW) == 0
+    them = select(Profile.id).where(Profile.id == survivor)
+    assert (await enrollments.enter_page(db, version_of(flow), them, NOW)).entered == 0
 
 
 async def test_who_entered_on_another_occasion_before_a_merge_may_enter_again(db: AsyncSession) -> None:
@@ -140,8 +141,8 @@ async def test_everyone_whom_a_segment_names_enters_once(db: AsyncSession) -> No
     await enrolled(db, flow, (members[0], "x"))
     which = select(Profile.id)
 
-    assert await enrollments.enter_all(db, flow, which, NOW) == 2
-    assert await enrollments.enter_all(db, flow, which, NOW) == 0
+    assert await enrollments.enter_page(db, version_of(flow), which, NOW) == (2, 3, max(members))
+    assert await enrollments.enter_page(db, version_of(flow), which, NOW) == (0, 3, max(members))
     assert sorted(await some(db, "select profile_id from enrollments")) == sorted(members)
 
 

@@ -147,7 +147,7 @@ from tests import bookkeeping
 from tests.models.filled import DOMAIN, ISSUER, SOON, Filled, a_piece, filled, take_in
 from tests.models.test_orders import placed, take
 from tests.people import write_the_agenda
-from tests.sending import NOW
+from tests.sending import NOW, version_of
 from tests.walls import contents, contents_of
 
 Call = Callable[[AsyncSession, Filled], Awaitable[Any]]
@@ -743,6 +743,7 @@ READS: dict[str, Call] = {
     "flows.numbers": lambda db, w: flows.numbers(db, [w.flow]),
     "flows.outcomes": lambda db, w: flows.outcomes(db, w.flow.id),
     "flows.passed": lambda db, w: flows.passed(db, w.flow.id),
+    "flows.is_open": lambda db, w: flows.is_open(db, w.flow.id),
     "flows.published": lambda db, w: flows.published(db, w.flow.id),
     "imports.get": lambda db, w: imports.get(db, w.customers.id),
     "imports.locked": lambda db, w: imports.locked(db, w.customers.id),
@@ -987,7 +988,9 @@ WRITES: dict[str, Call] = {
     "verified_senders.vouch": vouched,
     "enrollments.end_all": lambda db, w: enrollments.end_all(db, w.id, w.flow.id, enrollments.FIRST, NOW),
     "enrollments.enroll": lambda db, w: enrollments.enroll(db, w.id, w.flow.id, [(w.bob, "once", {})], NOW),
-    "enrollments.enter_all": lambda db, w: enrollments.enter_all(db, w.flow, select(Profile.id), NOW),
+    "enrollments.enter_page": lambda db, w: enrollments.enter_page(
+        db, version_of(w.flow), select(Profile.id), NOW
+    ),
     "enrollments.let_in": let_in,
     "enrollments_moved.advance": lambda db, w: enrollments_moved.advance(db, w.move, SOON, 9),
     "enrollments_moved.go_on": lambda db, w: enrollments_moved.go_on(

@@ -44,6 +44,7 @@ from tests.sending import (
     people,
     ran,
     send,
+    version_of,
     wait,
 )
 from tests.support import Database, GivenClock, a_clone
@@ -85,7 +86,7 @@ async def a_full_flow(sessions: Sessions) -> tuple[Flow, UUID]:
         steps = {"nap": wait(60, "hello"), "hello": send(template)}
         flow, _, _ = await flows.publish(db, await a_flow(db, a_graph(steps, "nap")))
         members = segments.members(parse(EVERYBODY), **MANNERS)
-        assert await enrollments.enter_all(db, flow, members, NOW) == CROWD
+        assert (await enrollments.enter_page(db, version_of(flow), members, NOW)).entered == CROWD
     return flow, version
 
 
@@ -204,7 +205,8 @@ async def test_a_plan_that_was_made_when_nobody_was_due_does_for_many(
     for _ in range(3):
         assert await costs_a_batch(one.batch, advance) == [0, 0]
     async with one(DEFAULT_WORKSPACE) as db:
-        assert await enrollments.enter_all(db, flow, segments.members(parse(EVERYBODY), **MANNERS), NOW)
+        everybody = segments.members(parse(EVERYBODY), **MANNERS)
+        assert (await enrollments.enter_page(db, version_of(flow), everybody, NOW)).entered
     for _ in range(3):
         assert (await costs_a_batch(one.batch, advance))[0] == BATCH
     await one.close()

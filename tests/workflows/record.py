@@ -122,16 +122,16 @@ async def a_flow(site: Site) -> Run:
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db)
         template, _ = await a_template(db)
-        members = await people(db, 3)
+        trigger = {"kind": "segment", "segment_id": str(await a_segment(db))}
+        await people(db, 3)
     steps = {
         "hello": send(template, "nap"),
         "nap": wait(3600, "fork"),
         "fork": clicked("hello", "thanks", None),
         "thanks": send(template),
     }
-    flow = await site.a_flow(a_graph(steps, "hello"))
+    flow = await site.a_flow(a_graph(steps, "hello", trigger=trigger))
     await site.publish(flow)
-    await site.enroll(flow, *members)
     await site.becomes("select count(*) from enrollments where step = 'nap'", [3])
     await site.flow(flow).execute_update(FlowWorkflow.pause)
     await site.flow(flow).execute_update(FlowWorkflow.resume)
