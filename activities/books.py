@@ -135,7 +135,8 @@ class Books:
             )
             if skipped:
                 await failures.note_messages(db, queue.workspace_id, skipped, now)
-            refused = [envelope.id for envelope in envelopes if envelope.id not in marked]
+            all_of_them = len(marked) == len(envelopes)
+            refused = [] if all_of_them else [each.id for each in envelopes if each.id not in marked]
             counts = await self._put_back(db, attempt, refused, skipped, again)
         hand.answers, hand.notes = [], []
         self._count_settled(settled, done)

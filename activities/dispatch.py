@@ -260,7 +260,7 @@ class Dispatch:
         tried: tuple[UUID, ...] = ()
         try:
             while True:
-                for envelope in envelopes:
+                for envelope in envelopes if noes else ():
                     noes.pop(envelope.id, None)
                 refused = await self._offer(attempt, group, envelopes, unsendable, way, hand, done, tried)
                 unsendable = []
@@ -292,7 +292,8 @@ class Dispatch:
         marked = await self.books.mark(
             attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
         )
-        batch = [envelope for envelope in envelopes if envelope.id in marked]
+        all_of_them = len(marked) == len(envelopes)
+        batch = envelopes if all_of_them else [each for each in envelopes if each.id in marked]
         if not batch or not isinstance(group.writer, Writer):
             return []
         began = asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -36,8 +36,7 @@ class Queue:
     alone: bool = False  # One slice sends for it: it reports a big backlog at once, so that others may help.
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of one message that was on the wire."""
 
     id: UUID
@@ -274,9 +273,19 @@ def settling(
         "attempt": attempt,
         "now": now,
         "reconcile_at": reconcile_at,
-        "outcomes": orjson.dumps(list(outcomes)).decode(),
+        "outcomes": orjson.dumps([*map(_said, outcomes)]).decode(),
     }
     return Asked(_SETTLE, values)
+
+
+def _said(outcome: Settled) -> dict[str, Any]:
+    """As the statement reads it. Of nearly all there is nothing to say but that they were accepted."""
+    id_, state, provider_id, reason, retry_after, _ = outcome
+    if reason is None and retry_after is None:
+        if provider_id is None:
+            return {"id": id_, "state": state}
+        return {"id": id_, "state": state, "provider_id": provider_id}
+    return outcome._asdict()
 
 
 _GIVE_BACK = text(
