@@ -26,8 +26,8 @@ n8n: setup ## Start the stack with n8n beside it; the first time installs it (4 
 test: setup ## Run every test
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-chaos: setup ## Kill workers while providers do everything wrong, a hundred times, and count (ROUNDS=100)
-	$(BIN)/python -m tests.chaos.rounds --rounds $(or $(ROUNDS),100)
+chaos: setup ## Kill workers while providers do everything wrong, a hundred times, and count (ROUNDS=100, PEOPLE=20000)
+	$(BIN)/python -m tests.chaos.rounds --rounds $(or $(ROUNDS),100) --people $(or $(PEOPLE),20000)
 
 test-browser: setup ## Run what needs Chromium and Node.js; fail where they are missing
 	BROWSER_REQUIRED=1 $(BIN)/python -m pytest tests/sdk -m browser
