@@ -22,6 +22,7 @@ from tests.support import Database
 from workflows.temporal import connect
 
 LEASE = 3  # Seconds, so that what a dead worker held comes back soon.
+EVERY = 0.05  # Seconds between two looks at what a test waits for.
 SLICES = 2  # What send for one campaign at a time: the default.
 
 
@@ -55,6 +56,7 @@ class Site:
         self.sink = self.folder / "sink.jsonl"
         self.seen = 0  # Bytes of the sink that were counted.
         self.mails = 0  # Lines in them.
+        self.looking: psycopg.Connection | None = None
         self.held: list[set[str]] = []  # Ids that were marked and not settled, at each kill of a worker.
 
     async def start(self, pace: float) -> None:
@@ -68,6 +70,8 @@ class Site:
             worker.kill()
         self.kill_mail()
         self.temporal.kill()
+        if self.looking:
+            self.looking.close()
 
     # The mail server.
 
@@ -141,8 +145,16 @@ class Site:
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
         """What the database answers to its superuser, for whom there is no wall."""
-        with self.postgres.connect(self.database.name) as db:
-            return db.execute(query).fetchall()
+        fresh = self.looking is None
+        self.looking = self.looking or self.postgres.connect(self.database.name)
+        try:
+            return self.looking.execute(query).fetchall()
+        except psycopg.OperationalError:
+            self.looking.close()
+            self.looking = None
+            if fresh:
+                raise
+            return self.ask(query)  # The server was away meanwhile.
 
     def closed(self) -> int:
         """How many messages have come to an end, whichever."""
@@ -161,7 +173,7 @@ class Site:
                 if holds():
                     return
             assert time.monotonic() < deadline, f"{what}: not within {within:g} s, {self.where_it_stands()}"
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(EVERY)
 
     async def mails_kept(self, share: float, of: int) -> None:
         """Wait until this share of so many mails has arrived, and a random moment more."""
