@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
+from math import inf
 from typing import Any
 
 import httpx2
@@ -47,6 +48,7 @@ TWISTS: tuple[dict[str, Any], ...] = (
     {"disorder": True},
 )
 EVERY = 0.4  # Seconds between two faults, at least.
+PATIENCE = 2.0  # Seconds that a fault waits for a call by its own provider alone.
 
 
 @dataclass
@@ -146,7 +148,9 @@ class Delivery:
         """One fault after the other, the whole list at least once; each time at another provider.
 
         The next one waits until this one struck, and so many messages were taken: whatever the machine's
-        speed, most calls go well."""
+        speed, most calls go well. One whose provider rests for long is given to the others as well: else
+        all that is left might go by them meanwhile, and nothing would meet the last faults."""
+        clock = asyncio.get_running_loop().time
         for nth, fault in enumerate(cycle(FAULTS)):
             self.given = nth
             if until.is_set() and nth >= len(FAULTS):
@@ -155,15 +159,19 @@ class Delivery:
             before = self.taken_so_far()
             await self.fail({**fault, "provider": kind})
             await asyncio.sleep(EVERY)
-            while not until.is_set() and (self.taken_so_far() < before + gap or await self.unmet()):
+            patient_until = clock() + PATIENCE
+            while not until.is_set() and (self.taken_so_far() < before + gap or await self.unmet(fault)):
+                if clock() > patient_until:
+                    patient_until = inf
+                    for other in {*self.kinds} - {kind}:
+                        await self.fail({**fault, "provider": other})
                 with suppress(TimeoutError):
                     await asyncio.wait_for(until.wait(), EVERY / 4)
 
-    async def unmet(self) -> bool:
-        """Whether a fault still waits for a call that it can strike."""
-        kinds = {*map(named, FAULTS)}
-        faults = (await self.client.get("/lab/faults")).json()
-        return any(named(fault) in kinds and not fault["struck"] for fault in faults)
+    async def unmet(self, fault: dict[str, Any]) -> bool:
+        """Whether it still waits for a call that it can strike."""
+        given = (await self.client.get("/lab/faults")).json()
+        return not any(named(each) == named(fault) and each["struck"] for each in given)
 
     async def behave(self) -> None:
         """Nothing goes wrong any more."""

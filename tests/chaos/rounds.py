@@ -1,7 +1,7 @@
 """The long run of chaos: `python -m tests.chaos.rounds [--rounds 100] [--people 20000]`, or `make chaos`.
 
 Each round is the whole story of `test_delivery` with other moments, and a line of the table. It ends with the
-first round whose books differ, and says the seed. Rounds wait more than they work, so some run side by side.
+first round that fails, and says the seed. Rounds wait more than they work, so some run side by side.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def row_of(postgres: Postgres, nth: int, seed: int, people: int) -> tuple[int, .
     try:
         books = asyncio.run(one(postgres, seed, people))
     except AssertionError as error:
-        raise AssertionError(f"The books differ in the round with --seed {seed}: {error}") from error
+        raise AssertionError(f"In the round with --seed {seed}: {error}") from error
     counts = books.counts()
     return (
         nth,
