@@ -1,7 +1,7 @@
 """How journeys begin: a version of a flow is published, and its segment's members enter, page by page."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import Select
@@ -30,6 +30,7 @@ from models.queries import (
 from models.segments import Segment
 
 FIRST_PAGE, LARGEST_PAGE = 1_000, 10_000  # Members who enter in one transaction, which holds the flow's row.
+MERGING = timedelta(minutes=5)  # A merge bears the time at which it began, by the clock of whoever made it.
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class EntryActivities:
     async def publish_version(self, flow: FlowRef) -> Published:
         """Make a version of the flow as it was last edited. Nobody enters yet."""
         now = self.clock.now()
-        async with self.sessions(flow.workspace_id) as db:
+        async with heartbeating(), self.sessions(flow.workspace_id) as db:
             row, version, graph = await flows.publish(db, flow.flow_id)
             await self._named_by(db, flow.workspace_id, graph.trigger, now)
             await announced_states.flow_published(db, row, version.number, now)
@@ -106,7 +107,8 @@ class EntryActivities:
         page = await enrollments.enter_page(db, row, members, now, size, after)
         if page.looked_at == size:
             return page
-        late = await enrollments.enter_page(db, row, members.where(enrollments.merged_since(began)), now)
+        merged = members.where(enrollments.merged_since(began - MERGING))
+        late = await enrollments.enter_page(db, row, merged, now)
         return page._replace(entered=page.entered + late.entered)
 
     async def _named_by(

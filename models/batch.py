@@ -194,6 +194,10 @@ class Batches:
             try:
                 return connection, await _begun(connection, workspace_id, asked)
             except BaseException as error:
+                if (
+                    connection.pgconn.pipeline_status
+                ):  # Cancelled: its answers would be taken for the next one's.
+                    await connection.close()
                 await self._pool.putconn(connection)
                 # The server was away, and this one had not noticed; the others may not have, either.
                 dead += 1

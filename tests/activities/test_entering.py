@@ -1,13 +1,16 @@
 """A segment's members enter a flow page by page: each once, whatever happens between two pages."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from psycopg import OperationalError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from temporalio.testing import ActivityEnvironment
 
 from activities import entering
 from activities.entering import EntryActivities, VersionRef
@@ -16,11 +19,12 @@ from domain.errors import CampanileError
 from domain.flows import FlowState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import flows, profiles_merged
+from models.flows import Flow
+from models.queries import flows, profiles_merged, rows
 from tests.announcing import listening, were_told
 from tests.fragile import Blow, FragileSessions, Killed
 from tests.sending import a_flow, a_graph, a_segment, a_sender, people, published, ran, some, wait
-from tests.support import GivenClock
+from tests.support import GivenClock, eventually
 
 CLOCK = GivenClock()
 WITH_A_PLAN = {"all": [{"kind": "attribute", "name": "plan", "op": "exists"}]}
@@ -121,6 +125,20 @@ async def test_who_was_merged_into_somebody_behind_still_enters(sessions: Sessio
     assert await who_is_in(sessions, flow) == sorted([behind, *members[:4]])
 
 
+async def test_who_was_being_merged_when_it_began_still_enters(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        [behind] = await people(db, 1, "q")
+    flow, members = await a_flow_of(sessions, 5)
+    before = CLOCK.now() - timedelta(seconds=30)  # By the clock of whoever merges, or when they began.
+
+    async def merge() -> None:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await profiles_merged.merge(db, members[4], behind, before)
+
+    assert (await published(Meanwhile(sessions, 3, merge), CLOCK, flow)).entered == 5
+    assert await who_is_in(sessions, flow) == sorted([behind, *members[:4]])
+
+
 async def test_nobody_enters_a_flow_that_was_archived_meanwhile(sessions: Sessions) -> None:
     flow, _ = await a_flow_of(sessions, 8)
 
@@ -144,6 +162,22 @@ async def test_a_segment_that_can_not_be_asked_refuses_the_version(sessions: Ses
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert await some(db, "select state from flows") == ["draft"]
         assert await some(db, "select number from flow_versions") == []
+
+
+async def test_who_waits_to_make_a_version_tells_that_they_live(sessions: Sessions) -> None:
+    flow, _ = await a_flow_of(sessions, 1)
+    environment, beats = ActivityEnvironment(), list[object]()
+    environment.on_heartbeat = lambda *_: beats.append(None)
+
+    async def tells() -> bool:
+        return bool(beats)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await rows.get(db, Flow, flow.flow_id, lock=True)
+        made = asyncio.create_task(environment.run(EntryActivities(sessions, CLOCK, 1).publish_version, flow))
+        await eventually(tells)
+
+    assert (await made).number == 1
 
 
 async def test_members_enter_the_version_that_they_were_let_in_to(sessions: Sessions) -> None:

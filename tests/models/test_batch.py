@@ -46,6 +46,27 @@ async def test_a_transaction_that_fails_as_it_is_opened_changes_nothing(sessions
         assert [*(await db.execute(text("select name from workspaces"))).scalars()] != ["Lost"]
 
 
+async def test_what_an_interrupted_transaction_was_asked_is_not_answered_to_the_next(
+    database: Database,
+) -> None:
+    sessions = Sessions(database.url, database.engine_url, pool_size=1)
+
+    async def ask() -> None:
+        async with sessions.batch(DEFAULT_WORKSPACE, [Asked(ONE, {"given": 7})] * 3):
+            pass
+
+    for _ in range(20):
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.sleep(0)
+        asking.cancel()  # While the first is being seen to.
+        await asyncio.wait([asking])
+        async with sessions.batch(DEFAULT_WORKSPACE) as db:
+            assert (await db.execute(ONE, {"given": 8})).one().one == 8
+    await sessions.close()
+
+
 async def test_what_a_dead_connection_was_asked_is_asked_of_the_next(database: Database) -> None:
     sessions = Sessions(database.url, database.engine_url, pool_size=2)
     async with sessions.batch(DEFAULT_WORKSPACE), sessions.batch(DEFAULT_WORKSPACE):
