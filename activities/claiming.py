@@ -21,6 +21,7 @@ from models.workspaces import Workspace
 
 CLAIM = 1000  # Rows a claim.
 QUICK = 1.0  # Seconds. What takes longer to send is not to keep more people waiting under a lease.
+PATIENCE = 5.0  # Seconds for a claim that is under way when the slice ends: the database may be away.
 
 
 class Taken(NamedTuple):
@@ -43,28 +44,29 @@ class Claiming:
         self._books, self._source, self._done, self._glass = books, source, done, glass
         self._after = claims.BEGINNING
         self._given: float | None = None  # On the loop's clock.
-        self._ahead: asyncio.Task[tuple[Attempt, claims.Claim]] | None = None
+        self._under_way: asyncio.Task[tuple[Attempt, claims.Claim]] | None = None
 
     @asynccontextmanager
     async def closing(self) -> AsyncIterator["Claiming"]:
-        """What was claimed ahead and not asked for goes back at the end."""
+        """What was claimed and not given out goes back at the end: the slice is over, or was cancelled."""
         try:
             yield self
         finally:
-            if self._ahead:
-                await to_the_end(self._let_go(self._ahead))
+            if self._under_way:
+                await to_the_end(self._let_go(self._under_way))
 
     async def take(self) -> Taken:
         """The next messages that are due. None may be left of those that were taken before."""
         self._reopen()
         quick = self._quickly()
-        ahead, self._ahead = self._ahead, None
-        attempt, claim = await (ahead or self._claim())
+        self._under_way = self._under_way or asyncio.create_task(self._claim())
+        attempt, claim = await asyncio.shield(self._under_way)
+        self._under_way = None
         full = claim.found == CLAIM
         goes_on = full or claim.undecided or self._after != claims.BEGINNING
         self._after = claim.cursor if full else claims.BEGINNING
         if full and quick and not self._source.queue.alone:
-            self._ahead = asyncio.create_task(self._claim())
+            self._under_way = asyncio.create_task(self._claim())
         self._given = asyncio.get_running_loop().time()
         return Taken(attempt, claim, goes_on)
 
@@ -88,10 +90,15 @@ class Claiming:
         self._done.skipped += len(claim.skipped)
         return attempt, claim
 
-    async def _let_go(self, ahead: asyncio.Task[tuple[Attempt, claims.Claim]]) -> None:
+    async def _let_go(self, under_way: asyncio.Task[tuple[Attempt, claims.Claim]]) -> None:
+        if not (await asyncio.wait([under_way], timeout=PATIENCE))[0]:
+            under_way.cancel()
+            await asyncio.wait([under_way])
+        if under_way.cancelled():
+            return
         # While the database is away their lease ends by itself.
         with suppress(*DATABASE_ERRORS):
-            attempt, claim = await ahead
+            attempt, claim = under_way.result()
             if claim.claimed:
                 await self._books.let_go(attempt, Hand(), [each.id for each in claim.claimed], self._done)
 

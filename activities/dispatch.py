@@ -116,14 +116,15 @@ class Dispatch:
         to leave; what is not when the slice is over goes back, so that a slow provider holds up no others.
 
         Kinds of messages that no provider takes now are noted in `closed`."""
-        groups = await self._groups(attempt, claimed)
-        hand, aside = Hand(), list[Claimed]()
+        groups, aside = deque[Group](), [*claimed]
+        hand = Hand()
         waits: list[float] = []  # Of the groups of which nothing could go in this round.
 
         def unsent() -> list[UUID]:
             return [message.id for message in (*aside, *(m for group in groups for m in group.left))]
 
         try:
+            groups, aside = await self._groups(attempt, claimed), []
             while True:
                 wait = await self._next(attempt, groups, aside, hand, done, closed)
                 waits = [*waits, wait] if wait else []

@@ -138,6 +138,41 @@ async def test_a_slice_that_ends_leaves_nothing_claimed(sessions: Sessions) -> N
         assert (await counted(db), await some(db, LEASES)) == (done.accepted, [])
 
 
+class Cancelling(FragileSessions):
+    """Has the slice cancelled in the middle of a transaction."""
+
+    def __init__(self, real: Sessions, nth: int, environment: ActivityEnvironment) -> None:
+        super().__init__(real, Blow(nth, committed=True, killed=False))
+        self._environment = environment
+
+    def _strike(self) -> None:
+        self._environment.cancel()
+
+
+async def test_a_slice_lets_go_of_everybody_wherever_it_is_cancelled(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db, caps=as_json(MANY))
+        audience = await people(db, 7)
+    nth, before = 1, 0
+    while True:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            queue = await a_campaign(db, audience)
+        environment = ActivityEnvironment()
+        cancelling, sent = Cancelling(sessions, nth, environment), Counting()
+        with suppress(asyncio.CancelledError):
+            await environment.run(a_sender_of(cancelling, sent, BELL).send, queue)
+
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            found = await states(db, queue)
+            assert set(found) <= {"accepted", "queued"}, f"cancelled at {nth}: {found}"
+            assert found["accepted"] == len(sent.ids)
+            before += len(sent.ids)
+            assert (await counted(db), await some(db, LEASES)) == (before, [])
+        if not cancelling.struck:
+            break
+        nth += 1
+
+
 @pytest.mark.parametrize("committed", [False, True])
 @pytest.mark.parametrize("killed", [False, True])
 async def test_a_sender_may_be_struck_anywhere_while_it_claims_ahead(

@@ -46,7 +46,7 @@ async def test_a_transaction_that_fails_as_it_is_opened_changes_nothing(sessions
         assert [*(await db.execute(text("select name from workspaces"))).scalars()] != ["Lost"]
 
 
-async def test_what_an_interrupted_transaction_was_asked_is_not_answered_to_the_next(
+async def test_what_an_interrupted_one_was_asked_is_not_answered_to_the_next(
     database: Database,
 ) -> None:
     sessions = Sessions(database.url, database.engine_url, pool_size=1)
