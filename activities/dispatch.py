@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -71,6 +72,9 @@ class Group:
     only: UUID | None
     files: bool  # Whether any go with it: then it is one message.
     left: deque[Claimed]
+
+    def first(self, n: int) -> list[Claimed]:
+        return [*islice(self.left, n)]
 
     def take(self, n: int) -> list[Claimed]:
         return [self.left.popleft() for _ in range(min(n, len(self.left)))]
@@ -212,10 +216,11 @@ class Dispatch:
                 closed[group.kind] = way
                 aside += later
             return 0
-        batch = group.take(way.most)
+        first = group.first(way.most)
         granted = await self.router.grant(
-            workspace, way, [message.address for message in batch], group.kind[1]
+            workspace, way, [message.address for message in first], group.kind[1]
         )
+        batch = group.take(len(first))  # Not before: whoever cancels us puts back what is left.
         may = set(granted.go)
         group.left.extend(message for place, message in enumerate(batch) if place not in may)
         if not group.left:

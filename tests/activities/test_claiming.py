@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from psycopg import OperationalError
@@ -20,7 +21,7 @@ from models.base import Sessions
 from models.queries.ledger import Queue
 from tests.fragile import Blow, FragileSessions, Killed
 from tests.sending import a_campaign, a_sender, a_sender_of, as_json, counted, people, ran, some, states
-from tests.support import eventually
+from tests.support import GivenClock, eventually
 
 BELL = Bell("")  # Nobody rings in these tests.
 MANY = [{"channel": "email", "limit": 1000, "period": "day"}]
@@ -149,18 +150,24 @@ class Cancelling(FragileSessions):
         self._environment.cancel()
 
 
-async def test_a_slice_lets_go_of_everybody_wherever_it_is_cancelled(sessions: Sessions) -> None:
+@pytest.mark.parametrize(("n", "rate"), [(5, 0.0), (2, 1e6)])  # Limits take a transaction of their own.
+async def test_a_slice_lets_go_of_everybody_wherever_it_is_cancelled(
+    sessions: Sessions, n: int, rate: float
+) -> None:
     async with sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db, caps=as_json(MANY))
-        audience = await people(db, 7)
-    nth, before = 1, 0
+        audience = await people(db, n)
+    nth, before, clock = 1, 0, GivenClock()
     while True:
+        clock.move(timedelta(seconds=5))  # There are tokens again.
         async with sessions(DEFAULT_WORKSPACE) as db:
             queue = await a_campaign(db, audience)
         environment = ActivityEnvironment()
         cancelling, sent = Cancelling(sessions, nth, environment), Counting()
+        sender = a_sender_of(cancelling, sent, BELL, clock)
+        sender.router.workspace_rate = rate
         with suppress(asyncio.CancelledError):
-            await environment.run(a_sender_of(cancelling, sent, BELL).send, queue)
+            await environment.run(sender.send, queue)
 
         async with sessions(DEFAULT_WORKSPACE) as db:
             found = await states(db, queue)
