@@ -29,7 +29,8 @@ from models.queries import (
 )
 from models.segments import Segment
 
-FIRST_PAGE, LARGEST_PAGE = 1_000, 10_000  # Members who enter in one transaction, which holds the flow's row.
+FIRST_PAGE, LARGEST_PAGE = 1_000, 50_000  # Members who enter in one transaction.
+NOBODY = enrollments.Page(0, 0, None)
 MERGING = timedelta(minutes=5)  # A merge bears the time at which it began, by the clock of whoever made it.
 
 
@@ -78,14 +79,13 @@ class EntryActivities:
         began, entered, after, size = self.clock.now(), 0, None, FIRST_PAGE
         async with heartbeating():
             while True:
-                async with self.sessions(version.workspace_id) as db:
-                    page = await self._enter_page(db, version, size, after, began)
-                    if page.entered:
-                        pokes.poke(db, version.flow_id, Work.ADVANCE)
+                page = await self._enter(version, began, size, after)
                 entered += page.entered
                 if page.looked_at < size:
-                    return entered
+                    break
                 after, size = page.last, min(3 * size, LARGEST_PAGE)
+            late = await self._enter(version, began)
+        return entered + late.entered
 
     @activity.defn(name="publish_flow")
     async def publish(self, flow: FlowRef) -> Published:
@@ -95,21 +95,26 @@ class EntryActivities:
         version = VersionRef(flow.workspace_id, flow.flow_id, published.version_id)
         return replace(published, entered=await self.enter_members(version))
 
-    async def _enter_page(
-        self, db: AsyncSession, version: VersionRef, size: int, after: UUID | None, began: datetime
+    async def _enter(
+        self, version: VersionRef, began: datetime, size: int | None = None, after: UUID | None = None
     ) -> enrollments.Page:
-        """The next page. With the last one come those whom the pages may have missed."""
-        row, now = await db.get_one(FlowVersion, (version.workspace_id, version.version_id)), self.clock.now()
-        trigger = FlowGraph.model_validate(row.definition).trigger
-        members = await self._named_by(db, version.workspace_id, trigger, began)
-        if members is None or not await flows.is_open(db, version.flow_id):
-            return enrollments.Page(0, 0, None)
-        page = await enrollments.enter_page(db, row, members, now, size, after)
-        if page.looked_at == size:
+        """Let the next page enter; without a `size`, those whom the pages may have missed."""
+        async with self.sessions(version.workspace_id) as db:
+            row = await db.get_one(FlowVersion, (version.workspace_id, version.version_id))
+            trigger = FlowGraph.model_validate(row.definition).trigger
+            members = await self._named_by(db, version.workspace_id, trigger, began)
+            if members is None:
+                return NOBODY
+            if size is None:
+                members = members.where(enrollments.merged_since(began - MERGING))
+            page = await enrollments.enter_page(db, row, members, self.clock.now(), size, after)
+            # Not before: whoever pauses or archives the flow writes its row, and must not wait for a page.
+            if page.entered and not await flows.is_open(db, version.flow_id):
+                await db.rollback()
+                return NOBODY
+            if page.entered:
+                pokes.poke(db, version.flow_id, Work.ADVANCE)
             return page
-        merged = members.where(enrollments.merged_since(began - MERGING))
-        late = await enrollments.enter_page(db, row, merged, now)
-        return page._replace(entered=page.entered + late.entered)
 
     async def _named_by(
         self, db: AsyncSession, here: UUID, trigger: Trigger, now: datetime
