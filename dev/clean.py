@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 
-from dev.places import database_home, state
+from dev.places import database_home, memory_home, state
 from dev.process import end_remembered, remembered
 
 
@@ -23,7 +23,7 @@ def main() -> None:
             time.sleep(0.1)
     for note in [*(state() / "run").glob("*.json"), *database_home().glob("*.process.json")]:
         end_remembered(note, signal.SIGINT)
-    places = [place for place in (database_home(), state()) if place.exists()]
+    places = [place for place in (database_home(), memory_home(), state()) if place.exists()]
     for place in places:
         try:
             shutil.rmtree(place)

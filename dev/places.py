@@ -2,10 +2,13 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path("/var/lib/campanile")
+MEMORY = Path("/dev/shm")
+TO_SPARE = 4 * 2**30  # Bytes; the tests use a quarter of it.
 
 
 def state() -> Path:
@@ -21,7 +24,25 @@ def database_home() -> Path:
     """
     if os.geteuid() != 0:
         return state() / "postgres"
-    return SHARED / hashlib.sha256(str(state()).encode()).hexdigest()[:12]
+    return SHARED / _name()
+
+
+def memory_home() -> Path:
+    """The place in memory of this clone and user, whether it is there or not. A restart empties it."""
+    return MEMORY / f"campanile-{os.geteuid()}-{_name()}"
+
+
+def has_memory() -> bool:
+    """Whether databases that nobody will miss can be in memory: on Linux, where enough of it is free.
+
+    A test's database is 740 files that are made and soon removed. That takes memory a tenth of the time that
+    it takes ext4 without a journal, which looks for inodes that were not in use a moment ago.
+    """
+    return MEMORY.is_mount() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= TO_SPARE
+
+
+def _name() -> str:
+    return hashlib.sha256(str(state()).encode()).hexdigest()[:12]
 
 
 def cache() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from dev.places import database_home
+from dev.places import database_home, has_memory, memory_home
 from dev.postgres import APP, OWNER, Postgres
 from dev.process import StackError
 from dev.temporal import SEARCH_ATTRIBUTES, Temporal
@@ -68,6 +68,11 @@ def test_the_applications_role_is_bound_by_policies(server: Postgres) -> None:
 def test_two_processes_never_open_the_same_data(server: Postgres) -> None:
     with pytest.raises(StackError, match="stop it first"):
         Postgres(home=server.home).start()
+
+
+def test_only_what_nobody_will_miss_is_in_memory(server: Postgres) -> None:
+    assert server.data.parent == server.home
+    assert Postgres(durable=False).data.parent == (memory_home() if has_memory() else database_home())
 
 
 async def test_temporal_keeps_its_workflows_when_it_is_killed(tmp_path: Path) -> None:
