@@ -13,8 +13,18 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
 from tests.people import nobody_is_astray
-from tests.support import Database, GivenClock, a_clone, a_server, make_template, out_of_step
+from tests.support import (
+    Database,
+    GivenClock,
+    a_clone,
+    a_server,
+    hash_passwords_fast,
+    make_template,
+    out_of_step,
+)
 from workflows.temporal import connect
+
+hash_passwords_fast()
 
 
 @pytest.fixture(scope="session")
