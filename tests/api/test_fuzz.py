@@ -84,7 +84,7 @@ BEGINNING = {
 MADE_ON_THE_WAY = {
     f"DELETE /{kind}s/{{{kind}_id}}": kind for kind in ("domain", "sender", "flow", "workspace", "webhook")
 }
-EXAMPLES = 5  # Of each operation and each kind.
+EXAMPLES = 3  # Of each operation and each kind.
 ENOUGH = (
     48  # Operations that what is made up for them must reach, too; the rest ask for what nobody makes up.
 )

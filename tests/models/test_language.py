@@ -33,7 +33,7 @@ from tests.support import a_clone
 WORDS = {**ATOMS, **MESSAGES}
 PARTS = 24  # Of the language, each a test: so that several can be tried side by side with others.
 AT_ONCE = 3  # Of the words that are tried in an example.
-EACH = 8  # Examples; more than 500 in all.
+EACH = 7  # Examples; more than 500 in all.
 TURNS = 20  # So often are those tried again that had no member yet, or the like.
 # Without shrinking: what fails has its rule in the message, and is tried alone soon enough.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

@@ -27,7 +27,7 @@ from tests.rules import NOON, ZONES, people, rules
     some.sampled_from(ZONES),
 )
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[*HealthCheck]
+    max_examples=50, deadline=None, suppress_health_check=[*HealthCheck]
 )  # Each example's transaction is rolled back.
 async def test_every_rule_holds_of_those_who_were_read_whom_sql_picks(
     sessions: Sessions, made_up: list[Person], data: list[Any], zone: str
