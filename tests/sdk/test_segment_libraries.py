@@ -20,7 +20,7 @@ from tests.sdk.node import NODE, built, npm
 from tests.sdk.shop import Shop
 from tests.sdk.site import Site
 from tests.sdk.visits import opened, until
-from tests.support import OWNER_OF_ALL
+from tests.support import OWNER_OF_ALL, eventually
 
 pytestmark = pytest.mark.browser
 
@@ -131,7 +131,10 @@ async def deliver(site: Site, command: list[str], environment: dict[str, str] | 
 
 
 async def killed_and_back(site: Site) -> None:
-    assert events(site), "nothing had come in when the API was killed"
+    async def something_came_in() -> bool:
+        return bool(events(site))
+
+    await eventually(something_came_in, PATIENCE, what="what was called so far")
     site.kill()
     await asyncio.sleep(0.5)
     site.start()  # From this thread, with which the process ends.
