@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,7 +21,7 @@ from domain.flows import FlowState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
-from models.queries import flows, profiles_merged, rows
+from models.queries import enrollments, flows, profiles_merged, rows
 from tests.announcing import listening, were_told
 from tests.fragile import Blow, FragileSessions, Killed
 from tests.sending import a_flow, a_graph, a_segment, a_sender, people, published, ran, some, wait
@@ -149,6 +150,24 @@ async def test_nobody_enters_a_flow_that_was_archived_meanwhile(sessions: Sessio
     await published(Meanwhile(sessions, 3, archive), CLOCK, flow)
 
     assert len(await who_is_in(sessions, flow)) == 2
+
+
+async def test_a_pause_waits_for_no_page(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow, members = await a_flow_of(sessions, 3)
+    enter_page = enrollments.enter_page
+
+    async def paused_in_the_middle(*asked: Any) -> enrollments.Page:
+        page = await enter_page(*asked)
+        async with asyncio.timeout(5), sessions(DEFAULT_WORKSPACE) as db:
+            await flows.move(db, flow.flow_id, [FlowState.LIVE], FlowState.PAUSED)
+        return page
+
+    monkeypatch.setattr(enrollments, "enter_page", paused_in_the_middle)
+    await published(sessions, CLOCK, flow)
+
+    assert await who_is_in(sessions, flow) == sorted(members)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await some(db, "select state from flows") == ["paused"]
 
 
 async def test_a_segment_that_can_not_be_asked_refuses_the_version(sessions: Sessions) -> None:
