@@ -4,6 +4,8 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 endif
 BIN := .venv/bin
+# A run of the tests starts hundreds of processes: the first may keep for the others what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo dev n8n n8n-node test chaos test-browser test-n8n compose-check check record format clean bench-send \
 	bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks lock
