@@ -23,41 +23,31 @@ class Ask(NamedTuple):
 
 
 # A worker's clock that runs a little behind refills nothing, and takes nothing away; one that ran far ahead
-# before is forgotten. In the order of names, so that
-# two who take from the same buckets never wait for each other.
+# before is forgotten. In the order of names, so that two who take from the same buckets never wait for each
+# other; and by one upsert, since whoever makes a bucket a moment before us is in no snapshot of ours.
+_HAS = """least(a.burst, {bucket}.tokens
+    + a.rate * greatest(extract(epoch from cast(:now as timestamptz) - {bucket}.refilled_at), 0))"""
 _LEASE = text(
-    """
-    with asked as (
+    f"""
+    with asked as materialized (
         select * from unnest(
             cast(:names as text[]), cast(:wanted as float8[]), cast(:rates as float8[]),
             cast(:bursts as float8[]), cast(:floors as float8[])
         ) a(name, wanted, rate, burst, floor)
-    ),
-    first as (
-        insert into buckets (workspace_id, name, tokens, refilled_at)
-        select :workspace, name, burst - least(wanted, floor(burst)), :now from asked order by name
-        on conflict (workspace_id, name) do nothing
-        returning name
-    ),
-    held as materialized (
-        select b.name, a.wanted, a.floor,
-            least(a.burst, b.tokens
-                + a.rate * greatest(extract(epoch from cast(:now as timestamptz) - b.refilled_at), 0)) as has
-        from buckets b join asked a on a.name = b.name
-        where b.workspace_id = :workspace
-        order by b.name for update of b
-    ),
-    given as (
-        update buckets b set refilled_at = case
-                when b.refilled_at > cast(:now as timestamptz) + interval '1 minute' then :now
-                else greatest(b.refilled_at, :now) end,
-            tokens = h.has - greatest(least(h.wanted, floor(h.has - h.floor)), 0)
-        from held h where b.workspace_id = :workspace and b.name = h.name
-        returning b.name, greatest(least(h.wanted, floor(h.has - h.floor)), 0) as n
     )
-    select name, n from given
-    union all
-    select a.name, least(a.wanted, floor(a.burst)) from asked a join first f on f.name = a.name
+    insert into buckets as b (workspace_id, name, tokens, refilled_at)
+    select :workspace, name, burst - least(wanted, floor(burst)), :now from asked order by name
+    on conflict (workspace_id, name) do update set
+        refilled_at = case
+            when b.refilled_at > cast(:now as timestamptz) + interval '1 minute' then :now
+            else greatest(b.refilled_at, :now) end,
+        tokens = (
+            select h.has - greatest(least(a.wanted, floor(h.has - a.floor)), 0)
+            from asked a, lateral (select {_HAS.format(bucket="b")} as has) h where a.name = b.name)
+    returning b.name, (
+        select case when old.name is null then least(a.wanted, floor(a.burst))
+            else greatest(least(a.wanted, floor(h.has - a.floor)), 0) end
+        from asked a, lateral (select {_HAS.format(bucket="old")} as has) h where a.name = b.name)
     """
 )
 

@@ -86,6 +86,8 @@ class Delivery:
         self.lab.wait_until(lambda: listens(self.port))
         self.api = self.site.campanile("api")
         self.api.wait_until(lambda: listens(self.api_port))
+        async with httpx2.AsyncClient(base_url=self.api_url, timeout=60, trust_env=False) as api:
+            (await api.get("/ready")).raise_for_status()  # The lab is not as patient.
         self.client = httpx2.AsyncClient(base_url=self.url, timeout=30, trust_env=False)
         await self._open_accounts((await self.client.get("/lab/keys")).json())
 
@@ -135,7 +137,8 @@ class Delivery:
         for kind, id_ in self.accounts.items():
             plan = {"delivered": 1.0}
             hook = {"provider": kind, "url": f"{self.api_url}/hooks/{id_}", "plan": plan, "delay": 0.5}
-            (await self.client.post("/lab/webhooks", json={**hook, "batch": 100})).raise_for_status()
+            listening = await self.client.post("/lab/webhooks", json={**hook, "batch": 100})
+            assert listening.is_success, listening.text
             for twist in TWISTS:
                 await self.fail({**twist, "provider": kind})
 

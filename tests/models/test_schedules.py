@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
+import psycopg
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.schedules import Meant, Starter
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -11,6 +11,7 @@ from models.base import Sessions
 from models.queries import schedules
 from tests.models.test_plans import plans_of
 from tests.sending import NOW, a_draft
+from tests.support import Database
 
 SOON, LATER = NOW + timedelta(days=1), NOW + timedelta(days=2)
 
@@ -39,19 +40,24 @@ async def test_an_alarm_that_changed_while_temporal_was_told_stays_out_of_step(s
     assert late == second
 
 
-async def test_the_campaigns_of_a_day_are_found_by_their_index(db: AsyncSession) -> None:
-    await a_draft(db)
+async def test_the_campaigns_of_a_day_are_found_by_their_index(
+    sessions: Sessions, database: Database
+) -> None:
     columns = "workspace_id, name, slug, segment_id, template_id"
-    await db.execute(
-        text(
-            f"insert into campaigns ({columns}, scheduled_at, schedule_time_zone, starter)"
-            f" select {columns}, cast(:soon as timestamptz) + n * interval '1 day', 'UTC', 'n8n'"
-            " from campaigns, generate_series(1, 500) n"
-        ),
-        {"soon": SOON},
-    )
-    await db.execute(text("set local enable_seqscan = off"))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_draft(db)
+        await db.execute(
+            text(
+                f"insert into campaigns ({columns}, scheduled_at, schedule_time_zone, starter)"
+                f" select {columns}, cast(:soon as timestamptz) + n * interval '1 day', 'UTC', 'n8n'"
+                " from campaigns, generate_series(1, 500) n"
+            ),
+            {"soon": SOON},
+        )
+    with psycopg.connect(database.admin_url.replace("+psycopg", "")) as owner:
+        owner.execute("analyze campaigns")
 
-    [plan] = await plans_of(db, schedules.page(db, None, 9, between=(SOON, LATER)))
-
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await db.execute(text("set local enable_seqscan = off"))
+        [plan] = await plans_of(db, schedules.page(db, None, 9, between=(SOON, LATER)))
     assert "scheduled_at >=" in plan.sought["ix_campaigns_scheduled_at"]
