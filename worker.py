@@ -7,11 +7,13 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import PollerBehaviorAutoscaling, Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.accounts import Accounts
@@ -192,6 +194,10 @@ def build(
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, maximum=10, initial=2),
         interceptors=[CorrelatedWorker(), Noticing(sessions, parts.clock)],
         graceful_shutdown_timeout=timedelta(seconds=30),
+        # Without a name of its own, every module in memory is hashed for one: a second of a start.
+        deployment_config=WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion("campanile", version("campanile")), use_worker_versioning=False
+        ),
     )
 
 
