@@ -21,6 +21,7 @@ from models.queries import (
     announced_states,
     enrollments,
     flows,
+    people_lock,
     pokes,
     rows,
     segments,
@@ -100,6 +101,8 @@ class EntryActivities:
     ) -> enrollments.Page:
         """Let the next page enter; without a `size`, those whom the pages may have missed."""
         async with self.sessions(version.workspace_id) as db:
+            # Who is merged meanwhile would enter as both that they were: neither would see the other.
+            await people_lock.take(db, version.workspace_id)
             row = await db.get_one(FlowVersion, (version.workspace_id, version.version_id))
             trigger = FlowGraph.model_validate(row.definition).trigger
             members = await self._named_by(db, version.workspace_id, trigger, began)

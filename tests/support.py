@@ -12,6 +12,7 @@ from pathlib import Path
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
+from sqlalchemy import text
 
 from dev.first_key import FirstOwner, settle
 from dev.migrations import migrate
@@ -19,6 +20,8 @@ from dev.places import ROOT
 from dev.postgres import APP, ENGINE, OWNER, Postgres
 from dev.process import StackError
 from domain import passwords
+from domain.workspaces import DEFAULT_WORKSPACE
+from models.base import Sessions
 from tests.people import ASTRAY
 
 TEMPLATE = "campanile_template"
@@ -60,6 +63,13 @@ async def eventually(
     while not await holds():
         assert time.monotonic() < deadline, f"{what} did not come true within {within:g} s"
         await asyncio.sleep(every)
+
+
+async def somebody_waits(sessions: Sessions) -> bool:
+    """Whether a transaction of the application's waits for another one's lock."""
+    waiting = "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        return bool(await db.scalar(text(f"select exists ({waiting})")))
 
 
 def hash_passwords_fast() -> None:

@@ -40,6 +40,13 @@ _NEW = """
     )
 """
 
+# Whoever merges two of them is waited for, and the next statement sees who they are by then.
+_WHO = text(
+    """
+    select from profiles p where p.workspace_id = :workspace and p.id = any(cast(:who as uuid[]))
+    order by p.id for key share of p
+    """
+)
 # Locked, so that nobody enters behind the back of an archive that has ended all journeys.
 _ENROLL = text(
     f"""
@@ -88,6 +95,8 @@ async def enroll(
         for profile, entry, properties in entries
     ]
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
+    who = [profile for profile, _, _ in entries]
+    await db.execute(_WHO, {"workspace": workspace_id, "who": who})
     entered = [*(await db.execute(_ENROLL, values)).scalars()]
     if entered:
         if await announced.asked(db, announced_members.ENTERED):

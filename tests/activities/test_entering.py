@@ -21,11 +21,11 @@ from domain.flows import FlowState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Flow
-from models.queries import enrollments, flows, profiles_merged, rows
+from models.queries import enrollments, flows, people_lock, profiles_merged, rows
 from tests.announcing import listening, were_told
 from tests.fragile import Blow, FragileSessions, Killed
 from tests.sending import a_flow, a_graph, a_segment, a_sender, people, published, ran, some, wait
-from tests.support import GivenClock, eventually
+from tests.support import GivenClock, eventually, somebody_waits
 
 CLOCK = GivenClock()
 WITH_A_PLAN = {"all": [{"kind": "attribute", "name": "plan", "op": "exists"}]}
@@ -124,6 +124,18 @@ async def test_who_was_merged_into_somebody_behind_still_enters(sessions: Sessio
     meanwhile = Meanwhile(sessions, 3, merge)  # After the version and the first page.
     assert (await published(meanwhile, CLOCK, flow)).entered == 5
     assert await who_is_in(sessions, flow) == sorted([behind, *members[:4]])
+
+
+async def test_a_person_who_is_merged_while_a_page_enters_is_in_once(sessions: Sessions) -> None:
+    flow, [ada, bob] = await a_flow_of(sessions, 2)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await people_lock.take(db, DEFAULT_WORKSPACE)
+        await profiles_merged.merge(db, ada, bob, CLOCK.now())
+        entering = asyncio.create_task(published(sessions, CLOCK, flow))
+        await eventually(lambda: somebody_waits(sessions))
+
+    assert (await entering).entered == 1
+    assert await who_is_in(sessions, flow) == [bob]
 
 
 async def test_who_was_being_merged_when_it_began_still_enters(sessions: Sessions) -> None:

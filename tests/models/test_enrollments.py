@@ -1,5 +1,6 @@
 """Who enters a flow and who does not, who is due, and how a group moves on."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,6 +20,7 @@ from models.queries import enrollments, enrollments_moved, flows, happenings, pr
 from models.queries.ways import Move
 from tests.people import HERE, write_the_agenda
 from tests.sending import NOW, a_flow, a_graph, a_template, at, people, send, some, version_of, wait
+from tests.support import eventually, somebody_waits
 
 NAP = timedelta(seconds=60)
 
@@ -134,6 +136,26 @@ async def test_who_entered_on_another_occasion_before_a_merge_may_enter_again(db
     await profiles_merged.merge(db, alias, survivor, NOW)
 
     assert await enrolled(db, flow, (survivor, "x"), (survivor, "y")) == 1
+
+
+@pytest.mark.parametrize("in_already", [True, False])
+async def test_who_is_being_merged_enters_as_who_they_become(sessions: Sessions, in_already: bool) -> None:
+    async def enter() -> int:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            return await enrolled(db, flow, (survivor, "x"), (alias, "x"))
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow, [alias, survivor] = await a_live_flow(db), await people(db, 2)
+        if in_already:
+            await enrolled(db, flow, (alias, "x"))
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await profiles_merged.merge(db, alias, survivor, NOW)
+        entering = asyncio.create_task(enter())
+        await eventually(lambda: somebody_waits(sessions))
+
+    assert await entering == (0 if in_already else 1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await some(db, "select profile_id from enrollments") == [alias if in_already else survivor]
 
 
 async def test_everyone_whom_a_segment_names_enters_once(db: AsyncSession) -> None:

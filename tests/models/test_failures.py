@@ -33,7 +33,7 @@ from models.queries.ledger import Queue
 from models.webhooks import Webhook, WebhookDelivery
 from tests.people import HERE, a_message, a_person
 from tests.sending import NOW, a_bare_message, a_sender, at, people, some
-from tests.support import eventually
+from tests.support import eventually, somebody_waits
 
 HOW = How("Ada", "Ada asked for it.")
 
@@ -201,12 +201,7 @@ async def test_a_retry_and_a_report_at_once_wait_for_each_other(sessions: Sessio
     async with sessions(DEFAULT_WORKSPACE) as db:
         await db.execute(text("select id from messages for no key update"))
         going = asyncio.create_task(retried(sessions, failure, how=HOW._replace(unknown=True)))
-
-        async def waits() -> bool:
-            waiting = "select exists (select from pg_stat_activity where wait_event_type = 'Lock')"
-            return bool((await asked(sessions, waiting))[0])
-
-        await eventually(waits)
+        await eventually(lambda: somebody_waits(sessions))
         await failures.known(db, DEFAULT_WORKSPACE, [message], NOW)
 
     assert failure in (await going).again
