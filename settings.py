@@ -154,7 +154,10 @@ class Settings(BaseSettings):
     )
 
     lease_seconds: PositiveFloat = Field(default=60, description="How long a claimed message is its worker's")
-    slice_seconds: PositiveFloat = Field(default=15, description="How long one activity works on a group")
+    slice_seconds: PositiveFloat = Field(
+        default=15,
+        description="How long one activity works on a group; four times as long where people come singly",
+    )
     linger_seconds: float = Field(default=5, ge=0, description="How long a slice with nothing due waits")
     reconcile_after_seconds: PositiveFloat = Field(
         default=900, description="How old an unknown message is when its workspace's policy decides"

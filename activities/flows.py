@@ -279,6 +279,8 @@ class FlowActivities:
         if soon <= 0:
             return round_.moved.total() > 0  # They are due and nobody moved: the flow is paused.
         breath = pace.breath(round_.moved.total())
+        if breath:
+            glass.trickle()
         await asyncio.sleep(min(breath, soon, glass.left))
         patience = min(self.timing.linger, glass.left)
         return await rest(rung, min(patience, soon - breath)) or soon <= breath + patience or glass.over

@@ -97,6 +97,8 @@ class MessageActivities:
         await self.router.tell(source.workspace, pausing=True)
         if queue.kind is SourceKind.CAMPAIGN:
             return await self._freezing(queue)
+        if breath:
+            glass.trickle()
         await asyncio.sleep(min(breath, glass.left))
         return await rest(rung, min(self.timing.linger, glass.left)) or glass.over
 

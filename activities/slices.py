@@ -13,6 +13,9 @@ from temporalio import activity
 
 log = structlog.get_logger()
 
+# Times as long lasts a slice to which people come one by one: who comes while one has ended and the next has
+# not begun waits for that, with both cores busy for a second or two.
+TRICKLING = 4
 HEARTBEAT_EVERY = 2.0  # Seconds; the time-out is five, and the SDK tells Temporal every four.
 
 
@@ -57,7 +60,13 @@ class Hourglass:
     """Tells a slice when it is over. Monotonic time: this is about work, not about business."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = asyncio.get_running_loop().time() + seconds
+        self._began, self._seconds = asyncio.get_running_loop().time(), seconds
+        self._end = self._began + seconds
+
+    def trickle(self) -> None:
+        """Last longer, unless it is over: people come one by one."""
+        if not self.over:
+            self._end = self._began + TRICKLING * self._seconds
 
     @property
     def left(self) -> float:
