@@ -78,7 +78,8 @@ def main() -> None:
         for done in as_completed(waiting):
             row = done.result()
             table.add_row(*map(str, row))
-            console.print(", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True)))
+            line = ", ".join(f"{name} {value}" for name, value in zip(COLUMNS, row, strict=True))
+            console.print(line, soft_wrap=True)
     finally:
         rounds.shutdown(cancel_futures=True)
         postgres.stop()
