@@ -86,7 +86,7 @@ class Pace:
 
     FEW = 200
     SHARE = 20  # Of its time, a slice that finds few works one part and breathes so many.
-    LONGEST = 0.7  # Seconds: what an entry may wait for its neighbours.
+    LONGEST = 1.2  # Seconds: what an entry may wait for its neighbours.
     SHORTEST = 0.02  # The same for who waits for nobody.
 
     def __init__(self, longest: float = LONGEST) -> None:
