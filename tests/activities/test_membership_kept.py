@@ -100,7 +100,7 @@ def test_members_are_kept_as_the_rule_has_them(postgres: Postgres, life: int) ->
 
         @settings(max_examples=EXAMPLES, deadline=None, phases=PHASES)
         @given(
-            some.lists(conditions, max_size=1),
+            some.lists(conditions, min_size=1, max_size=2),
             rules,
             some.lists(some.lists(changes, min_size=1, max_size=3), min_size=1, max_size=2),
         )
