@@ -6,7 +6,7 @@ leaves rows in `sending`: whoever finds their lease ended writes `unknown`, and 
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -148,7 +148,7 @@ class Dispatch:
         await to_the_end(self.books.let_go(attempt, hand, unsent(), done))
 
     async def _groups(self, attempt: Attempt, claimed: Sequence[Claimed]) -> deque[Group]:
-        alike: dict[_Alike, deque[Claimed]] = {}
+        alike = defaultdict[_Alike, deque[Claimed]](deque)
         carrying = await self._carrying(attempt, claimed)
         for message in claimed:
             key = _Alike(
@@ -158,7 +158,7 @@ class Dispatch:
                 message.only,
                 message.id if message.id in carrying else None,
             )
-            alike.setdefault(key, deque()).append(message)
+            alike[key].append(message)
         writers = {}
         for asked_for in {key.asked_for for key in alike}:
             versions = {key.version_id for key in alike if key.asked_for is asked_for}

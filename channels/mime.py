@@ -32,6 +32,7 @@ _PLAIN = re.compile(r"(?!\.|From )[ -<>-~]{0,75}").fullmatch
 _PLAIN_IN_HTML = re.compile(r"""(?!\.|From )[ !#-%(-;?-~]{0,75}""").fullmatch
 _PLAIN_SUBJECT = re.compile(r"(?!.*=\?)[ -~]{0,67}").fullmatch
 _PLAIN_PHRASE = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]{1,60}").fullmatch
+_PLAIN_ADDRESS = re.compile(r"[!-+\--:=?-~]*").fullmatch
 _UNSAFE = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029<>,;]+")
 
 
@@ -103,6 +104,8 @@ def mailbox(name: str, address: str) -> bytes:
 
 def _address(address: str) -> bytes:
     """The address as a header has it. It was checked when it came in; here it can only not do harm."""
+    if _PLAIN_ADDRESS(address):
+        return address.encode("ascii")
     return _UNSAFE.sub("", address).encode("utf-8", "replace")
 
 

@@ -39,7 +39,7 @@ class Tokens:
         """`key` is secret, at least 16 bytes. Who changes it makes every link sent so far dead."""
         if len(key) < 16:
             raise ValueError("The signing key needs at least 16 bytes.")
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")  # To copy it takes half as long as to begin anew.
 
     def here(self, asked: UUID) -> str:
         """What any process under this key answers to whoever draws a number to see whether it is reached."""
@@ -77,8 +77,9 @@ class Tokens:
         return [UUID(bytes=named[at : at + _ID]) for at in range(0, len(named), _ID)]
 
     def _signature(self, named: bytes, about: About) -> bytes:
-        said = f"{about}\0".encode() if about else b""
-        return hmac.digest(self._key, said + named, "sha256")[:_SIGNATURE]
+        signing = self._keyed.copy()
+        signing.update(f"{about}\0".encode() + named if about else named)
+        return signing.digest()[:_SIGNATURE]
 
 
 def _written(signed: bytes) -> str:

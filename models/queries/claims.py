@@ -280,7 +280,7 @@ async def claim(
     rows = (await db.execute(_claim(queue.kind, bool(caps), bool(but), limit), values)).all()
     if not rows:
         return Claim([], [], 0, undecided=False, cursor=after)
-    claimed = [Claimed(*row[1:10]) for row in rows if row[0] == MessageState.CLAIMED]
+    claimed = [Claimed._make(row[1:10]) for row in rows if row[0] == MessageState.CLAIMED]
     skipped = [row[1] for row in rows if row[0] == MessageState.SKIPPED]
     _, last, *_, found, last_due = rows[-1]
     return Claim(claimed, skipped, found, found > len(rows), (last_due, last))

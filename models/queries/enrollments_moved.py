@@ -293,7 +293,8 @@ async def go_on(
     values = {
         "workspace": workspace_id,
         "flow": flow_id,
-        "messages": list(message_ids),
+        # As PostgreSQL writes an array: by the driver it takes ten times as long.
+        "messages": f"{{{orjson.dumps([*message_ids])[1:-1].decode()}}}",
         "onward": orjson.dumps(ways).decode(),
         "now": now,
     }
