@@ -1,12 +1,16 @@
 """The API's own description: OpenAPI at /openapi.json, and to read and try it at /docs."""
 
+import asyncio
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from fastapi import FastAPI
+import orjson
+from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 
 from api.errors import MEDIA_TYPE, Problem
@@ -144,9 +148,20 @@ def document(app: FastAPI) -> None:
     app.openapi_tags = [{"name": name} for name in SUBJECTS]
     app.title, app.version, app.description = "Campanile", "1", INTRODUCTION
 
+    one_at_a_time = Lock()
+
+    @cache
+    def written() -> bytes:
+        return orjson.dumps(described(app))
+
+    def written_once() -> bytes:
+        with one_at_a_time:
+            return written()
+
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        return JSONResponse(described(app))
+    async def openapi() -> Response:
+        # The first time it takes seconds of a processor. In a thread, others are answered meanwhile.
+        return Response(await asyncio.to_thread(written_once), media_type="application/json")
 
     app.mount(_AT, StaticFiles(directory=_ASSETS))
 

@@ -1,18 +1,22 @@
 """How the API speaks, whatever it is asked about."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
-from httpx2 import AsyncClient
+from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy import update
 
+from api.app import build
+from api.front import Front
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.segments import Segment
 from models.workspaces import Workspace
+from tests.api.conftest import SETTINGS
 from tests.api.support import V1, a_segment, a_template, refusal
 
 
@@ -20,6 +24,18 @@ async def test_health_answers_without_a_key(strict_api: AsyncClient) -> None:
     response = await strict_api.get("/health", headers={"Authorization": ""})
 
     assert response.json() == {"status": "up"}
+
+
+async def test_others_are_answered_while_the_description_is_written_for_the_first_time() -> None:
+    transport = ASGITransport(app=Front(build(SETTINGS)))
+    async with AsyncClient(transport=transport, base_url="http://campanile") as api:
+        description = asyncio.create_task(api.get("/openapi.json"))
+        for _ in range(50):
+            await asyncio.sleep(0)
+            assert (await api.get("/health")).is_success
+
+        assert not description.done()
+        assert (await description).json()["paths"]
 
 
 async def test_ready_is_ready_when_everything_is_there(api: AsyncClient) -> None:

@@ -1,6 +1,7 @@
 """One of each kind of thing in the default workspace, for tests that walk everything the API has."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -82,7 +83,7 @@ class Operation(NamedTuple):
 
 def operations(document: dict[str, Any] | None = None) -> Iterator[Operation]:
     """All that the document describes, with the schema of each body written out at its place."""
-    document = document or described(build(Settings()))
+    document = document or _document()
     schemas = document["components"]["schemas"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -91,6 +92,12 @@ def operations(document: dict[str, Any] | None = None) -> Iterator[Operation]:
                     media["schema"] = schemas[name]
             name = f"{method.upper()} {path.removeprefix(V1)}"
             yield Operation(name, method.upper(), path, operation)
+
+
+@cache
+def _document() -> dict[str, Any]:
+    """Of an application of its own: to write it takes seconds."""
+    return described(build(Settings()))
 
 
 def with_ids(example: Any, ids: dict[str, str]) -> Any:
