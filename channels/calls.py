@@ -13,12 +13,10 @@ What is in an answer's table is for each provider's module; what is not there is
 """
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -31,9 +29,9 @@ from httpx2 import (
     LocalProtocolError,
     PoolTimeout,
     Timeout,
-    create_ssl_context,
 )
 
+from channels import authorities
 from channels.contract import Blame, Envelope, Outcome, OutcomeKind, ReportKind
 from domain.profiles import SuppressionReason
 from domain.texts import Word
@@ -113,16 +111,10 @@ def client() -> AsyncClient:
     return AsyncClient(
         timeout=TIMEOUT,
         limits=Limits(max_connections=100),
-        verify=_trusted(),
+        verify=authorities.of_the_web(),
         trust_env=False,
         follow_redirects=False,
     )
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Reading all authorities takes a tenth of a second: once is enough."""
-    return create_ssl_context(trust_env=False)
 
 
 async def side_by_side(

@@ -8,7 +8,6 @@ redirect is followed, an answer is short and soon, and the environment's proxies
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -24,9 +23,9 @@ from httpx2 import (
     ReadTimeout,
     Request,
     Response,
-    create_ssl_context,
 )
 
+from channels import authorities
 from channels.look_ups import NoTurn, look_up
 from channels.sips import SippingTransport
 from domain.networks import Address, Network, is_public
@@ -53,11 +52,6 @@ class AnswerRefused(EgressRefused):
 
 class Overburdened(ConnectError):
     """For want of threads or sockets of ours: it says nothing about who is there."""
-
-
-@cache
-def _trusted() -> ssl.SSLContext:
-    return create_ssl_context(trust_env=False)
 
 
 class EgressTransport(AsyncBaseTransport):
@@ -116,7 +110,7 @@ class EgressTransport(AsyncBaseTransport):
     @property
     def tls(self) -> ssl.SSLContext:
         """Whose certificates are believed."""
-        return self._tls or _trusted()
+        return self._tls or authorities.of_the_web()
 
     async def _ask(self, request: Request) -> Response:
         host = request.url.raw_host.decode("ascii")

@@ -6,11 +6,9 @@ been heard (`NotWritten`), or nobody knows (`NotHeard`).
 
 import asyncio
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Annotated
 
 from httpx2 import (
@@ -25,9 +23,10 @@ from httpx2 import (
     PoolTimeout,
     Timeout,
     UnsupportedProtocol,
-    create_ssl_context,
 )
 from pydantic import AfterValidator, SecretStr
+
+from channels import authorities
 
 LONGEST_REST = 86_400.0  # Seconds that a provider may ask us to wait.
 
@@ -79,11 +78,6 @@ class Reply:
     body: bytes
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    return create_ssl_context(trust_env=False)
-
-
 class Line:
     """Kept connections to one provider. Safe to use from many tasks of one event loop."""
 
@@ -101,7 +95,7 @@ class Line:
         self._turns = asyncio.Semaphore(connections)
         self._client = AsyncClient(
             transport=AsyncHTTPTransport(
-                verify=_trusted(),
+                verify=authorities.of_the_web(),
                 trust_env=False,
                 limits=Limits(max_connections=connections, max_keepalive_connections=connections),
             ),

@@ -4,6 +4,7 @@ boto3 walks through every value of a call to write it as JSON, which takes longe
 done for a message. So a bulk call hands over its body, in one parameter, and boto3 signs and sends it.
 """
 
+from functools import cache
 from typing import Any
 
 from channels.line import Patience
@@ -16,10 +17,16 @@ def make(
 ) -> Any:
     """A client; it may be used from many threads."""
     import boto3  # Slow to load.
+    import botocore.session
     from botocore.config import Config
 
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
     session = boto3.session.Session(
-        aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=region
+        aws_access_key_id=key_id,
+        aws_secret_access_key=secret,
+        region_name=region,
+        botocore_session=core,
     )
     config = Config(
         retries={"total_max_attempts": 1, "mode": "standard"},
@@ -32,6 +39,14 @@ def make(
     client.meta.events.register("before-parameter-build.sesv2.SendBulkEmail", _take)
     client.meta.events.register("before-call.sesv2.SendBulkEmail", _put)
     return client
+
+
+@cache
+def _descriptions() -> Any:
+    """What botocore knows of services and endpoints. To read it takes a tenth of a second, so it is kept."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _take(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

@@ -15,6 +15,7 @@ from math import ceil
 
 import idna
 
+from channels import authorities
 from channels.contract import Blame, Capabilities, Envelope, Outcome, OutcomeKind
 from channels.letters import Raw, Signs
 from channels.smtp_connection import Connection
@@ -66,7 +67,7 @@ class SmtpProvider:
         self.server = Server.of(server) if isinstance(server, str) else server
         self.limit = connections
         self.timeouts = timeouts or Timeouts()
-        self.tls = tls or ssl.create_default_context()
+        self.tls = tls or authorities.of_the_system()
         self.connections: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
         self.waiting: deque[Batch] = deque()  # Those with messages that no connection has taken.

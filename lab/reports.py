@@ -3,11 +3,13 @@
 import asyncio
 import heapq
 import logging
+import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -93,6 +95,12 @@ class Due:
     event: Event = field(compare=False)
 
 
+@cache
+def _authorities() -> ssl.SSLContext:
+    """To read them takes longer than all else that a lab does to begin."""
+    return httpx2.create_ssl_context()
+
+
 class Reporter:
     """Reports until it is closed; runs in a task of its own."""
 
@@ -113,7 +121,8 @@ class Reporter:
         self.lab.record.listeners[:] = []
 
     async def __aenter__(self) -> "Reporter":
-        self.client = httpx2.AsyncClient(timeout=30, limits=httpx2.Limits(max_connections=LANES * 4))
+        limits = httpx2.Limits(max_connections=LANES * 4)
+        self.client = httpx2.AsyncClient(timeout=30, limits=limits, verify=_authorities())
         self.task = asyncio.create_task(self.run())
         return self
 
