@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api import limits
 from api.errors import Forbidden, Unauthorized
 from api.front import tell
-from api.stack import Opened, Stack
+from api.stack import Stack, stack_of
 from domain import keys
 from domain.access import Access
 from domain.errors import Invalid, NotFound
@@ -62,9 +62,9 @@ def actor(kind: str, id_: UUID, name: str, via: str | None = None) -> str:
     return orjson.dumps(said).decode()
 
 
+# Dependencies of dependencies are few: the framework walks all of them for each that names them.
 async def caller(
     request: Request,
-    opened: Opened,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     named: Annotated[
         UUID | None,
@@ -74,7 +74,7 @@ async def caller(
     """Raises `Unauthorized`, `NotFound` for a workspace that is none of theirs."""
     if given is None:
         raise Unauthorized("Send a key or an access token: Authorization: Bearer sk_…")
-    return await recognise(request, opened, given.credentials, named)
+    return await recognise(request, stack_of(request), given.credentials, named)
 
 
 async def recognise(request: Request, opened: Stack, credential: str, named: UUID | None) -> Caller:
@@ -241,11 +241,12 @@ def may(asker: Caller, permission: Permission) -> bool:
 
 
 def permitted(asker: Caller, permission: Permission) -> UUID:
-    """The workspace in which they may do this. Raises `Forbidden`."""
+    """The workspace in which they may do this. Raises `Invalid` for who named none, and `Forbidden`."""
+    workspace_id = workspace_of(asker)
     if not may(asker, permission):
         who = f"the role {asker.role}" if asker.role else f"this {asker.key_kind}_ key"
         raise Forbidden(f"It takes the permission {permission}, which {who} does not have.")
-    return workspace_of(asker)
+    return workspace_id
 
 
 async def as_now(db: AsyncSession, asker: Caller, permission: Permission, now: datetime) -> Caller:
@@ -274,7 +275,7 @@ class Needs:
     def __init__(self, permission: Permission) -> None:
         self.permission = permission
 
-    async def __call__(self, asker: Asker, _: WorkspaceId) -> None:
+    async def __call__(self, asker: Asker) -> None:
         permitted(asker, self.permission)
 
 

@@ -13,8 +13,8 @@ from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
 
-from api.callers import Asker, WorkspaceId
-from api.stack import Opened
+from api.callers import Asker, workspace, workspace_of
+from api.stack import stack_of
 from domain.errors import Invalid
 from models.base import Sessions
 from models.queries import audit
@@ -56,34 +56,39 @@ def _asked_for(route: APIRoute) -> frozenset[str]:
 _QUERIES: dict[Callable[..., Any], frozenset[str]] = {}
 
 
-async def database(
-    request: Request, opened: Opened, asker: Asker, workspace_id: WorkspaceId
-) -> AsyncIterator[AsyncSession]:
+async def database(request: Request, asker: Asker) -> AsyncIterator[AsyncSession]:
     """A transaction in which only the asker's rows exist, and the audit log knows who changes them."""
+    workspace_id = workspace_of(asker)
     held: Held | None = getattr(request.state, "held", None)
     if held is not None and held.workspace_id == workspace_id:
         yield held.db
         return
-    async with opened.sessions(workspace_id, asker.actor) as db:
+    async with stack_of(request).sessions(workspace_id, asker.actor) as db:
         yield db
 
 
 Db = Annotated[AsyncSession, Depends(database, scope="function")]  # Commits before we answer.
 
 
-async def temporal_client(opened: Opened, _: WorkspaceId) -> Client:
-    return await opened.temporal.client()
+async def temporal_client(request: Request, asker: Asker) -> Client:
+    workspace_of(asker)
+    return await stack_of(request).temporal.client()
 
 
 Temporal = Annotated[Client, Depends(temporal_client)]
 
 
-async def sessions(opened: Opened, _: WorkspaceId) -> Sessions:
-    return opened.sessions
+async def sessions(request: Request, asker: Asker) -> Sessions:
+    workspace_of(asker)
+    return stack_of(request).sessions
 
 
 # For endpoints that answer or read in a stream and so open transactions of their own.
 Transactions = Annotated[Sessions, Depends(sessions)]
+
+
+# What cannot be asked for without a workspace.
+OF_WORKSPACE = (workspace, database, temporal_client, sessions)
 
 
 def noted(action: str, kind: str) -> params.Depends:
@@ -92,12 +97,11 @@ def noted(action: str, kind: str) -> params.Depends:
     What is written into a row needs none, since triggers see to that.
     """
 
-    async def note(
-        request: Request, opened: Opened, asker: Asker, workspace_id: WorkspaceId
-    ) -> AsyncIterator[None]:
+    async def note(request: Request, asker: Asker) -> AsyncIterator[None]:
+        workspace_id = workspace_of(asker)
         yield
         about = UUID(request.path_params[f"{kind}_id"])
-        async with opened.sessions(workspace_id, asker.actor) as db:
+        async with stack_of(request).sessions(workspace_id, asker.actor) as db:
             await audit.note(db, workspace_id, action, kind, about)
 
     return params.Depends(note, scope="function")

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
-from api.callers import HEADER, Caller, Needs, permitted, recognise, workspace
-from api.deps import Held, database
+from api.callers import HEADER, Caller, Needs, permitted, recognise
+from api.deps import OF_WORKSPACE, Held, database
 from api.errors import Unauthorized
 from api.etags import Handler
 from api.stack import Stack, stack_of
@@ -45,9 +45,9 @@ _KEPT = ("content-type", "etag", "location")
 def once(handler: Handler, route: APIRoute) -> Handler:
     """Let requests to this route that carry an Idempotency-Key be done once."""
     asked_for = set(_calls(route.dependant))
-    shares, of_workspace = database in asked_for, workspace in asked_for
-    shown_once = is_shown_once(route)
     needed = [each.permission for each in asked_for if isinstance(each, Needs)]
+    shares, of_workspace = database in asked_for, bool(needed) or not asked_for.isdisjoint(OF_WORKSPACE)
+    shown_once = is_shown_once(route)
     is_upload = route.body_field is not None and isinstance(route.body_field.field_info, Form)
 
     async def done_once(request: Request) -> Response:
