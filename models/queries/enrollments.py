@@ -40,10 +40,14 @@ _NEW = """
     )
 """
 
-# Whoever merges two of them is waited for, and the next statement sees who they are by then.
-_WHO = text(
-    """
-    select from profiles p where p.workspace_id = :workspace and p.id = any(cast(:who as uuid[]))
+# Whoever merges one of them is waited for, and the row that is read then says into whom.
+_PERSONS = text(
+    f"""
+    select p.merged_into from profiles p
+    where p.workspace_id = :workspace and p.id in (
+        select {_PERSON} from profiles p
+        where p.workspace_id = :workspace and p.id = any(cast(:who as uuid[]))
+    )
     order by p.id for key share of p
     """
 )
@@ -96,13 +100,21 @@ async def enroll(
     ]
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     who = [profile for profile, _, _ in entries]
-    await db.execute(_WHO, {"workspace": workspace_id, "who": who})
+    await _stay(db, workspace_id, who)
     entered = [*(await db.execute(_ENROLL, values)).scalars()]
     if entered:
         if await announced.asked(db, announced_members.ENTERED):
             await announced_members.entered(db, entered, now)
         await let_in(db, workspace_id, flow_id, len(entered), now)
     return len(entered)
+
+
+async def _stay(db: Db, workspace_id: UUID, who: Sequence[UUID]) -> None:
+    """From here to the end of the transaction, nobody is merged of the people whom these profiles are by now."""
+    left = [*who]
+    while left:
+        found = await db.execute(_PERSONS, {"workspace": workspace_id, "who": left})
+        left = [into for into in found.scalars() if into is not None]
 
 
 async def let_in(db: Db, workspace_id: UUID, flow_id: UUID, entered: int, now: datetime) -> None:

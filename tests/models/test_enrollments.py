@@ -189,6 +189,30 @@ async def test_buyers_enter_the_flows_that_begin_with_an_order(db: AsyncSession)
     assert await some(db, first, flow=once.id, who=ada) == ["1"]
 
 
+@pytest.mark.parametrize("onward", [True, False])
+async def test_who_enters_by_an_old_id_while_they_are_merged_again_makes_a_journey_once(
+    sessions: Sessions, onward: bool
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow = await a_live_flow(db)
+        alias, survivor, other = await people(db, 3)
+        await profiles_merged.merge(db, alias, survivor, NOW)
+        assert await enrolled(db, flow, (other, "x")) == 1
+
+    async def enter_by_the_alias() -> int:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            return await enrolled(db, flow, (alias, "x"))
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await profiles_merged.merge(db, *((survivor, other) if onward else (other, survivor)), NOW)
+        entering = asyncio.create_task(enter_by_the_alias())
+        await eventually(lambda: somebody_waits(sessions))
+
+    assert await entering == 0
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert await some(db, "select count(*) from enrollments") == [1]
+
+
 async def test_a_buyer_who_entered_before_a_merge_does_not_enter_again_after_it(db: AsyncSession) -> None:
     flow = await a_live_flow(db, trigger={"kind": "event", "event": "order placed"})
     alias, survivor = await people(db, 2)
