@@ -387,6 +387,7 @@ def sent(condition: Messages, line: Any, when: When) -> tuple[Any, list[ColumnEl
         case "clicked":
             at = line.c.clicked_at
             which = [at.is_not(None)]
+    which.append(line.c.profile_id.is_not(None))  # A bare address is nobody.
     which += _bounds(condition.window, at, when)
     if condition.channel is not None:
         which.append(line.c.channel == condition.channel)

@@ -110,7 +110,7 @@ async def enroll(
 
 
 async def _stay(db: Db, workspace_id: UUID, who: Sequence[UUID]) -> None:
-    """From here to the end of the transaction, nobody is merged of the people whom these profiles are by now."""
+    """Until the transaction ends, nobody is merged of the people whom these profiles are by now."""
     left = [*who]
     while left:
         found = await db.execute(_PERSONS, {"workspace": workspace_id, "who": left})

@@ -26,6 +26,7 @@ from models.queries import segments, segments_written
 from models.queries.profiles_merged import merge
 from models.segments import Segment
 from models.templates import Template, TemplateVersion
+from tests.people import a_message
 from tests.populations import furnish, rolled_up, settle
 from tests.rules import NOON, NUMBERS, TEXTS
 
@@ -124,6 +125,19 @@ def test_a_segment_cannot_ask_about_messages() -> None:
 
     with pytest.raises(Invalid, match="Only a branch"):
         segments.members(rule, **MANNERS)
+
+
+@pytest.mark.parametrize("did", ["received", "bounced", "opened", "clicked"])
+async def test_a_message_to_a_bare_address_makes_nobody_a_member(sessions: Sessions, did: str) -> None:
+    many = {"kind": "messages", "did": did, "op": ">=", "value": 1, "window": {"after": "90 days ago"}}
+    of_two = {"all": [many, {**many, "channel": "email"}]}
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        person = await a_profile(db, {})
+        for whose in (None, person):
+            await a_message(db, whose, opened_at=NOON, clicked_at=NOON, fate="soft bounce")
+        for rule in map(parse, (many, of_two)):
+            for find in (segments.members, segments.all_members):
+                assert [*await db.scalars(find(rule, **MANNERS))] == [person]
 
 
 async def test_another_journeys_message_does_not_count(sessions: Sessions) -> None:
