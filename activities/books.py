@@ -67,6 +67,7 @@ class Hand:
     notes: list[Note] = field(default_factory=list)  # For the stories of single messages.
     answered_at: datetime | None = None
     reported: bool = False  # Whether the provider will report what became of these.
+    refused: bool = False  # Whether nobody of the last batch was marked: its source sends no more.
 
 
 class Books:
@@ -139,6 +140,7 @@ class Books:
             refused = [] if all_of_them else [each.id for each in envelopes if each.id not in marked]
             counts = await self._put_back(db, attempt, refused, skipped, again)
         hand.answers, hand.notes = [], []
+        hand.refused = bool(letters) and not marked
         self._count_settled(settled, done)
         self._count_unsent(counts, done)
         return marked

@@ -132,7 +132,7 @@ class Dispatch:
             while True:
                 wait = await self._next(attempt, groups, aside, hand, done, closed)
                 waits = [*waits, wait] if wait else []
-                if not groups or glass.over:
+                if not groups or glass.over or hand.refused:  # What is left need not wait for its tokens.
                     break
                 if len(waits) >= len(groups):
                     await to_the_end(self.books.write_down(attempt, hand, done))

@@ -25,7 +25,13 @@ log = structlog.get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MEMBER = re.compile(r"<\w{1,60}\.\w{1,60}: ('[^'<>]{1,60}')>")  # As pydantic quotes one of an enumeration.
-TEMPORAL_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+# The last: no worker has answered a workflow for a while, so it can't be asked for a change.
+TEMPORAL_AWAY = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
 
 
 class Unauthorized(CampanileError):
@@ -147,7 +153,7 @@ def _foreseen(error: Exception) -> CampanileError | None:
         case CampanileError():
             return error
         case RPCError(status=status) if status in TEMPORAL_AWAY:
-            return Unavailable("Temporal does not answer; nothing was changed. Try again soon.")
+            return Unavailable("Temporal or its worker does not answer; nothing was changed. Try again soon.")
         case OperationalError() | InterfaceError() | PoolTimeout() | psycopg.OperationalError():
             log.warning("The database does not answer", error=str(error.__cause__ or error))
             return Unavailable("The database does not answer. Try again soon.")

@@ -55,7 +55,7 @@ _CHANGED = table("changed", column("profile_id"))
 _DOUBTED = table("doubted", column("segment_id"), column("profile_id"))
 
 # Of SQLSTATE: what the rule asks for can't be answered. The database is not away, nor does it want a retry.
-_RULES_FAULT = ("21", "22", "42", "53400", "54", "57014", "0A")
+_RULES_FAULT = ("21", "22", "23502", "42", "53400", "54", "57014", "0A")
 
 
 @dataclass(frozen=True)

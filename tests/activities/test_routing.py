@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 
 from activities.bell import Bell
+from activities.gates import Granted, Way
 from activities.slices import Slice, Timing
 from channels import registry
 from channels.contract import Account, Blame, Capabilities, Envelope, Kind, Outcome, OutcomeKind, World
@@ -18,7 +19,7 @@ from channels.letters import Mail
 from channels.null import NullProvider
 from domain.breakers import BAD_CALLS, FIRST_PAUSE, TRIES
 from domain.channels import Channel
-from domain.messages import PROVIDER_TEST
+from domain.messages import PROVIDER_TEST, MessageClass
 from domain.routing import BUILT_IN
 from domain.staging import Staging
 from domain.workspaces import DEFAULT_WORKSPACE
@@ -26,6 +27,7 @@ from models.base import Sessions
 from models.providers import Provider, Route
 from models.queries import holds
 from models.queries.ledger import Queue
+from models.workspaces import Workspace
 from tests.people import HERE
 from tests.sending import (
     PATIENT,
@@ -291,6 +293,34 @@ async def test_a_pause_stops_what_was_on_its_way_to_the_second_provider(
     await sent(sessions, queue)
     assert not second.calls
     assert await how(sessions, queue) == {"queued": 4}
+
+
+async def test_what_is_paused_waits_for_no_tokens_before_it_goes_back(sessions: Sessions) -> None:
+    desk = await a_provider(sessions, rate=1_000)
+    queue = await an_audience(sessions, 500)
+    real = desk.send
+
+    async def pausing(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async with sessions.engine() as db:
+            await db.execute(text("update campaigns set state = 'paused'"))
+        return await real(letter, batch)
+
+    desk.send = pausing  # type: ignore[method-assign]
+    sender = a_sender_of(sessions, NullProvider(), Bell(""), timing=PATIENT)
+    asked: list[int] = []
+    granting = sender.dispatch.router.grant
+
+    async def counted(
+        workspace: Workspace, way: Way, addresses: Sequence[str], message_class: MessageClass
+    ) -> Granted:
+        asked.append(len(addresses))
+        return await granting(workspace, way, addresses, message_class)
+
+    sender.dispatch.router.grant = counted  # type: ignore[method-assign]
+    done = await ran(sender.send, queue)
+    assert len(asked) == 2, "one batch went, and one met the pause"
+    assert done.accepted == asked[0]
+    assert await how(sessions, queue) == {"accepted": asked[0], "queued": 500 - asked[0]}
 
 
 async def test_a_module_that_fails_loses_nothing_silently(sessions: Sessions) -> None:
