@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 	bench-flow bench-import bench-api bench-ingest bench-segments bench-webhooks lock
 
 help: ## This list
-	@grep -hE '^[a-z -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/ bench-/ -/g' | expand -t 28
 
 setup: ## Make .venv and get a Temporal server
 	@$(PYTHON) -m dev.setup

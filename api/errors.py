@@ -266,6 +266,25 @@ def _validation(error: RequestValidationError, wanted: Sequence[str] = ()) -> JS
     return problem(status, kind, title, _about(errors), errors)
 
 
+_NO_ID = "This is no id; copy one from an answer, such as 0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f."
+_NO_TIME = "This is no time: write one such as 2026-01-15T10:24:00Z, or a day such as 2026-01-15."
+_NO_DAY = "This is no day: write one such as 2026-01-15."
+_NO_HOUR = "This is no time of day: write one such as 21:00."
+_NO_DURATION = "This is no duration: write seconds, such as 300, or PT5M (five minutes) or P1D (a day)."
+# What pydantic's types of errors mean to whoever sent the value.
+_SENTENCES = {
+    "string_unicode": "This holds half a character; send whole ones.",
+    **dict.fromkeys(("uuid_parsing", "uuid_type", "uuid_version"), _NO_ID),
+    **dict.fromkeys(("datetime_parsing", "datetime_from_date_parsing"), _NO_TIME),
+    **dict.fromkeys(("datetime_type", "datetime_object_invalid"), _NO_TIME),
+    **dict.fromkeys(("date_parsing", "date_from_datetime_parsing"), _NO_DAY),
+    **dict.fromkeys(("date_from_datetime_inexact", "date_type"), _NO_DAY),
+    **dict.fromkeys(("time_parsing", "time_type"), _NO_HOUR),
+    **dict.fromkeys(("time_delta_parsing", "time_delta_type"), _NO_DURATION),
+    "string_pattern_mismatch": "Write it on one line.",  # There is one pattern: no line ends.
+}
+
+
 def _in_words(error: dict[str, Any], body: Any) -> FieldError:
     part, *place = error["loc"]
     pointer = _pointer(place, error, body) if part == "body" else "/" + "/".join(map(str, place))
@@ -280,16 +299,8 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
             detail = "Send a JSON object here."
             if isinstance(body, str | bytes):  # It was not even read as JSON.
                 detail = "Send a JSON object here, with Content-Type: application/json."
-        case "string_unicode":
-            detail = "This holds half a character; send whole ones."
-        case "uuid_parsing" | "uuid_type" | "uuid_version":
-            detail = "This is no id; copy one from an answer, such as 0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f."
-        case "datetime_parsing" | "datetime_from_date_parsing" | "datetime_type" | "datetime_object_invalid":
-            detail = "This is no time: write one such as 2026-01-15T10:24:00Z, or a day such as 2026-01-15."
-        case "date_parsing" | "date_from_datetime_parsing" | "date_from_datetime_inexact" | "date_type":
-            detail = "This is no day: write one such as 2026-01-15."
-        case "string_pattern_mismatch":  # There is one pattern: no line ends.
-            detail = "Write it on one line."
+        case known if known in _SENTENCES:
+            detail = _SENTENCES[known]
         case _:
             message = str(error["msg"]).removeprefix("Value error, ")
             message = re.sub("^(Input|String|List|Dictionary) should", "This should", message)

@@ -331,7 +331,8 @@ def _run(temporal: Client, campaign: Campaign) -> WorkflowHandle[CampaignWorkflo
 
 
 def _not_under_way(campaign: Campaign, done: str) -> str:
-    return f"This campaign is {campaign.state}; only one that is running or paused can be {done}."
+    states = "scheduled, running or paused" if done == "cancelled" else "running or paused"
+    return f"This campaign is {campaign.state}; only one that is {states} can be {done}."
 
 
 def shown(row: Campaign) -> CampaignOut:

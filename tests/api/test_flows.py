@@ -311,3 +311,16 @@ async def test_stats_say_where_everyone_is(api: AsyncClient, sessions: Sessions)
         "reasons": {},
         "messages": None,
     }
+
+
+@pytest.mark.parametrize("duration", ["5 minutes", "P1Day", "soon", []])
+async def test_a_duration_that_is_none_says_how_to_write_one(api: AsyncClient, duration: object) -> None:
+    definition = {
+        "trigger": {"kind": "api"},
+        "first": "nap",
+        "steps": {"nap": {"kind": "wait", "duration": duration}},
+    }
+    problem = refusal(await api.post(f"{V1}/flows", json={"name": "Welcome", "definition": definition}), 422)
+
+    told = [each for each in problem["errors"] if each["pointer"].endswith("/duration")]
+    assert [each["detail"] for each in told if "PT5M" in each["detail"]], problem

@@ -72,3 +72,9 @@ async def test_a_setting_that_makes_no_sense_is_pointed_at(
 
 async def test_an_empty_change_is_refused(strict_api: AsyncClient) -> None:
     refusal(await strict_api.patch(AT, json={}), 422)
+
+
+async def test_a_time_of_day_that_is_none_says_how_to_write_one(api: AsyncClient) -> None:
+    refused = await api.patch(AT, json={"quiet_hours": {"from": "9pm", "until": "08:00"}})
+
+    assert "such as 21:00" in refusal(refused, 422)["errors"][0]["detail"]
