@@ -68,7 +68,7 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             await _fill_attributes(sessions, client)
             if busy:
                 continue
-            async for _ in connection.notifies(timeout=wait, stop_after=1):
+            if [_ async for _ in connection.notifies(timeout=wait, stop_after=1)]:  # All that have come by now.
                 await asyncio.sleep(GRACE)
             wait = LOOK_EVERY
 
