@@ -58,6 +58,8 @@ class MessageActivities:
                     while not glass.over:
                         pace.begin()
                         rung.clear()
+                        if glass.turned():
+                            await self._take_over(source, done)
                         taken = await claiming.take()
                         if claimed := taken.claim.claimed:
                             await self.dispatch.deliver(taken.attempt, claimed, done, glass, claiming.closed)
@@ -72,8 +74,7 @@ class MessageActivities:
         return done
 
     async def _begin(self, queue: Queue, done: Slice) -> Source:
-        """Take over from workers that died, and read how this workspace writes to people."""
-        now = self.clock.now()
+        """Read how this workspace writes to people, and take over from workers that died."""
         async with self.sessions(queue.workspace_id) as db:
             workspace = await workspaces.get(db, queue.workspace_id)
             flow = await graphs(db, queue.id) if queue.kind is SourceKind.FLOW else {}
@@ -81,6 +82,12 @@ class MessageActivities:
             # wait for each other.
             await pokes.take(db, queue.id, Work.SEND)
         source = Source(queue, workspace, after_messages(flow))
+        await self._take_over(source, done)
+        return source
+
+    async def _take_over(self, source: Source, done: Slice) -> None:
+        """What workers that died had claimed goes back, and what they had marked is unknown."""
+        queue, now = source.queue, self.clock.now()
         async with self.sessions.batch(queue.workspace_id) as db:
             later = self.dispatch.books.reconcile_at(now, reported=True)
             states = await ledger.recover(db, queue, now, later, registry.reporting())
@@ -89,7 +96,6 @@ class MessageActivities:
             await self.dispatch.books.freed(db, source, unknown)
             await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)
-        return source
 
     async def _linger(self, source: Source, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
         """Wait a little for more. Whether there may be some."""

@@ -61,7 +61,15 @@ class Hourglass:
 
     def __init__(self, seconds: float) -> None:
         self._began, self._seconds = asyncio.get_running_loop().time(), seconds
-        self._end = self._began + seconds
+        self._end = self._turns_at = self._began + seconds
+
+    def turned(self) -> bool:
+        """Whether as long as a slice usually lasts went by since it began, or since this last said so."""
+        now = asyncio.get_running_loop().time()
+        if now < self._turns_at:
+            return False
+        self._turns_at = now + self._seconds
+        return True
 
     def trickle(self) -> None:
         """Last longer, unless it is over: people come one by one."""

@@ -68,7 +68,9 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             await _fill_attributes(sessions, client)
             if busy:
                 continue
-            if [_ async for _ in connection.notifies(timeout=wait, stop_after=1)]:  # All that have come by now.
+            if [
+                _ async for _ in connection.notifies(timeout=wait, stop_after=1)
+            ]:  # All that have come by now.
                 await asyncio.sleep(GRACE)
             wait = LOOK_EVERY
 
