@@ -1,10 +1,10 @@
 """The API's own description: OpenAPI at /openapi.json, and to read and try it at /docs."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import orjson
@@ -148,20 +148,18 @@ def document(app: FastAPI) -> None:
     app.openapi_tags = [{"name": name} for name in SUBJECTS]
     app.title, app.version, app.description = "Campanile", "1", INTRODUCTION
 
-    one_at_a_time = Lock()
+    writer = ThreadPoolExecutor(1, thread_name_prefix="openapi")
 
     @cache
     def written() -> bytes:
         return orjson.dumps(described(app))
 
-    def written_once() -> bytes:
-        with one_at_a_time:
-            return written()
-
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        # The first time it takes seconds of a processor. In a thread, others are answered meanwhile.
-        return Response(await asyncio.to_thread(written_once), media_type="application/json")
+        # The first time it takes seconds of a processor: others are answered meanwhile, and those who wait
+        # for it keep no thread from others.
+        content = await asyncio.get_running_loop().run_in_executor(writer, written)
+        return Response(content, media_type="application/json")
 
     app.mount(_AT, StaticFiles(directory=_ASSETS))
 

@@ -40,7 +40,8 @@ _NEW = """
     )
 """
 
-# Whoever merges one of them is waited for, and the row that is read then says into whom.
+# Whoever merges one of them is waited for, and the row that is read then says into whom; so is whoever erases
+# one, which changes no key: hence no lesser lock.
 _PERSONS = text(
     f"""
     select p.merged_into from profiles p
@@ -48,7 +49,7 @@ _PERSONS = text(
         select {_PERSON} from profiles p
         where p.workspace_id = :workspace and p.id = any(cast(:who as uuid[]))
     )
-    order by p.id for key share of p
+    order by p.id for share of p
     """
 )
 # Locked, so that nobody enters behind the back of an archive that has ended all journeys.
@@ -110,7 +111,7 @@ async def enroll(
 
 
 async def _stay(db: Db, workspace_id: UUID, who: Sequence[UUID]) -> None:
-    """Until the transaction ends, nobody is merged of the people whom these profiles are by now."""
+    """Until the transaction ends, nobody is merged or erased of the people whom these profiles are by now."""
     left = [*who]
     while left:
         found = await db.execute(_PERSONS, {"workspace": workspace_id, "who": left})

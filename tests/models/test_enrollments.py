@@ -213,6 +213,22 @@ async def test_who_enters_by_an_old_id_while_they_are_merged_again_makes_a_journ
         assert await some(db, "select count(*) from enrollments") == [1]
 
 
+async def test_who_is_being_erased_does_not_enter(sessions: Sessions) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        flow, [person] = await a_live_flow(db), await people(db, 1)
+
+    async def enter() -> int:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            return await enrolled(db, flow, (person, "x"))
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await profiles_erased.erase(db, person, NOW)
+        entering = asyncio.create_task(enter())
+        await eventually(lambda: somebody_waits(sessions))
+
+    assert await entering == 0
+
+
 async def test_a_buyer_who_entered_before_a_merge_does_not_enter_again_after_it(db: AsyncSession) -> None:
     flow = await a_live_flow(db, trigger={"kind": "event", "event": "order placed"})
     alias, survivor = await people(db, 2)
