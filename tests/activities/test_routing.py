@@ -276,20 +276,25 @@ async def an_audience_of_others(sessions: Sessions, n: int) -> Queue:
         return await a_campaign(db, await people(db, n, "q"))
 
 
+def pausing(desk: Desk, sessions: Sessions) -> None:
+    """Have the campaign paused while this provider is asked."""
+    real = desk.send
+
+    async def asked(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
+        async with sessions.engine() as db:
+            await db.execute(text("update campaigns set state = 'paused'"))
+        return await real(letter, batch)
+
+    desk.send = asked  # type: ignore[method-assign]
+
+
 async def test_a_pause_stops_what_was_on_its_way_to_the_second_provider(
     sessions: Sessions,
 ) -> None:
     second = await a_provider(sessions, priority=2)
     first = await a_provider(sessions, lambda _: REFUSED)
     queue = await an_audience(sessions, 4)
-    real = first.send
-
-    async def pausing(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
-        async with sessions.engine() as db:
-            await db.execute(text("update campaigns set state = 'paused'"))
-        return await real(letter, batch)
-
-    first.send = pausing  # type: ignore[method-assign]
+    pausing(first, sessions)
     await sent(sessions, queue)
     assert not second.calls
     assert await how(sessions, queue) == {"queued": 4}
@@ -298,14 +303,7 @@ async def test_a_pause_stops_what_was_on_its_way_to_the_second_provider(
 async def test_what_is_paused_waits_for_no_tokens_before_it_goes_back(sessions: Sessions) -> None:
     desk = await a_provider(sessions, rate=1_000)
     queue = await an_audience(sessions, 500)
-    real = desk.send
-
-    async def pausing(letter: Mail, batch: Sequence[Envelope]) -> list[Outcome]:
-        async with sessions.engine() as db:
-            await db.execute(text("update campaigns set state = 'paused'"))
-        return await real(letter, batch)
-
-    desk.send = pausing  # type: ignore[method-assign]
+    pausing(desk, sessions)
     sender = a_sender_of(sessions, NullProvider(), Bell(""), timing=PATIENT)
     asked: list[int] = []
     granting = sender.dispatch.router.grant
