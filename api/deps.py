@@ -71,7 +71,7 @@ Db = Annotated[AsyncSession, Depends(database, scope="function")]  # Commits bef
 
 
 async def temporal_client(request: Request, asker: Asker) -> Client:
-    workspace_of(asker)
+    workspace_of(asker)  # Raises for who named none.
     return await stack_of(request).temporal.client()
 
 
@@ -79,7 +79,7 @@ Temporal = Annotated[Client, Depends(temporal_client)]
 
 
 async def sessions(request: Request, asker: Asker) -> Sessions:
-    workspace_of(asker)
+    workspace_of(asker)  # Raises for who named none.
     return stack_of(request).sessions
 
 

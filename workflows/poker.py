@@ -68,9 +68,8 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             await _fill_attributes(sessions, client)
             if busy:
                 continue
-            if [
-                _ async for _ in connection.notifies(timeout=wait, stop_after=1)
-            ]:  # All that have come by now.
+            # All that have come by now are one occasion to look.
+            if [ring async for ring in connection.notifies(timeout=wait, stop_after=1)]:
                 await asyncio.sleep(GRACE)
             wait = LOOK_EVERY
 

@@ -101,7 +101,7 @@ async def enroll(
     ]
     values = {"workspace": workspace_id, "flow": flow_id, "now": now, "entries": orjson.dumps(rows).decode()}
     who = [profile for profile, _, _ in entries]
-    await _stay(db, workspace_id, who)
+    await _hold_people(db, workspace_id, who)
     entered = [*(await db.execute(_ENROLL, values)).scalars()]
     if entered:
         if await announced.asked(db, announced_members.ENTERED):
@@ -110,7 +110,7 @@ async def enroll(
     return len(entered)
 
 
-async def _stay(db: Db, workspace_id: UUID, who: Sequence[UUID]) -> None:
+async def _hold_people(db: Db, workspace_id: UUID, who: Sequence[UUID]) -> None:
     """Until the transaction ends, nobody is merged or erased of the people whom these profiles are by now."""
     left = [*who]
     while left:
