@@ -18,13 +18,13 @@ from tests.support import (
     GivenClock,
     a_clone,
     a_server,
-    hash_passwords_fast,
     make_template,
     out_of_step,
+    spend_little,
 )
 from workflows.temporal import connect
 
-hash_passwords_fast()
+spend_little()
 
 
 @pytest.fixture(scope="session")

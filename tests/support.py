@@ -1,6 +1,7 @@
 """What tests in every folder begin with: databases, a given clock, waiting for what must come true."""
 
 import asyncio
+import gc
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -8,11 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+import structlog
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
-from sqlalchemy import text
+from sqlalchemy import Engine, text
+from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
+from sqlalchemy.util import LRUCache
 
 from dev.first_key import FirstOwner, settle
 from dev.migrations import migrate
@@ -72,8 +77,31 @@ async def somebody_waits(sessions: Sessions) -> bool:
         return bool(await db.scalar(text(f"select exists ({waiting})")))
 
 
-def hash_passwords_fast() -> None:
-    """Have this process hash passwords at the least that argon2id can cost; production's takes 0.25 s."""
+def spend_little() -> None:
+    """Have this process spend its time on the tests, and little on what surrounds them."""
+    _hash_passwords_fast()
+    _compile_each_statement_once()
+    # What a failing test shows of our log: the standard library's tracebacks take a hundredth of rich's time.
+    in_plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, in_plain]
+    )
+    gc.set_threshold(50_000, 20, 50)  # Hundreds of modules and schemas would be walked every few seconds.
+
+
+def _compile_each_statement_once() -> None:
+    """SQLAlchemy keeps what it compiled for each engine; here hundreds of databases have some engines each.
+
+    All of them are made in one place (`models.base`), so what one has compiled serves the others.
+    """
+    compiled: LRUCache[Any, Any] = LRUCache(2000)
+    Engine._compiled_cache = property(lambda _: compiled, lambda *_: None)  # type: ignore[assignment]
+    PGDialectAsync_psycopg.__hash__ = lambda dialect: hash(type(dialect))  # type: ignore[assignment,method-assign]
+    PGDialectAsync_psycopg.__eq__ = lambda dialect, other: type(dialect) is type(other)  # type: ignore[method-assign]
+
+
+def _hash_passwords_fast() -> None:
+    """At the least that argon2id can cost; production's takes 0.25 s."""
     cheap = Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1)
     passwords._hasher = PasswordHash((cheap, BcryptHasher()))
 
