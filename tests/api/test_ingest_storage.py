@@ -1,8 +1,8 @@
 """202 means durable, whatever becomes of the database, of neighbours, and of who asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import psycopg
@@ -40,6 +40,19 @@ async def by_way_of(database: Database) -> AsyncIterator[tuple[Sessions, Relay]]
     finally:
         await sessions.close()
         relay.cut()
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[Callable[[], Awaitable[bool]]]:
+    """Nothing can be stored meanwhile. What is given tells whether somebody tries to."""
+    with psycopg.connect(database.admin_url.replace("+psycopg", "")) as holder:
+        holder.execute("lock table inbox in exclusive mode")
+
+        async def somebody_waits() -> bool:
+            waiting = holder.execute("select exists (select from pg_locks where not granted)").fetchone()
+            return waiting == (True,)
+
+        yield somebody_waits
 
 
 async def test_without_a_database_nothing_is_claimed() -> None:
@@ -150,13 +163,7 @@ async def test_hundreds_at_once_are_stored_by_few_commits_in_their_order(
     sessions: Sessions, database: Database
 ) -> None:
     async with served(sessions, await a_key(sessions)) as (site, _, _):
-        with psycopg.connect(database.admin_url.replace("+psycopg", "")) as slow:
-            slow.execute("lock table inbox in exclusive mode")
-
-            async def somebody_stores() -> bool:
-                waiting = slow.execute("select exists (select from pg_locks where not granted)").fetchone()
-                return waiting == (True,)
-
+        with locked(database) as somebody_stores:
             asking = [
                 asyncio.create_task(site.post("/track", json={**EVENT, "properties": {"n": n}}))
                 for n in range(500)
@@ -173,7 +180,14 @@ async def test_hundreds_at_once_are_stored_by_few_commits_in_their_order(
 async def test_more_than_may_wait_are_sent_back(sessions: Sessions, database: Database) -> None:
     async with served(sessions, await a_key(sessions), room=5) as (site, _, _):
         await site.post("/track", json=EVENT)
-        answers = await asyncio.gather(*(site.post("/track", json=EVENT) for _ in range(50)))
+        with locked(database):
+            asking = [asyncio.create_task(site.post("/track", json=EVENT)) for _ in range(50)]
+
+            async def somebody_is_answered() -> bool:
+                return any(each.done() for each in asking)
+
+            await eventually(somebody_is_answered)
+        answers = await asyncio.gather(*asking)
         full = [answer for answer in answers if answer.status_code == 503]
         assert full
         assert {answer.headers["retry-after"] for answer in full} == {"1"}
