@@ -81,7 +81,7 @@ def spend_little() -> None:
     """Have this process spend its time on the tests, and little on what surrounds them."""
     _hash_passwords_fast()
     _compile_each_statement_once()
-    # What a failing test shows of our log: the standard library's tracebacks take a hundredth of rich's time.
+    # What a failing test shows of our log. Rich's tracebacks took 17 seconds of a run.
     in_plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, in_plain]
