@@ -22,7 +22,8 @@ from channels.smtp_connection import Connection
 from channels.smtp_replies import not_sent, senders_fault
 from channels.smtp_wire import Server, Timeouts, Unreachable
 
-A_CONNECTIONS_SHARE = 16  # Messages that must wait for each connection before one more is opened.
+A_CONNECTIONS_SHARE = 12  # Messages that must wait for each connection before one more is opened.
+TOGETHER = 0.001  # Seconds that a connection's writing waits for others', at most.
 TOO_LATE = not_sent("There was no time left for it.")
 A_SIGNERS_SHARE = 8  # Messages that a thread signs at a time.
 CONTENT = 5.0  # Seconds without asking for more connections than we have, once the server refused one.
@@ -71,6 +72,8 @@ class SmtpProvider:
         self.connections: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
         self.waiting: deque[Batch] = deque()  # Those with messages that no connection has taken.
+        self.holding: list[Connection] = []  # Something to write.
+        self.alarm: asyncio.TimerHandle | None = None
         self.content_until = 0.0  # On the loop's clock.
         self.closed = False
 
@@ -155,6 +158,23 @@ class SmtpProvider:
                 self.waiting.rotate(-1)
             return message
         return None
+
+    def hold(self, connection: Connection) -> None:
+        """Let it write together with others, as soon as half of all would: so a server that is near is woken
+        by many at once, and wakes us once by its answers."""
+        self.holding.append(connection)
+        if 2 * len(self.holding) >= len(self.connections):
+            self.let_out()
+        elif self.alarm is None:
+            self.alarm = asyncio.get_running_loop().call_later(TOGETHER, self.let_out)
+
+    def let_out(self) -> None:
+        if self.alarm:
+            self.alarm.cancel()
+            self.alarm = None
+        holding, self.holding = self.holding, []
+        for connection in holding:
+            connection.let_out()
 
     def lost(self, connection: Connection, outcome: Outcome, replace: bool) -> None:
         self.connections.discard(connection)

@@ -47,6 +47,10 @@ class Desk(Protocol):
 
     def take(self, extensions: dict[str, str]) -> Work | None: ...
 
+    def hold(self, connection: "Connection") -> None:
+        """It has something to write, and is told soon to `let_out` what it holds."""
+        ...
+
     def lost(self, connection: "Connection", outcome: Outcome, replace: bool) -> None:
         """`replace` says that another connection is worth a try, because this one had been of use."""
         ...
@@ -72,6 +76,7 @@ class Connection(Wire):
         self.sent: Work | None = None  # While it is set, the first reply awaited is its own.
         self.opened: Work | None = None
         self.poured = 0  # Bytes of the opened message's content that are written, when it is large.
+        self.held = b""  # What is to be written next. Meanwhile no answer is due.
         self.answers: tuple[Answer, ...] = (self.mail_answered, self.rcpt_answered, self.data_answered)
         self.awaited: deque[Answer] = deque()
         self.unwritten: deque[tuple[Answer, bytes]] = deque()  # Without PIPELINING: one command at a time.
@@ -116,8 +121,9 @@ class Connection(Wire):
     # Writing.
 
     def write(self, data: bytes) -> None:
-        if data and self.transport:
-            self.transport.write(data)
+        if data:
+            self.held = data
+            self.desk.hold(self)
         if self.sent:
             self.due_in(self.timeouts.content)
         elif self.awaited:
@@ -125,6 +131,12 @@ class Connection(Wire):
         else:
             self.rested = True
             self.due_in(self.timeouts.idle)
+
+    def let_out(self) -> None:
+        """Write what is held."""
+        data, self.held = self.held, b""
+        if data and self.transport:
+            self.transport.write(data)
 
     def begin(self) -> bytes:
         """Open the next message, if there is one: gives what to write for it."""
@@ -164,8 +176,11 @@ class Connection(Wire):
             return
         self.sent, self.opened = work, None
         self.awaited.append(self.dot_answered)
-        rest = work.content[self.poured :] if self.poured else work.content
+        begun = self.poured > 0
+        rest = work.content[self.poured :] if begun else work.content
         self.write(rest + self.begin() if self.pipelining else rest)
+        if begun:  # The server has most of it, and may answer at any moment.
+            self.let_out()
 
     def flowing(self) -> None:
         if self.opened and not self.awaited and not self.over:
@@ -176,6 +191,9 @@ class Connection(Wire):
     def heard(self, line: bytes) -> None:
         if line.startswith(NOT_NOW):
             self.leave(self.reply(line))
+            return
+        if self.held:
+            self.cut(f"{self.server} said out of turn: {self.reply(line)}")
             return
         if not self.awaited:
             self.heard_unasked(self.reply(line))
@@ -284,13 +302,15 @@ class Connection(Wire):
         assert self.transport
         self.transport.abort()
         if self.sent:
-            self.sent.settle(unknown(f"No answer to the message: {reason}"))
+            known = not_sent(reason) if self.held else unknown(f"No answer to the message: {reason}")
+            self.sent.settle(known)
         if self.opened and self.stale:
             self.opened.give_back()
         elif self.opened:
             self.opened.settle(not_sent(reason))
         replace = self.productive or self.stale
         self.sent = self.opened = None
+        self.held = b""
         self.desk.lost(self, outcome or not_sent(reason), replace)
 
     def due_in(self, seconds: float) -> None:

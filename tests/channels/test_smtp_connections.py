@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from channels import smtp
 from channels.contract import OutcomeKind
 from channels.smtp import SmtpProvider
 from channels.smtp_connection import Connection
@@ -85,6 +86,24 @@ async def test_a_connection_that_never_had_work_is_replaced_like_any_other() -> 
         spare.work()
         lab.hang_up()
         assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+
+
+async def test_what_waited_to_be_written_with_others_when_the_server_left_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(smtp, "TOGETHER", 60)
+    async with SmtpLab() as lab, a_channel(lab, connections=3) as channel:
+        for _ in range(3):
+            spare = Connection(channel, channel.server, channel.timeouts)
+            await spare.open(channel.tls)
+            channel.connections.add(spare)
+        sending = asyncio.create_task(channel.send(ALetter(), envelopes(1)))
+        await until(lambda: bool(channel.holding))
+        channel.let_out()  # The envelope. What is held next is the content, with the final dot.
+        await until(lambda: any(connection.sent for connection in channel.holding))
+        lab.hang_up()
+        assert kinds(await sending) == [RETRY]
+        assert not lab.accepted
 
 
 async def test_an_old_server_that_knows_no_ehlo_is_greeted_with_helo() -> None:
