@@ -73,6 +73,7 @@ class SmtpProvider:
         self.opening: set[asyncio.Task[None]] = set()
         self.waiting: deque[Batch] = deque()  # Those with messages that no connection has taken.
         self.holding: list[Connection] = []  # Something to write.
+        self.enough = 0.0  # Of them.
         self.alarm: asyncio.TimerHandle | None = None
         self.content_until = 0.0  # On the loop's clock.
         self.closed = False
@@ -160,10 +161,12 @@ class SmtpProvider:
         return None
 
     def hold(self, connection: Connection) -> None:
-        """Let it write together with others, as soon as half of all would: so a server that is near is woken
-        by many at once, and wakes us once by its answers."""
+        """Let it write together with others, as soon as half of those at work would: so a server that is near
+        is woken by many at once, and wakes us once by its answers."""
+        if not self.holding:
+            self.enough = sum(not each.idle for each in self.connections) / 2
         self.holding.append(connection)
-        if 2 * len(self.holding) >= len(self.connections):
+        if len(self.holding) >= self.enough:
             self.let_out()
         elif self.alarm is None:
             self.alarm = asyncio.get_running_loop().call_later(TOGETHER, self.let_out)

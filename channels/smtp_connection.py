@@ -136,6 +136,7 @@ class Connection(Wire):
         """Write what is held."""
         data, self.held = self.held, b""
         if data and self.transport:
+            self.wrote = True
             self.transport.write(data)
 
     def begin(self) -> bytes:
@@ -192,8 +193,8 @@ class Connection(Wire):
         if line.startswith(NOT_NOW):
             self.leave(self.reply(line))
             return
-        if self.held:
-            self.cut(f"{self.server} said out of turn: {self.reply(line)}")
+        if self.held or self.wrote:
+            self.heard_early(self.reply(line))
             return
         if not self.awaited:
             self.heard_unasked(self.reply(line))
@@ -203,6 +204,14 @@ class Connection(Wire):
 
     def reply(self, line: bytes) -> Reply:
         return Reply.of([*self.earlier, line])
+
+    def heard_early(self, reply: Reply) -> None:
+        """It came with an answer that we acted upon, so it answers nothing that we wrote or hold since. What
+        was said before that holds."""
+        if self.opened and self.refusal and not self.recipient_taken:
+            self.opened.settle(refused(self.refusal))
+            self.opened = None
+        self.cut(f"{self.server} said out of turn: {reply}")
 
     def heard_unasked(self, reply: Reply) -> None:
         """While we pour, it is a no that could not wait; while we rest, the server is on its way out."""

@@ -82,6 +82,7 @@ class Wire(asyncio.BufferedProtocol):
         self.extensions: dict[str, str] = {}  # As EHLO announced them: name in capitals, parameters.
         self.over = False
         self.clogged = False
+        self.wrote = False  # Since what was read last came in.
         self.buffer = memoryview(
             bytearray(READ_AT_ONCE)
         )  # Reused: a fresh one a read costs as much as the rest.
@@ -230,6 +231,7 @@ class Wire(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self.over:
             return
+        self.wrote = False
         data = self.unread + self.buffer[:nbytes]
         *lines, self.unread = data.split(b"\n")
         for line in lines:

@@ -92,18 +92,51 @@ async def test_what_waited_to_be_written_with_others_when_the_server_left_is_sen
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(smtp, "TOGETHER", 60)
+    patient = Timeouts(command=20, content=20)
+    async with SmtpLab() as lab, a_channel(lab, connections=3, timeouts=patient) as channel:
+        lab.fail(Fault(Phase.MAIL, hang=True, times=2))
+        sending = asyncio.create_task(channel.send(ALetter(), envelopes(30)))
+        await until(lambda: bool(channel.holding))
+        channel.let_out()  # The envelope. What is held next is the content, with the final dot.
+        await until(lambda: any(connection.sent for connection in channel.holding))
+        lab.hang_up()
+        assert counts(await sending) == {RETRY: 30}
+        assert not lab.accepted
+
+
+async def test_who_works_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smtp, "TOGETHER", 60)
     async with SmtpLab() as lab, a_channel(lab, connections=3) as channel:
         for _ in range(3):
             spare = Connection(channel, channel.server, channel.timeouts)
             await spare.open(channel.tls)
             channel.connections.add(spare)
-        sending = asyncio.create_task(channel.send(ALetter(), envelopes(1)))
-        await until(lambda: bool(channel.holding))
-        channel.let_out()  # The envelope. What is held next is the content, with the final dot.
-        await until(lambda: any(connection.sent for connection in channel.holding))
-        lab.hang_up()
-        assert kinds(await sending) == [RETRY]
-        assert not lab.accepted
+        assert kinds(await channel.send(ALetter(), envelopes(1))) == [ACCEPTED]
+        assert lab.connections == 3
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+async def test_a_yes_that_comes_before_the_content_is_none(connections: int) -> None:
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n250 Kept\r\n")
+        await reader.read()
+
+    async with a_server_that(hasty) as port, a_channel(port, connections=connections) as channel:
+        assert ACCEPTED not in kinds(await channel.send(ALetter(), envelopes(30)))
+
+
+async def test_a_recipients_no_holds_whatever_else_the_server_says() -> None:
+    async def talkative(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(b"250 Fine\r\n550 5.1.1 Nobody\r\n354 Go on\r\n554 5.5.1 No recipients\r\n")
+        await reader.read()
+
+    async with a_server_that(talkative) as port, a_channel(port) as channel:
+        [outcome] = await channel.send(ALetter(), envelopes(1))
+        assert (outcome.kind, outcome.reason) == (REJECTED, "550 5.1.1 Nobody")
 
 
 async def test_an_old_server_that_knows_no_ehlo_is_greeted_with_helo() -> None:
