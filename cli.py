@@ -251,6 +251,11 @@ def started(process: str) -> Settings:
     from logs import configure_logging
 
     settings = read_settings()
+    if settings.endpoints:  # To know all kinds takes a second.
+        from channels.world import unknown
+
+        if wrong := unknown(settings.endpoints):
+            raise SettingsError(f"PROVIDER_ENDPOINTS can't be used: {wrong}")
     configure_logging(settings.log_level, process)
     return settings
 

@@ -48,6 +48,16 @@ def test_wrong_use_is_one_sentence_with_a_way_out_and_code_2(
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("process", ["api", "worker", "tracking"])
+def test_a_misspelt_provider_is_no_reason_to_call_the_real_one(process: str, tmp_path: Path) -> None:
+    done = campanile(process, state=tmp_path, PROVIDER_ENDPOINTS="sendgird=http://127.0.0.1:9")
+
+    assert done.returncode == 1
+    assert "there is no provider sendgird; take of" in done.stderr
+    assert "sendgrid" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_without_a_command_its_help_is_all_it_says(tmp_path: Path) -> None:
     done = campanile(state=tmp_path)
 
