@@ -10,7 +10,9 @@ client is only told where they are. `ProviderLab` is the same inside a test:
 
 import argparse
 import asyncio
+import errno
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -154,7 +156,13 @@ def main(arguments: list[str]) -> None:
     lab = ProviderLab(host=given.host, port=given.port, url=url, keep=given.keep, fast=given.fast)
     for fault in given.fault:
         lab.desk.faults.add(HttpFault.model_validate_json(fault))
-    uvloop.run(serve(lab))
+    try:
+        uvloop.run(serve(lab))
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+            raise
+        why = os.strerror(error.errno)
+        sys.exit(f"lab: it can't listen on {given.host}:{given.port} ({why}): give another --port")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,18 @@ async def test_as_a_process_it_can_be_killed_and_read_and_goes_on(tmp_path: Path
         assert again.desk.record.accepted["mixmax"] == 4
 
 
+async def test_a_port_in_use_is_said_in_a_sentence() -> None:
+    async with ProviderLab() as first:
+        port = first.url.rpartition(":")[2]
+        command = [sys.executable, "-m", "lab.app", "--port", port]
+        second = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        _, said = await asyncio.wait_for(second.communicate(), 20)
+    assert second.returncode == 1
+    assert said.decode().splitlines() == [
+        f"lab: it can't listen on 127.0.0.1:{port} (Address already in use): give another --port"
+    ]
+
+
 async def test_a_fast_lab_keeps_counts_alone() -> None:
     async with ProviderLab(fast=True) as lab:
         await mixmax(lab.url)
