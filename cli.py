@@ -252,9 +252,9 @@ def started(process: str) -> Settings:
 
     settings = read_settings()
     if settings.endpoints:  # To know all kinds takes a second.
-        from channels.world import unknown
+        from channels.world import misspelt
 
-        if wrong := unknown(settings.endpoints):
+        if wrong := misspelt(settings.endpoints):
             raise SettingsError(f"PROVIDER_ENDPOINTS can't be used: {wrong}")
     configure_logging(settings.log_level, process)
     return settings

@@ -45,7 +45,7 @@ def _rate(stack: Stack, program: str, size: int, *given: str) -> float:
 
 
 def a_mail() -> bytes:
-    """As long as Campanile's, with a place for whom it greets; written once, so that only sending counts."""
+    """A little shorter than Campanile's, and written once: then sending alone counts."""
     html = people.LETTER.html.replace("{{ first_name }}", "%(name)b")
     mail = EmailMessage(policy=SMTP)
     mail["From"], mail["To"] = "The Shop <news@shop.example>", "%(to)b"

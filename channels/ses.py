@@ -40,7 +40,7 @@ from channels.ses_hooks import MESSAGE, reports_of
 from channels.ses_replies import in_check, of_entry, of_failure
 from channels.smtp import Unsendable, in_ascii
 from channels.smtp_replies import not_sent, senders_fault, unknown
-from channels.sns import Sns
+from channels.sns import SNS, Sns
 from domain.channels import Channel
 
 ENTRIES = b"BulkEmailEntries"
@@ -123,7 +123,7 @@ class Ses:
         self.patience = patience or Patience()
         self.endpoint = world.endpoints.get("ses")
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ses")
-        self.sns = Sns(world.egress, world.endpoints.get("sns"))
+        self.sns = Sns(world.egress, world.endpoints.get(SNS))
         self._client: Any = None
         self._one_client = threading.Lock()
 

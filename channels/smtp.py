@@ -72,9 +72,9 @@ class SmtpProvider:
         self.connections: set[Connection] = set()
         self.opening: set[asyncio.Task[None]] = set()
         self.waiting: deque[Batch] = deque()  # Those with messages that no connection has taken.
-        self.holding: list[Connection] = []  # Something to write.
-        self.enough = 0.0  # Of them.
-        self.alarm: asyncio.TimerHandle | None = None
+        self.holding: list[Connection] = []  # Those that have something to write,
+        self.enough = 0.0  # how many of them write together,
+        self.alarm: asyncio.TimerHandle | None = None  # and when, if they do not become as many.
         self.content_until = 0.0  # On the loop's clock.
         self.closed = False
 

@@ -82,7 +82,7 @@ class Wire(asyncio.BufferedProtocol):
         self.extensions: dict[str, str] = {}  # As EHLO announced them: name in capitals, parameters.
         self.over = False
         self.clogged = False
-        self.wrote = False  # Since what was read last came in.
+        self.wrote = False  # Whether anything was written since the last read.
         self.buffer = memoryview(
             bytearray(READ_AT_ONCE)
         )  # Reused: a fresh one a read costs as much as the rest.

@@ -24,6 +24,7 @@ from httpx2 import HTTPError
 from channels.contract import NotGenuine
 from channels.egress import EgressClient, EgressRefused, EgressTransport
 
+SNS = "sns"  # By this name an operator says where it is.
 FRESH = timedelta(hours=1)
 AHEAD = timedelta(minutes=5)
 KEPT = 16  # Certificates.

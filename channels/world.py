@@ -5,9 +5,8 @@ from collections.abc import Collection, Mapping
 from channels import registry
 from channels.contract import World
 from channels.egress import EgressTransport
+from channels.sns import SNS
 from domain.networks import networks_of
-
-SNS = "sns"  # Of SES's reports: asked for its subscriptions beside SES itself.
 
 
 def world(networks: str, endpoints: Mapping[str, str], public_url: str, *, plain: bool) -> World:
@@ -16,8 +15,8 @@ def world(networks: str, endpoints: Mapping[str, str], public_url: str, *, plain
     return World(lambda: EgressTransport(allowed, plain=plain), endpoints, public_url.rstrip("/"))
 
 
-def unknown(endpoints: Collection[str]) -> str | None:
-    """What is wrong with their names, in words: whose is misspelt would be called at its real address."""
+def misspelt(endpoints: Collection[str]) -> str | None:
+    """What is wrong with their names, in words: whoever is misspelt would be called at its real address."""
     known = {*registry.kinds(), SNS}
     wrong = [name for name in endpoints if name not in known]
     if not wrong:

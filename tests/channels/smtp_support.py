@@ -12,6 +12,7 @@ from uuid import UUID
 from channels.contract import Envelope, Outcome, OutcomeKind
 from channels.letters import Signs
 from channels.smtp import SmtpProvider
+from channels.smtp_connection import Connection
 from channels.smtp_wire import Timeouts
 from lab.smtp import Accepted, SmtpServer
 
@@ -77,6 +78,15 @@ async def until(condition: Callable[[], bool], seconds: float = 2.0) -> None:
         await asyncio.sleep(0.005)
 
 
+async def spares(channel: SmtpProvider, count: int) -> list[Connection]:
+    """Connections that are open before there is anything to send."""
+    opened = [Connection(channel, channel.server, channel.timeouts) for _ in range(count)]
+    for connection in opened:
+        await connection.open(channel.tls)
+    channel.connections.update(opened)
+    return opened
+
+
 def kinds(outcomes: Sequence[Outcome]) -> list[OutcomeKind]:
     return [outcome.kind for outcome in outcomes]
 
@@ -127,3 +137,15 @@ def certified() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(PEM)
     return context
+
+
+def saying_after_data(words: bytes) -> Play:
+    """A server that answers MAIL, RCPT and DATA with these words, whatever comes after."""
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet(reader, writer)
+        await reader.readuntil(b"DATA\r\n")
+        writer.write(words)
+        await reader.read()
+
+    return play

@@ -23,8 +23,8 @@ from tests.channels.smtp_support import (
     certified,
     counts,
     envelopes,
-    greet,
     kinds,
+    saying_after_data,
     trusting,
 )
 
@@ -165,12 +165,7 @@ async def test_a_slow_server_gets_no_new_message_when_the_time_is_up() -> None:
 
 
 async def test_a_silent_server_leaves_one_message_unknown_when_the_time_is_up() -> None:
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await greet(reader, writer)
-        await reader.readuntil(b"DATA\r\n")
-        writer.write(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n")
-        await reader.read()
-
+    swallow = saying_after_data(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n")
     async with a_server_that(swallow) as port:
         account = SmtpProvider(f"smtp://127.0.0.1:{port}", connections=1, timeouts=SHORT)
         began = asyncio.get_running_loop().time()
@@ -183,12 +178,7 @@ async def test_a_silent_server_leaves_one_message_unknown_when_the_time_is_up() 
 
 
 async def test_a_batch_behind_anothers_silence_ends_in_time_too() -> None:
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await greet(reader, writer)
-        await reader.readuntil(b"DATA\r\n")
-        writer.write(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n")
-        await reader.read()
-
+    swallow = saying_after_data(b"250 Fine\r\n250 Fine\r\n354 Go on\r\n")
     async with a_server_that(swallow) as port:
         account = SmtpProvider(f"smtp://127.0.0.1:{port}", connections=1, timeouts=SHORT)
         first = asyncio.create_task(account.send(ALetter(), envelopes(1)))
