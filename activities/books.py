@@ -46,13 +46,14 @@ class Source:
     onward: Sequence[Move]  # Where a flow's members go when their message is closed.
 
 
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
     """One claimed batch: whose it is, its id, and the caps that its members were counted under."""
 
     source: Source
     id: UUID
     caps: Sequence[claims.Cap]
+    deliveries: int = 1  # Side by side under one lease, which the last to end gives up.
 
     @property
     def queue(self) -> Queue:
@@ -264,12 +265,19 @@ class Books:
         return now + timedelta(seconds=self.timing.reconcile_after if reported else 0)
 
     async def let_go(self, attempt: Attempt, hand: Hand, unsent: Collection[UUID], done: Slice) -> None:
-        """Write the last answers down, put back what is still claimed under the lease, and give it up."""
+        """Write the last answers down, and put back what is still claimed under the lease. Who is the last
+        to do so gives it up."""
+        last = attempt.deliveries == 1
         if hand.answers and not unsent:
-            await self.write_down(attempt, hand, done, last=True)
-            return
-        await self.write_down(attempt, hand, done)
-        async with self.sessions.batch(attempt.queue.workspace_id) as db:
-            counts = await self._put_back(db, attempt, [*unsent])
-            await db.execute(*ledger.dropping_lease(attempt.queue, attempt.id))
-        self._count_unsent(counts, done)
+            await self.write_down(attempt, hand, done, last)
+        else:
+            await self.write_down(attempt, hand, done)
+            async with self.sessions.batch(attempt.queue.workspace_id) as db:
+                counts = await self._put_back(db, attempt, [*unsent])
+                if last:
+                    await db.execute(*ledger.dropping_lease(attempt.queue, attempt.id))
+            self._count_unsent(counts, done)
+        attempt.deliveries -= 1
+        if not attempt.deliveries and not last:  # Others were at it meanwhile.
+            async with self.sessions.batch(attempt.queue.workspace_id) as db:
+                await db.execute(*ledger.dropping_lease(attempt.queue, attempt.id))

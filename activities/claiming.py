@@ -4,7 +4,7 @@ A claim is the database's work, and sending is mostly the worker's: in turn, eac
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -43,6 +43,7 @@ class Claiming:
         self.closed: dict[Kind, Closed] = {}  # What no provider takes now.
         self._books, self._source, self._done, self._glass = books, source, done, glass
         self._after = claims.BEGINNING
+        self._but: Collection[Kind] = ()
         self._given: float | None = None  # On the loop's clock.
         self._under_way: asyncio.Task[tuple[Attempt, claims.Claim]] | None = None
 
@@ -55,8 +56,11 @@ class Claiming:
             if self._under_way:
                 await to_the_end(self._let_go(self._under_way))
 
-    async def take(self) -> Taken:
-        """The next messages that are due. None may be left of those that were taken before."""
+    async def take(self, but: Collection[Kind] = ()) -> Taken:
+        """The next messages that are due, of all kinds but these.
+
+        Of those that were taken before, all are on their way."""
+        self._but = but
         self._reopen()
         quick = self._quickly()
         self._under_way = self._under_way or asyncio.create_task(self._claim())
@@ -83,7 +87,15 @@ class Claiming:
         lease = self._books.timing.lease
         async with self._books.sessions.batch(queue.workspace_id) as db:
             claim = await claims.claim(
-                db, queue, attempt.id, now, lease, CLAIM, attempt.caps, self._after, self.closed
+                db,
+                queue,
+                attempt.id,
+                now,
+                lease,
+                CLAIM,
+                attempt.caps,
+                self._after,
+                {*self.closed, *self._but},
             )
             await self._books.freed(db, self._source, claim.skipped)
             await announced_messages.skipped(db, claim.skipped, now)

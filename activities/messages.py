@@ -11,6 +11,7 @@ from activities.bell import Bell
 from activities.books import Source
 from activities.claiming import Claiming
 from activities.dispatch import Dispatch
+from activities.lanes import Lanes
 from activities.routing import Closed
 from activities.slices import Hourglass, Pace, Slice, heartbeating, rest
 from channels import registry
@@ -54,19 +55,24 @@ class MessageActivities:
             async with self.bell.listen(queue.id, Work.SEND) as rung:
                 source = await self._begin(queue, done)
                 glass = Hourglass(self.timing.slice)
-                async with Claiming(self.dispatch.books, source, done, glass).closing() as claiming:
-                    while not glass.over:
+                claiming = Claiming(self.dispatch.books, source, done, glass)
+                lanes = Lanes(self.dispatch, done, glass, claiming.closed)
+                async with claiming.closing(), lanes.closing():
+                    while not glass.over or await lanes.hang():
                         pace.begin()
                         rung.clear()
                         if glass.turned():
                             await self._take_over(source, done)
-                        taken = await claiming.take()
-                        if claimed := taken.claim.claimed:
+                        taken = await claiming.take(lanes.full)
+                        claimed = taken.claim.claimed
+                        if claimed and queue.kind is SourceKind.OUTBOX:
+                            await lanes.begin(taken.attempt, claimed)
+                        elif claimed:
                             await self.dispatch.deliver(taken.attempt, claimed, done, glass, claiming.closed)
                         if taken.full and queue.alone:
                             break  # There is more than one slice should send: the workflow is told at once.
                         breath = pace.breath(taken.claim.found)
-                        if not taken.goes_on and not await self._linger(source, rung, glass, breath):
+                        if not taken.goes_on and not await self._linger(source, lanes, rung, glass, breath):
                             break
             done.lively = glass.over
             await self.router.tell(source.workspace)
@@ -97,8 +103,10 @@ class MessageActivities:
             await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)
 
-    async def _linger(self, source: Source, rung: asyncio.Event, glass: Hourglass, breath: float) -> bool:
-        """Wait a little for more. Whether there may be some."""
+    async def _linger(
+        self, source: Source, lanes: Lanes, rung: asyncio.Event, glass: Hourglass, breath: float
+    ) -> bool:
+        """Wait for more: while something is under way, and a little longer. Whether there may be some."""
         queue = source.queue
         await self.router.tell(source.workspace, pausing=True)
         if queue.kind is SourceKind.CAMPAIGN:
@@ -106,6 +114,8 @@ class MessageActivities:
         if breath:
             glass.trickle()
         await asyncio.sleep(min(breath, glass.left))
+        if await lanes.rest(rung, self.timing.linger):
+            return True
         return await rest(rung, min(self.timing.linger, glass.left)) or glass.over
 
     async def _freezing(self, campaign: Queue) -> bool:

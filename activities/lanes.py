@@ -1,0 +1,164 @@
+"""How what an outbox's slice has claimed is seen through: side by side, so that a single message waits for
+nobody else's provider.
+
+Each kind of message, and each provider that was asked for by name, has lanes of its own. While some of them
+hang, the slice claims for the others.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import chain
+from typing import NamedTuple
+from uuid import UUID
+
+from temporalio import activity
+
+from activities.books import Attempt, Hand
+from activities.dispatch import Dispatch
+from activities.routing import Closed
+from activities.slices import Hourglass, Slice, to_the_end
+from domain.channels import Channel
+from domain.messages import MessageClass
+from models.queries.claims import Claimed
+from models.queries.ledger import Kind
+
+LANES = 8  # A road.
+STUCK = 1.0  # Seconds. A delivery that takes longer keeps nobody waiting who goes by another road.
+
+
+class _Road(NamedTuple):
+    """What messages have in common that may wait for each other."""
+
+    kind: Kind
+    only: UUID | None
+
+
+class Lanes:
+    """The deliveries of one slice that are under way."""
+
+    def __init__(self, dispatch: Dispatch, done: Slice, glass: Hourglass, closed: dict[Kind, Closed]) -> None:
+        """`closed` is where deliveries note what no provider takes."""
+        self._dispatch, self._done, self._glass, self._closed = dispatch, done, glass, closed
+        self._roads: dict[asyncio.Task[None], _Road] = {}
+        self._began: dict[asyncio.Task[None], float] = {}  # On the loop's clock.
+        self._failure: BaseException | None = None
+
+    @asynccontextmanager
+    async def closing(self) -> AsyncIterator["Lanes"]:
+        """At the end all are seen through; of a slice that fails or is cancelled, the batches in hand."""
+        try:
+            yield self
+            while self._roads:
+                await asyncio.wait(self._roads)
+        finally:
+            for task in self._roads:
+                task.cancel()
+            if self._roads:
+                await to_the_end(asyncio.wait([*self._roads]))
+        self._raise()
+
+    @property
+    def full(self) -> Collection[Kind]:
+        """Kinds of which no more are to be claimed now. When the slice is over, those that still hang take no
+        more in, so that it comes to its end."""
+        most = 1 if self._glass.over else LANES
+        return {road.kind for road in self._roads.values() if not road.only and self._under_way(road) >= most}
+
+    async def begin(self, attempt: Attempt, claimed: Sequence[Claimed]) -> None:
+        """Deliver these, those with the same content together.
+
+        Returns when there is room again on every road, or what is under way there hangs.
+        """
+        lanes: list[tuple[_Road, Sequence[Claimed]]] = []
+        left_over: list[UUID] = []
+        for road, messages in _by_road(claimed).items():
+            if room := LANES - self._under_way(road):
+                lanes += [(road, lane) for lane in _dealt(messages, room)]
+            else:
+                left_over += [message.id for message in messages]
+        attempt.deliveries = len(lanes) + bool(left_over)
+        for road, lane in lanes:
+            work = self._dispatch.deliver(attempt, lane, self._done, self._glass, self._closed)
+            self._start(road, asyncio.create_task(work))
+        if left_over:
+            await to_the_end(self._put_off(attempt, left_over))
+        await self._room()
+
+    async def hang(self) -> bool:
+        """Whether some hang for whom nobody else should wait, although the slice is over."""
+        if activity.is_worker_shutdown():
+            return False
+        if young := self._young():
+            await asyncio.wait(young, timeout=STUCK)
+        self._raise()
+        return bool(self._roads)
+
+    async def rest(self, rung: asyncio.Event, linger: float) -> bool:
+        """While something is under way, wait for a ring. Whether to look again; if not, nothing is under way.
+
+        `linger`, in seconds, is how long that may take."""
+        ring = asyncio.create_task(rung.wait())
+        try:
+            was, until = self.full, asyncio.get_running_loop().time() + max(linger, STUCK)
+            while self._roads and not rung.is_set():
+                left = until - asyncio.get_running_loop().time()
+                await asyncio.wait([ring, *self._roads], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                self._raise()
+                if self.full != was or left <= 0:
+                    return True
+        finally:
+            ring.cancel()
+        return rung.is_set()
+
+    def _start(self, road: _Road, task: "asyncio.Task[None]") -> None:
+        self._roads[task] = road
+        self._began[task] = asyncio.get_running_loop().time()
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        del self._roads[task], self._began[task]
+        failure = None if task.cancelled() else task.exception()
+        self._failure = self._failure or failure
+
+    def _raise(self) -> None:
+        if self._failure:
+            raise self._failure
+
+    def _under_way(self, road: _Road) -> int:
+        return sum(other == road for other in self._roads.values())
+
+    def _young(self) -> "list[asyncio.Task[None]]":
+        """Those that nobody can say hang."""
+        now = asyncio.get_running_loop().time()
+        return [task for task, began in self._began.items() if now - began < STUCK]
+
+    async def _room(self) -> None:
+        self._raise()
+        while young := [task for task in self._young() if self._under_way(self._roads[task]) >= LANES]:
+            await asyncio.wait(young, timeout=STUCK, return_when=asyncio.FIRST_COMPLETED)
+            self._raise()
+
+    async def _put_off(self, attempt: Attempt, ids: Sequence[UUID]) -> None:
+        books = self._dispatch.books
+        await books.put_off(attempt, ids, books.clock.now() + timedelta(seconds=STUCK), self._done)
+        await books.let_go(attempt, Hand(), [], self._done)
+
+
+def _by_road(claimed: Sequence[Claimed]) -> dict[_Road, list[Claimed]]:
+    roads = defaultdict[_Road, list[Claimed]](list)
+    for message in claimed:
+        kind = Channel(message.channel), MessageClass(message.message_class)
+        roads[_Road(kind, message.only)].append(message)
+    return roads
+
+
+def _dealt(messages: Sequence[Claimed], lanes: int) -> list[list[Claimed]]:
+    """Into so many parts at most, each content in one of them."""
+    contents = defaultdict[UUID, list[Claimed]](list)
+    for message in messages:
+        contents[message.template_version_id].append(message)
+    apart = [*contents.values()]
+    return [[*chain(*apart[nth::lanes])] for nth in range(min(lanes, len(apart)))]
