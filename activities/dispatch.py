@@ -275,7 +275,7 @@ class Dispatch:
                     noes |= {answer.id: answer for answer in hand.answers if answer.id in ids}
                     hand.answers = [answer for answer in hand.answers if answer.id not in ids]
                     waiting.append(_Refused(refused, (*tried, way.provider_id)))
-                onward = await self._onward(attempt, group, waiting)
+                onward = await self._onward(attempt, group, waiting, noes)
                 if onward is None:
                     return
                 way, envelopes, tried = onward
@@ -302,7 +302,7 @@ class Dispatch:
         batch = envelopes if all_of_them else [each for each in envelopes if each.id in marked]
         if not batch or not isinstance(group.writer, Writer):
             return []
-        began = asyncio.get_running_loop().time()
+        began, marked_at = asyncio.get_running_loop().time(), self.clock.now()
         outcomes = await _sent(way, group.writer, batch)
         seconds = asyncio.get_running_loop().time() - began
         hand.answered_at = self.clock.now()
@@ -311,6 +311,7 @@ class Dispatch:
             outcomes = [_once(outcome) for outcome in outcomes]
         hand.answers = [*_settled(batch, outcomes)]
         if attempt.queue.kind is SourceKind.OUTBOX:
+            hand.notes += (Note(e.id, marked_at, words) for words in way.passed_over for e in batch)
             hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
         ours = group.kind[0] not in OTHERS_SERVERS
         await self.router.note(attempt.source.workspace, way, outcomes, seconds if ours else 0)
@@ -318,16 +319,19 @@ class Dispatch:
         return [e for e, o in zip(batch, outcomes, strict=True) if _may_move(o) and not group.only]
 
     async def _onward(
-        self, attempt: Attempt, group: Group, waiting: deque[_Refused]
+        self, attempt: Attempt, group: Group, waiting: deque[_Refused], noes: dict[UUID, Settled]
     ) -> tuple[Way, list[Envelope], tuple[UUID, ...]] | None:
         """Who of those that were refused goes by which provider next, as far as its limits let them; None
-        when nobody can."""
+        when nobody can. Where another opens by itself, their `noes` have them wait no longer than that."""
         while waiting:
             refused = waiting.popleft()
             way = await self.router.way(
                 attempt.source.workspace, *group.kind, but=refused.by, files=group.files
             )
             if isinstance(way, Closed):
+                if way.opens_at:
+                    seconds = (way.opens_at - self.clock.now()).total_seconds()
+                    noes |= {e.id: _sooner(noes[e.id], seconds) for e in refused.envelopes}
                 continue
             first = refused.envelopes[: way.most]
             granted = await self.router.grant(
@@ -391,6 +395,10 @@ def _settled(batch: Sequence[Envelope], outcomes: Sequence[Outcome]) -> Iterator
             outcome.retry_after,
             outcome.blame.value,
         )
+
+
+def _sooner(no: Settled, seconds: float) -> Settled:
+    return no if no.retry_after is None else no._replace(retry_after=min(no.retry_after, max(seconds, 0)))
 
 
 def _noted(

@@ -22,6 +22,7 @@ from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
 from domain.clock import Clock
 from domain.ramps import Ramp
 from domain.redacting import without_addresses, without_named_credentials
+from domain.road_plans import WARM, standing_in_words
 from domain.routing import WarmUp
 from domain.stories import BUILT_IN_TITLE
 from models.base import Sessions
@@ -74,6 +75,11 @@ class Gate:
         if opens and self.full_until:
             return max(opens, self.full_until)
         return opens
+
+    def why_not(self, now: datetime) -> str:
+        """Why nothing goes now, in a sentence."""
+        opens = self.standing.opens_at(now)
+        return standing_in_words(self.standing, now) if opens is None or opens > now else WARM
 
     async def enter(self, now: datetime) -> bool:
         """Whether messages may go now. Where a pause is over, one of all workers may try."""
@@ -168,6 +174,7 @@ class Way:
     gate: Gate
     limits: Limits
     title: str = BUILT_IN_TITLE  # As a message's story calls it.
+    passed_over: Sequence[str] = ()  # Whose turn it would have been, and why it is not: for stories.
 
     @property
     def provider_id(self) -> UUID:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from activities.gates import Gate, Granted, Limits, Tokens, Way
 from channels import registry
 from channels.contract import Outcome, Provider
 from channels.letters import Raw
+from domain import stories
 from domain.channels import Channel
 from domain.clock import Clock
 from domain.messages import MessageClass
@@ -37,6 +38,7 @@ class Closed:
     until: datetime
     reason: str
     gone: bool = False  # There is no such provider any more, and no other will do.
+    opens_at: datetime | None = None  # When the first of the ways that are closed opens by itself.
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ class Router:
         roads = self._roads(plan, channel, message_class) if only is None else [Road(only, 1, 1)]
         if only is not None and only not in plan.ways:
             return Closed(now + LOOK_AGAIN, "its provider was deleted", gone=True)
-        soonest, why = now + LOOK_AGAIN, f"no provider for {channel} has a route"
+        why = f"no provider for {channel} has a route"
+        passed_over, openings = list[str](), list[datetime]()
         for road in in_order(roads, self._draw):
             way = plan.ways.get(road.provider_id)
             if way is None or road.provider_id in but:
@@ -94,11 +97,13 @@ class Router:
                 why = "no provider that is open takes files"
                 continue
             if await way.gate.enter(now):
-                return way
+                return replace(way, passed_over=passed_over) if passed_over else way
             why = way.gate.standing.reason or "its warm-up allows no more today"
+            passed_over.append(stories.passed_over(way.title, way.gate.why_not(now)))
             if opens := way.gate.opens_at(now):
-                soonest = min(soonest, max(opens, now + timedelta(seconds=1)))
-        return Closed(soonest, why)
+                openings.append(max(opens, now + timedelta(seconds=1)))
+        opens_at = min(openings, default=None)
+        return Closed(min(now + LOOK_AGAIN, opens_at or now + LOOK_AGAIN), why, opens_at=opens_at)
 
     async def grant(
         self, workspace: Workspace, way: Way, addresses: Sequence[str], message_class: MessageClass

@@ -5,7 +5,7 @@ of a person becomes a suppression, a consent or an event. In whatever order repo
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,9 +36,11 @@ from domain.reports import (
     Line,
     Said,
     Settled,
+    passed,
     settle,
 )
 from domain.short_templates import ShortTemplate
+from domain.stories import reported
 from domain.workspaces import Period, period_start
 from models.base import act_as
 from models.queries import (
@@ -50,6 +52,7 @@ from models.queries import (
     follow_ups,
     holds,
     ledger,
+    notes,
     people_reporting,
     pokes,
     reports,
@@ -224,6 +227,11 @@ class Settling:
         sent = [id_ for id_ in closed if states[id_] == (MessageState.QUEUED, MessageState.ACCEPTED)]
         await reports.count_again(self.db, self.here, sent)
         await self._note(settled, states)
+        await notes.add(
+            self.db,
+            self.here,
+            [note for each in settled for note in self._passed(lines[each.id], each, about)],
+        )
         known = (MessageState.UNKNOWN, MessageState.ACCEPTED)
         await self._withdraw([id_ for id_, change in states.items() if change == known])
         await self._free([lines[id_] for id_ in closed])
@@ -244,6 +252,15 @@ class Settling:
         unknown = MessageState.UNKNOWN
         known = [id_ for id_, (before, after) in states.items() if before is unknown and after is not unknown]
         await failures.known(self.db, self.here, known, self.now)
+
+    def _passed(
+        self, line: Line, settled: Settled, about: Mapping[UUID, Sequence[Said]]
+    ) -> Iterator[notes.Note]:
+        """What the story would lose: a fate that another takes the place of. Who read it had it."""
+        for fate, reason in passed(line, about[line.id], settled.fate):
+            if (fate, settled.fate) != (Fate.DELIVERED, Fate.READ):
+                at = line.reported_at if fate == line.fate and line.reported_at else self.now
+                yield notes.Note(line.id, at, reported(fate, reason))
 
     async def _free(self, closed: Iterable[Line]) -> None:
         """Members of flows who waited for these go on, as where a sender closes a message."""

@@ -4,7 +4,7 @@ The words are those of `channels.contract.ReportKind`; the ones about the messag
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -64,6 +64,11 @@ class Said:
     @property
     def fate(self) -> Fate | None:
         return Fate(self.kind) if self.kind in _ORDER else None
+
+    @property
+    def why(self) -> str | None:
+        """Why it did not arrive, if that is what is reported: where it did, a "250 OK" is no reason."""
+        return None if self.fate in (Fate.DELIVERED, Fate.READ) else self.reason
 
 
 AS_SAID = TypeAdapter(Said)  # To read one that was kept as JSON.
@@ -148,6 +153,8 @@ class Line(NamedTuple):
     address: str | None
     source_kind: str
     source_id: UUID
+    reason: str | None
+    reported_at: datetime | None
 
 
 class Settled(NamedTuple):
@@ -181,7 +188,21 @@ def settle(line: Line, reports: Iterable[Said]) -> Settled:
     state = None
     if proved and line.state in (MessageState.QUEUED, MessageState.CLAIMED, MessageState.UNKNOWN):
         state = MessageState.FAILED if fate == Fate.FAILED else MessageState.ACCEPTED
-    return Settled(line.id, fate, best is not None, proved, best.reason if best else None, state)
+    return Settled(line.id, fate, best is not None, proved, best.why if best else None, state)
+
+
+def passed(line: Line, reports: Iterable[Said], stands: str | None) -> Iterator[tuple[Fate, str | None]]:
+    """What was reported of a line and no longer shows, once these reports have come: what stood before, and
+    what the same reports said besides. With what they gave as reasons.
+    """
+    if stands == line.fate:
+        return
+    if line.fate is not None:
+        yield Fate(line.fate), line.reason
+    besides = {each.fate: each.why for each in reports if rises(each.fate, line.fate)}
+    for fate in sorted(filter(None, besides), key=lambda one: _ORDER[one]):
+        if fate != stands:
+            yield fate, besides[fate]
 
 
 @dataclass(slots=True)

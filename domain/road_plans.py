@@ -8,6 +8,8 @@ from uuid import UUID
 from domain.breakers import BreakerState, Standing
 from domain.channels import Channel
 
+WARM = "Its warm-up allows no more messages today."
+
 
 @dataclass(frozen=True, slots=True)
 class Way:
@@ -38,9 +40,7 @@ def why_not(way: Way, now: datetime) -> str | None:
         opens = standing.opens_at(now)
         if opens is None or opens > now:
             return standing_in_words(standing, now)
-    if way.left is not None and way.left <= 0:
-        return "Its warm-up allows no more messages today."
-    return None
+    return WARM if way.left is not None and way.left <= 0 else None
 
 
 def standing_in_words(standing: Standing | None, now: datetime) -> str:

@@ -92,19 +92,19 @@ def story(
     if line.resend or line.source_kind is not SourceKind.OUTBOX or not asked_for:
         told.append((line.created_at, _NOTED, _decided(line)))
     if line.claimed_at:
+        again = " again" if _earlier_turns(line) else ""
         to = f", for {line.address}" if line.address else ""
-        told.append((line.claimed_at, _LINE, f"Its turn came{to}."))
+        told.append((line.claimed_at, _LINE, f"Its turn came{again}{to}."))
     if line.marked_at:
-        told.append((line.marked_at, _LINE, _went(line, len(notes) - int(asked_for))))
+        told.append((line.marked_at, _LINE, _went(line, tries_told=len(notes) > asked_for)))
     if line.closed_at:
         told.append((line.closed_at, _LATER, _closed(line)))
     if line.closed_at and line.reported_at and _was_unknown(line):
         at = max(line.closed_at, line.reported_at)
         told.append((at, _LATER, "Its report says that it was."))
     if line.fate:
-        because = f": {line.reason}" if line.reason else ""
         at = line.reported_at or line.closed_at or line.created_at
-        told.append((at, _LATER, _sentence(_FATES[line.fate] + because)))
+        told.append((at, _LATER, reported(line.fate, line.reason)))
     told += [(each.at, _LATER, _did(each)) for each in deeds]
     told.sort(key=lambda each: each[:2])
     if line.state is MessageState.QUEUED:
@@ -126,8 +126,14 @@ def _decided(line: Line) -> str:
             return "It was asked for."
 
 
-def _went(line: Line, refusals: int) -> str:
-    """`refusals` are those that notes tell of: one for each provider that did not take it."""
+def _earlier_turns(line: Line) -> int:
+    """How many turns the message had before its last one, which may not have come to a try."""
+    was_tried = bool(line.claimed_at and line.marked_at and line.marked_at >= line.claimed_at)
+    return line.attempts - was_tried
+
+
+def _went(line: Line, *, tries_told: bool) -> str:
+    """`tries_told`: notes tell of each try that was not taken."""
     match line.state:
         case MessageState.ACCEPTED:
             how = "It went out" + (f" by {line.provider}" if line.provider else "")
@@ -135,11 +141,8 @@ def _went(line: Line, refusals: int) -> str:
             how = "It may have gone out" + (f" by {line.provider}" if line.provider else "")
         case _:
             how = "It was offered to " + (line.provider or "a provider")
-    if refusals:
-        tries = refusals + (line.state not in (MessageState.QUEUED, MessageState.CLAIMED))
-        return f"{how}, try {tries}." if tries > 1 else f"{how}."
     before = line.attempts - 1
-    if before < 1:
+    if tries_told or before < 1:
         return f"{how}."
     earlier = "an earlier try that was" if before == 1 else f"{before} earlier tries that were"
     return f"{how}, after {earlier} not taken."
@@ -191,14 +194,28 @@ def _did(deed: Deed) -> str:
 
 def refused(provider: str, reason: str | None) -> str:
     """The note of a no before acceptance, for `models.queries.notes`: who said it, and why."""
-    said = f"{provider[:1].upper()}{provider[1:]} did not take it"
+    said = f"{_begun(provider)} did not take it"
     return _sentence(f"{said}: {reason}" if reason else said)
+
+
+def passed_over(provider: str, why: str) -> str:
+    """The note of a provider whose turn it would have been; `why` is a sentence."""
+    return f"{_begun(provider)} was passed over: {why[:1].lower()}{why[1:]}"
+
+
+def reported(fate: Fate, reason: str | None) -> str:
+    """What was reported of a message, and the note of it once something else takes its place."""
+    return _sentence(_FATES[fate] + (f": {reason}" if reason else ""))
 
 
 def asked(kind: str, name: str, why: str | None = None) -> str:
     """The note of who asked for a single message: a "user" or a "key" of that name."""
     who = f'The key "{name}"' if kind == "key" else name
     return f"{who} asked for it." + (f" {why}" if why else "")
+
+
+def _begun(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _sentence(text: str) -> str:

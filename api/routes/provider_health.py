@@ -16,10 +16,11 @@ from api.manners import Mannered
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
 from domain.breakers import BreakerState, Standing, Tally, held, released
+from domain.channels import Channel
 from domain.road_plans import standing_in_words
 from domain.roles import Permission
 from domain.routing import WarmUp
-from models.queries import breakers, provider_accounts, workspaces
+from models.queries import breakers, provider_accounts, queued, workspaces
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
 
@@ -139,15 +140,21 @@ async def hold_provider(
     dependencies=[needs(Permission.PROVIDERS_WRITE), noted("release", "provider")],
 )
 async def release_provider(provider_id: UUID, opened: Opened, db: Db, workspace_id: WorkspaceId) -> Health:
-    """Let a provider go that is held, or try one at once whose breaker is open."""
+    """Let a provider go that is held, or try one at once whose breaker is open.
+
+    What was refused and waits on its channel to be tried again is tried within seconds.
+    """
     now = opened.clock.now()
-    await _there(db, provider_id)
+    channel = Channel.EMAIL
+    if not is_ours(provider_id):
+        channel = Channel((await provider_accounts.get(db, provider_id)).channel)
 
     def let_go(before: Standing) -> Standing:
         works = before.state is BreakerState.CLOSED and before.until is None
         return before if works else released(before, now)
 
     standing = await breakers.change(db, workspace_id, provider_id, let_go, now)
+    await queued.hasten(db, workspace_id, channel, now)
     return await _health(db, workspace_id, provider_id, standing, now)
 
 

@@ -32,7 +32,7 @@ from domain.errors import Conflict, Invalid, Stale
 from domain.roles import Permission
 from domain.routing import BUILT_IN, WarmUp
 from models.providers import Provider
-from models.queries import breakers, provider_accounts
+from models.queries import breakers, provider_accounts, queued
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
 
@@ -272,8 +272,12 @@ async def change_provider(
         unchanged.check(shown(opened, now_is, standing))
         if "settings" in given and now_is.updated_at != before.updated_at:
             raise Stale("It was changed meanwhile: read it again.")
-        await as_now(db, asker, Permission.PROVIDERS_WRITE, opened.clock.now())
-        return shown(opened, await provider_accounts.change(db, provider_id, values), standing)
+        now = opened.clock.now()
+        await as_now(db, asker, Permission.PROVIDERS_WRITE, now)
+        changed = await provider_accounts.change(db, provider_id, values)
+        if "settings" in given:
+            await queued.hasten(db, workspace_id, changed.channel, now)
+        return shown(opened, changed, standing)
 
 
 @router.delete(

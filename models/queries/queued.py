@@ -3,16 +3,18 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import CTE, ColumnElement, Insert, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.announcements import AnnouncementType
 from domain.campaigns import UNDER_WAY
-from domain.messages import MessageState
+from domain.messages import MessageState, Work
 from models.base import Db, changed, one_of
 from models.messages import Message, Queued
-from models.queries import announced, announced_messages
+from models.queries import announced, announced_messages, pokes
 from models.queries.ledger import BUT, Kind, Queue, spelled
 from models.templates import Template, TemplateVersion
 
@@ -80,6 +82,38 @@ async def cancel(db: Db, queue: Queue, now: datetime) -> int:
     ids = [*(await db.execute(_CANCEL_TELLING, values)).scalars()]
     await announced_messages.skipped(db, ids, now)
     return len(ids)
+
+
+_HASTEN = text(
+    """
+    with waiting as materialized (
+        select q.ctid as turn, m.ctid as place
+        from queue q
+        join messages m on m.workspace_id = :workspace and m.id = q.message_id
+            and m.state = 'queued' and m.due_at = q.due_at
+        where q.workspace_id = :workspace and q.due_at > :now
+            and m.channel = :channel and m.attempts > 0 and m.reason is not null
+        for update of m skip locked
+    ),
+    moved as (
+        update messages m set due_at = :now
+        from waiting w where m.workspace_id = :workspace and m.ctid = w.place
+        returning w.turn, m.queue_id
+    ),
+    turns as (
+        update queue q set due_at = :now from moved where q.workspace_id = :workspace and q.ctid = moved.turn
+    )
+    select distinct queue_id from moved
+    """
+)
+
+
+async def hasten(db: AsyncSession, workspace_id: UUID, channel: str, now: datetime) -> None:
+    """What was refused before acceptance and waits to be tried again is due now: somebody has mended a
+    provider of this channel, or lets it go."""
+    values = {"workspace": workspace_id, "channel": channel, "now": now}
+    for queue_id in (await db.execute(_HASTEN, values)).scalars():
+        pokes.poke(db, queue_id, Work.SEND)
 
 
 # While a campaign's audience is still being frozen, somebody may have a turn at any moment.

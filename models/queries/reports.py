@@ -124,7 +124,7 @@ _WAITS = f"{{}}.state in ('{MessageState.QUEUED}', '{MessageState.CLAIMED}')"
 _HOLD = text(
     """
     select m.id, m.channel, m.class, m.state, m.fate, m.marked_at is not null, m.profile_id, m.address,
-        m.source_kind, m.source_id
+        m.source_kind, m.source_id, m.reason, m.reported_at
     from messages m
     where m.workspace_id = :workspace and m.id = any(cast(:ids as uuid[]))
     order by m.id for no key update of m skip locked
@@ -209,7 +209,8 @@ _SETTLE = text(
             fate = v.fate,
             reported_at = case when v.proved and (v.raised or m.reported_at is null) then :now
                 else m.reported_at end,
-            reason = case when v.state is not null or v.reason is not null then v.reason else m.reason end,
+            reason = case when v.state is not null or v.reason is not null or v.raised and m.fate is not null
+                then v.reason else m.reason end,
             state = coalesce(v.state, m.state),
             closed_at = case when v.state is not null then coalesce(m.closed_at, :now) else m.closed_at end,
             reconcile_at = case when v.state is not null then null else m.reconcile_at end,

@@ -17,7 +17,7 @@ from domain.messages import MessageState, SourceKind
 from domain.reports import ANSWER, MAIL, MAILBOX
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import claims, enrollments, flows, hooks, ledger, reconcile
+from models.queries import claims, enrollments, flows, hooks, ledger, reconcile, singles
 from models.queries.hooks import Coming
 from models.queries.ledger import Queue
 from tests import bookkeeping
@@ -101,6 +101,40 @@ async def test_a_fate_only_rises_in_whatever_order_reports_come(
     assert await fate(sessions, message) == ("accepted", "complained", "because 3")
     assert await rows(sessions, "select sum(delivered), sum(complained) from deliveries") == [(1, 1)]
     assert await rows(sessions, "select reason, source from suppressions") == [("complained", "Parrot")]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_what_was_reported_before_stays_in_the_story(sessions: Sessions, together: bool) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    told = [
+        a_report("deferred", message, at=at(1), reason="452 full"),
+        a_report("delivered", message, at=at(2), reason="250 OK"),
+        a_report("complained", message, at=at(3), reason="abuse"),
+    ]
+    await came(sessions, account, *(told if together else told[:1]))
+    for each in () if together else told[1:]:
+        await settled(sessions)
+        await came(sessions, account, each)
+    await settled(sessions)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        story = await singles.told(db, await singles.get(db, message), NOW)
+    assert [each.what for each in story][-3:] == [
+        "The provider is still trying to deliver it: 452 full.",
+        "It was delivered.",
+        "The person called it spam: abuse.",
+    ]
+
+
+async def test_what_arrived_has_no_reason(sessions: Sessions) -> None:
+    message, account = await a_mail(sessions), await an_account(sessions)
+    await came(sessions, account, a_report("deferred", message, at=at(1), reason="452 full"))
+    await settled(sessions)
+    assert await fate(sessions, message) == ("accepted", "deferred", "452 full")
+
+    await came(sessions, account, a_report("delivered", message, at=at(2), reason="250 OK"))
+    await settled(sessions)
+    assert await fate(sessions, message) == ("accepted", "delivered", None)
 
 
 async def test_a_report_that_comes_again_counts_once(sessions: Sessions) -> None:

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 
@@ -30,6 +31,7 @@ from models.queries.ledger import Queue
 from models.workspaces import Workspace
 from tests.people import HERE
 from tests.sending import (
+    NOW,
     PATIENT,
     a_bare_message,
     a_campaign,
@@ -45,6 +47,7 @@ from tests.support import GivenClock
 
 BRIEF = Timing(slice=1, linger=0, lease=60, reconcile_after=900)
 REFUSED = Outcome(OutcomeKind.RETRY, reason="503 down")
+NOT_NOW = Outcome(OutcomeKind.RETRY, reason="452 full", retry_after=60)
 TOO_FAST = Outcome(OutcomeKind.RETRY, reason="429", retry_after=20, calm=True)
 GREYLISTED = Outcome(OutcomeKind.RETRY, reason="450 try later", blame=Blame.RECIPIENT)
 LOST = Outcome(OutcomeKind.UNKNOWN, reason="time-out")
@@ -125,6 +128,16 @@ async def sent(
     sessions: Sessions, queue: Queue, clock: GivenClock | None = None, timing: Timing = PATIENT
 ) -> Slice:
     return await ran(a_sender_of(sessions, NullProvider(), Bell(""), clock, timing).send, queue)
+
+
+async def hold(sessions: Sessions, desk: Desk, until: datetime | None = None) -> None:
+    """Have nothing go by it: by hand, or because it failed and is left alone `until` then."""
+    columns = "workspace_id, provider_id, state, since, window_began, until, reason, trips"
+    values = {"here": DEFAULT_WORKSPACE, "id": UUID(desk.name), "now": NOW, "until": until}
+    values["state"] = "open" if until else "held"
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        row = "(:here, :id, :state, :now, :now, :until, 'a fault', 1)"
+        await db.execute(text(f"insert into breakers ({columns}) values {row}"), values)
 
 
 async def how(sessions: Sessions, queue: Queue) -> Counter[str]:
@@ -224,14 +237,28 @@ async def test_who_asks_for_less_is_left_alone_so_long_and_nothing_is_lost(sessi
 
 async def test_a_held_provider_is_sent_nothing_and_the_next_takes_all(sessions: Sessions) -> None:
     held, second = await a_provider(sessions), await a_provider(sessions, priority=2)
-    async with sessions(DEFAULT_WORKSPACE) as db:
-        row = "insert into breakers (workspace_id, provider_id, state, since, window_began)"
-        values = {"here": DEFAULT_WORKSPACE, "id": UUID(held.name), "now": GivenClock().now()}
-        await db.execute(text(f"{row} values (:here, :id, 'held', :now, :now)"), values)
+    await hold(sessions, held)
     queue = await an_audience(sessions, 10)
 
     await sent(sessions, queue)
     assert (held.offered, second.offered) == (0, 10)
+
+
+@pytest.mark.parametrize("opens", [3, None])
+async def test_what_one_refuses_for_a_minute_waits_no_longer_than_until_another_opens(
+    sessions: Sessions, opens: int | None
+) -> None:
+    clock = GivenClock()
+    await a_provider(sessions, lambda _: NOT_NOW)
+    second = await a_provider(sessions, priority=2)
+    await hold(sessions, second, until=NOW + timedelta(seconds=opens) if opens else None)
+    queue = await an_audience(sessions, 4)
+
+    await sent(sessions, queue, clock)
+    clock.move(timedelta(seconds=4))
+    await sent(sessions, queue, clock)
+
+    assert second.offered == (4 if opens else 0)
 
 
 async def test_no_more_go_than_the_limit_says_and_the_rest_waits(sessions: Sessions) -> None:

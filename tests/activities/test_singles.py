@@ -14,7 +14,7 @@ from models.queries import bodies, singles
 from models.queries.attachments import File
 from models.queries.ledger import Queue
 from models.queries.singles import Single
-from tests.activities.test_routing import ABILITIES, REFUSED, YES, a_provider, sent
+from tests.activities.test_routing import ABILITIES, REFUSED, YES, a_provider, hold, sent
 from tests.sending import NOW, a_sender, some
 
 QUEUE = Queue(DEFAULT_WORKSPACE, express(DEFAULT_WORKSPACE), SourceKind.OUTBOX)
@@ -86,7 +86,24 @@ async def test_the_story_keeps_each_no_and_who_said_it(sessions: Sessions) -> No
         "Ada asked for it.",
         '"Desk" did not take it: 503 down.',
         "Its turn came, for ada@example.com.",
-        'It went out by "Desk", try 2.',
+        'It went out by "Desk".',
+        "It was accepted.",
+    ]
+
+
+async def test_the_story_names_whose_turn_it_would_have_been_and_why_it_was_not(sessions: Sessions) -> None:
+    held = await a_provider(sessions, message_class="transactional")
+    await a_provider(sessions, message_class="transactional", priority=2)
+    await hold(sessions, held)
+    [message] = await asked_for(sessions, [])
+
+    await sent(sessions, QUEUE)
+
+    assert await story(sessions, message) == [
+        "Ada asked for it.",
+        '"Desk" was passed over: it is held by hand until somebody releases it: a fault.',
+        "Its turn came, for ada@example.com.",
+        'It went out by "Desk".',
         "It was accepted.",
     ]
 

@@ -503,6 +503,43 @@ async def test_a_message_whose_only_provider_is_held_says_so(api: AsyncClient, s
     )
 
 
+async def test_what_was_refused_is_tried_as_soon_as_its_provider_is_let_go_or_mended(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    await a_route(sessions, "sms")
+    [texts, ours] = (await created(await api.get(f"{V1}/providers")))["items"]
+    text_ = {"channel": "sms", "body": {"text": "Hi"}, "to": {"phone": "+491701234567"}}
+    refused, quiet, by_text = [
+        (await created(await api.post(AT, json=body)))["id"] for body in (a_single(), a_single(), text_)
+    ]
+    values = {"later": datetime.now(UTC) + timedelta(minutes=15), "quiet": quiet}
+    tried = "attempts = 1, reason = case when id <> cast(:quiet as uuid) then '530 who are you' end"
+    async with sessions.engine() as db:
+        await db.execute(text(f"update messages set due_at = :later, {tried}"), values)
+        await db.execute(text("update queue set due_at = :later"), values)
+        await db.execute(text("delete from pokes"))
+
+    async def due() -> set[str]:
+        asked = """
+            select m.id::text from messages m join queue q on q.message_id = m.id and q.due_at = m.due_at
+            where m.due_at < :later
+        """
+        async with sessions.engine() as db:
+            return {*await db.scalars(text(asked), values)}
+
+    await created(await api.post(f"{V1}/providers/{ours['id']}/release"))
+    assert await due() == {refused}
+    async with sessions.engine() as db:
+        assert await db.scalar(text("select queue_id from pokes")) == express(DEFAULT_WORKSPACE)
+
+    await created(await api.patch(f"{V1}/providers/{texts['id']}", json={"name": "Texts"}))
+    assert await due() == {refused}
+    await created(await api.patch(f"{V1}/providers/{texts['id']}", json={"settings": {"seed": 7}}))
+    assert await due() == {refused, by_text}
+
+
 async def test_a_message_without_a_route_or_of_held_marketing_says_how_it_goes_on(
     api: AsyncClient, sessions: Sessions
 ) -> None:

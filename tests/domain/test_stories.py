@@ -57,8 +57,8 @@ def test_a_single_message_is_told_from_the_request_to_the_click() -> None:
     assert words(line, notes, deeds) == [
         'The key "shop" asked for it. By email, the first that is open.',
         '"Other" did not take it: 429 too many requests.',
-        "Its turn came, for ada@example.com.",
-        'It went out by "Main", try 2.',
+        "Its turn came again, for ada@example.com.",
+        'It went out by "Main".',
         "It was accepted, as 0100.",
         "It was delivered.",
         "It was opened.",
@@ -121,6 +121,15 @@ def test_tries_that_no_note_tells_of_are_told_with_the_last() -> None:
         words(replace(campaign, attempts=3))[2]
         == 'It went out by "Main", after 2 earlier tries that were not taken.'
     )
+
+
+def test_a_turn_that_is_not_the_first_says_so() -> None:
+    claimed = replace(SENT, state=MessageState.CLAIMED, attempts=1, claimed_at=NOON + timedelta(minutes=1))
+    waits = replace(SENT, state=MessageState.QUEUED, attempts=1, closed_at=None, reason="503 down")
+
+    assert "Its turn came again, for ada@example.com." in words(claimed)
+    assert "Its turn came, for ada@example.com." in words(waits)
+    assert "Its turn came, for ada@example.com." in words(replace(SENT, attempts=1))
 
 
 def test_a_lost_answer_is_told_as_such_until_a_report_says_more() -> None:

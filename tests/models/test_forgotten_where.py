@@ -260,6 +260,14 @@ async def ahead(db: AsyncSession, w: Filled) -> int:
     return (await queued.ahead(db, w.queue)).open
 
 
+async def hastened(db: AsyncSession, w: Filled) -> bool:
+    refused = "update messages set attempts = 1, reason = '503 down' where id = :id"
+    await db.execute(text(refused), {"id": w.queued})
+    before = await contents_of(db)
+    await queued.hasten(db, w.id, "email", NOW - timedelta(hours=1))
+    return await contents_of(db) != before
+
+
 async def estimated(db: AsyncSession) -> int:
     everybody = parse({"all": []})
     return (await estimates.estimate(db, everybody, now=NOW, time_zone="UTC", currency="USD")).count
@@ -794,6 +802,7 @@ READS: dict[str, Call] = {
     "providers.accounts": lambda db, w: providers.accounts(db, w.id),
     "providers.routes": lambda db, w: providers.routes(db, w.id),
     "queued.ahead": ahead,
+    "queued.hasten": hastened,
     "rows.exists": lambda db, w: rows.exists(db, Campaign, w.draft.id),
     "rows.get": lambda db, w: rows.get(db, Campaign, w.draft.id),
     "rows.page": lambda db, w: rows.page(db, Campaign, None, 9),
