@@ -105,7 +105,8 @@ async def test_a_fate_only_rises_in_whatever_order_reports_come(
 
 @pytest.mark.parametrize("together", [True, False])
 async def test_what_was_reported_before_stays_in_the_story(sessions: Sessions, together: bool) -> None:
-    message, account = await a_mail(sessions), await an_account(sessions)
+    message = await a_mail(sessions, marked_at=NOW - timedelta(minutes=1))
+    account = await an_account(sessions)
     told = [
         a_report("deferred", message, at=at(1), reason="452 full"),
         a_report("delivered", message, at=at(2), reason="250 OK"),
@@ -119,11 +120,12 @@ async def test_what_was_reported_before_stays_in_the_story(sessions: Sessions, t
 
     async with sessions(DEFAULT_WORKSPACE) as db:
         story = await singles.told(db, await singles.get(db, message), NOW)
-    assert [each.what for each in story][-3:] == [
+    expected = [
         "The provider is still trying to deliver it: 452 full.",
         "It was delivered.",
         "The person called it spam: abuse.",
     ]
+    assert [each.what for each in story if each.what in expected] == expected
 
 
 async def test_what_arrived_has_no_reason(sessions: Sessions) -> None:
