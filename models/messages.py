@@ -57,6 +57,7 @@ class Message(Base):
             postgresql_where=text("profile_id is null"),
         ),
         Index("ix_messages_source", "workspace_id", "source_id", "id"),
+        Index("ix_messages_bare", "workspace_id", "bare", "id", postgresql_where=text("profile_id is null")),
         Index("ix_messages_reconcile", "reconcile_at", postgresql_where=text("reconcile_at is not null")),
         {"postgresql_with": {"fillfactor": "20"}},
     )

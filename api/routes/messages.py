@@ -66,6 +66,8 @@ class MessageOut(Out):
     closed_at: datetime | None
     opened_at: datetime | None
     clicked_at: datetime | None
+    channel: Channel
+    provider: UUID | None = Field(description="The account by which it went, or was tried last.")
 
     model_config = example(
         {
@@ -89,6 +91,8 @@ class MessageOut(Out):
             "closed_at": "2026-11-21T09:00:01Z",
             "opened_at": None,
             "clicked_at": None,
+            "channel": "email",
+            "provider": None,
         }
     )
 

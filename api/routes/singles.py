@@ -2,29 +2,32 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Query, status
 from pydantic import Field, ValidationError
 
 from api import words
 from api.callers import Asker, WorkspaceId, needs
-from api.deps import Db
+from api.deps import Db, Pages, cursor_of
 from api.errors import at_fault
 from api.manners import Mannered
-from api.routes.messages import MessageOut, shown
+from api.moments import aware
+from api.routes.messages import Class, MessageOut, State, shown
 from api.routes.previews import NOBODY
-from api.shapes import In, Out, example
+from api.shapes import In, Out, Page, example
 from api.singles import Checked, Desk, SingleIn
 from api.stack import Opened
 from domain.channels import Channel
 from domain.errors import Invalid, NotFound, Refused
 from domain.messages import MessageClass, MessageState
+from domain.profiles import IdentityKind, normal
 from domain.roles import Permission
 from domain.singles import MOST
 from domain.tokens import Tokens
-from models.queries import attachments, singles, templates, workspaces
+from models.queries import attachments, messages, singles, templates, workspaces
+from models.queries.messages import Singles
 
 router = APIRouter(prefix="/messages", tags=["messages"], route_class=Mannered)
 
@@ -65,6 +68,7 @@ class ResultOut(Out):
 
     index: int
     id: UUID | None = Field(description="Null where it was refused.")
+    state: Literal["queued"] | None = Field(description="Null where it was refused.")
     channel: Channel | None
     why: str | None
     errors: list[FaultOut]
@@ -74,7 +78,11 @@ class ResultsOut(Out):
     results: list[ResultOut]
 
     model_config = example(
-        {"results": [{"index": 0, "id": _ID, "channel": "email", "why": None, "errors": []}]}
+        {
+            "results": [
+                {"index": 0, "id": _ID, "state": "queued", "channel": "email", "why": None, "errors": []}
+            ]
+        }
     )
 
 
@@ -86,8 +94,6 @@ class ToldOut(Out):
 class StoryOut(MessageOut):
     """A line of the ledger with its story."""
 
-    channel: Channel
-    provider: UUID | None = Field(description="The account by which it went, or was tried last.")
     expires_at: datetime | None
     story: list[ToldOut] = Field(
         description="What happened, in order. What it waits for comes last, now or at the time it is due."
@@ -197,13 +203,13 @@ async def send_messages(
     results = {index: _refused(index, errors) for index, errors in wrong.items()}
     for id_, (index, checked) in zip(ids, good.items(), strict=True):
         channel, why = checked.single.channel, checked.why
-        results[index] = ResultOut(index=index, id=id_, channel=channel, why=why, errors=[])
+        results[index] = ResultOut(index=index, id=id_, state="queued", channel=channel, why=why, errors=[])
     return ResultsOut(results=[results[index] for index in sorted(results)])
 
 
 def _refused(index: int, errors: list[Invalid]) -> ResultOut:
     faults = [FaultOut(pointer=one.field or "", detail=one.message) for one in errors]
-    return ResultOut(index=index, id=None, channel=None, why=None, errors=faults)
+    return ResultOut(index=index, id=None, state=None, channel=None, why=None, errors=faults)
 
 
 async def _desk(db: Db, opened: Opened, asker: Asker, workspace_id: UUID) -> Desk:
@@ -211,6 +217,37 @@ async def _desk(db: Db, opened: Opened, asker: Asker, workspace_id: UUID) -> Des
         raise NotFound("This workspace was closed.")
     workspace = await workspaces.get(db, workspace_id)
     return Desk(db, workspace, asker, opened.settings.public_url, opened.clock.now())
+
+
+@router.get("", dependencies=[needs(Permission.MESSAGES_READ)])
+async def list_messages(
+    *,
+    workspace_id: WorkspaceId,
+    db: Db,
+    pages: Pages,
+    address: Annotated[
+        str | None,
+        Query(description="To whoever has this email address or phone number now, or to it as it is."),
+    ] = None,
+    state: State = None,
+    channel: Annotated[Channel | None, Query(description="Only by this channel.")] = None,
+    message_class: Class = None,
+    since: Annotated[datetime | None, Query(description="Asked for then or later.")] = None,
+    until: Annotated[datetime | None, Query(description="Asked for before then.")] = None,
+) -> Page[MessageOut]:
+    """Single messages and what became of each, the newest first. Those of campaigns and flows have lists of
+    their own.
+
+    Of a long list in which little is asked for, a page may hold fewer than `limit`, or none, and still have a
+    `next_cursor`.
+    """
+    begin, end = await aware(db, workspace_id, since), await aware(db, workspace_id, until)
+    kind = IdentityKind.EMAIL if address is not None and "@" in address else IdentityKind.PHONE
+    meant = None if address is None else normal(kind, address)
+    which = Singles(meant, state, channel, message_class, begin, end)
+    found, onward = await messages.singles_page(db, workspace_id, which, pages.after, pages.limit)
+    items = [shown(row) for row in found]
+    return Page[MessageOut](items=items, next_cursor=cursor_of(onward) if onward else None)
 
 
 @router.get("/{message_id}", dependencies=[needs(Permission.MESSAGES_READ)])
@@ -221,8 +258,6 @@ async def read_message(message_id: UUID, opened: Opened, db: Db) -> StoryOut:
     return StoryOut.model_validate(
         {
             **shown(message).model_dump(),
-            "channel": message.channel,
-            "provider": message.provider,
             "expires_at": message.expires_at,
             "story": told,
         }

@@ -6,16 +6,19 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, insert, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, any_, case, func, insert, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from domain.channels import Channel
 from domain.messages import OPEN, Interaction, MessageClass, MessageState, Skip, SourceKind, Work
 from domain.outboxes import outbox
+from domain.profiles import IdentityKind
 from models.messages import Message, MessageEvent, Queued
-from models.profiles import Profile
+from models.profiles import Identity, Profile
 from models.queries import pokes
 
+LOOKED = 20_000  # Lines that one page of single messages looks at.
 NOT_A_TEST = Message.message_class != MessageClass.TEST
 
 
@@ -122,6 +125,68 @@ async def page(
     if after is not None:
         asked = asked.where(Message.id < after)
     return list(await db.scalars(asked))
+
+
+@dataclass(frozen=True)
+class Singles:
+    """Which of the messages that belong to no campaign or flow; None where it does not matter."""
+
+    address: str | None = None  # That was asked for, or of whoever has it now.
+    state: MessageState | None = None
+    channel: Channel | None = None
+    message_class: MessageClass | None = None  # All but test.
+    since: datetime | None = None  # Asked for then or later,
+    until: datetime | None = None  # or before then.
+
+
+async def singles_page(
+    db: AsyncSession, workspace_id: UUID, which: Singles, after: UUID | None, limit: int
+) -> tuple[Sequence[Message], UUID | None]:
+    """Up to `limit` of these, the newest first, beyond `after`; and after which id to go on, None at the end.
+
+    No more than `LOOKED` lines are looked at: however seldom what is asked for is, an answer comes soon.
+    """
+    newest = select(Message).where(Message.source_id == workspace_id)
+    if which.address is not None:
+        newest = newest.where(Message.id == _any(_to(which.address)))
+    if after is not None:
+        newest = newest.where(Message.id < after)
+    looked_at = newest.order_by(Message.id.desc()).limit(LOOKED).subquery()
+    line = aliased(Message, looked_at)
+    asked = select(line)
+    if which.message_class is None:
+        asked = asked.where(line.message_class != MessageClass.TEST)
+    for column, value in (
+        (line.message_class, which.message_class),
+        (line.state, which.state),
+        (line.channel, which.channel),
+    ):
+        if value is not None:
+            asked = asked.where(column == value)
+    if which.since is not None:
+        asked = asked.where(line.created_at >= which.since)
+    if which.until is not None:
+        asked = asked.where(line.created_at < which.until)
+    found = list(await db.scalars(asked.order_by(line.id.desc()).limit(limit)))
+    if len(found) == limit:
+        return found, found[-1].id
+    last = select(looked_at.c.id).order_by(looked_at.c.id.desc()).offset(LOOKED - 1)
+    return found, await db.scalar(last)
+
+
+def _to(address: str) -> CompoundSelect[tuple[UUID]]:
+    """The messages to whoever has this address, and to the address itself; by an index each."""
+    kinds = [IdentityKind.EMAIL, IdentityKind.PHONE]
+    named = select(Identity.profile_id).where(Identity.kind.in_(kinds), Identity.value == address)
+    merged = select(Profile.id).where(Profile.merged_into == _any(named))
+    by_profile = select(Message.id).where(Message.profile_id == _any(union_all(named, merged)))
+    bare = select(Message.id).where(Message.profile_id.is_(None), Message.bare == address)
+    return union_all(by_profile, bare)
+
+
+def _any(ids: Select[Any] | CompoundSelect[Any]) -> ColumnElement[Any]:
+    """Any of these, which are found first: what asks for them looks each up."""
+    return any_(func.array(ids.scalar_subquery()))
 
 
 async def queue_letters(

@@ -208,6 +208,7 @@ GET /attributes/{attribute}                     o a m v k - -
 PATCH /attributes/{attribute}                   o a m - k - -
 POST /messages                                  o a m - k - -
 POST /messages/batch                            o a m - k - -
+GET /messages                                   o a m v k - -
 GET /messages/{message_id}                      o a m v k - -
 GET /messages/{message_id}/content              o a m - k - -
 POST /orders                                    o a m - k - -

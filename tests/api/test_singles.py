@@ -13,7 +13,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.profiles import Identity
 from models.providers import Provider, Route
-from models.queries import attachments, holds
+from models.queries import attachments, holds, messages
 from tests.api.support import V1, a_profile, a_sender, a_template, created, refusal
 from tests.people import an_event
 
@@ -472,6 +472,66 @@ async def test_an_erased_persons_files_and_story_go_with_them(api: AsyncClient, 
     refusal(await api.get(f"{AT}/{sent['id']}/content"), 404)
     story = (await api.get(f"{AT}/{sent['id']}")).json()["story"]
     assert "ada" not in str(story)
+
+
+async def listed(api: AsyncClient, asked: str = "") -> list[str]:
+    page = (await api.get(f"{AT}{asked}")).json()
+    assert page["next_cursor"] is None
+    return [each["id"] for each in page["items"]]
+
+
+async def test_single_messages_are_listed_the_newest_first_by_address_state_and_time(
+    api: AsyncClient, sessions: Sessions
+) -> None:
+    await a_sender(api)
+    await a_profile(sessions)
+    await a_route(sessions, "sms")
+    text_ = {"channel": "sms", "body": {"text": "Hi"}, "to": {"phone": "+491701234567"}}
+    bodies = (a_single(), a_single(to={"email": "Grace@example.com"}), text_)
+    ada, grace, texted = [(await created(await api.post(AT, json=body)))["id"] for body in bodies]
+    async with sessions.engine() as db:
+        moved = (
+            "update messages set created_at = created_at - interval '1 hour' where id = cast(:ada as uuid)"
+        )
+        await db.execute(text(moved), {"ada": ada})
+    before = (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    assert await listed(api) == [texted, grace, ada]
+    assert await listed(api, "?address=ADA@example.com") == [ada]
+    assert await listed(api, "?address=grace@example.com") == [grace]
+    assert await listed(api, "?address=%2B49170%201234567") == [texted]
+    assert await listed(api, "?address=nobody@example.com") == []
+    assert await listed(api, "?channel=sms") == [texted]
+    assert await listed(api, "?state=accepted") == []
+    assert await listed(api, "?state=queued&class=transactional") == [texted, grace, ada]
+    assert await listed(api, f"?since={before}") == [texted, grace]
+    assert await listed(api, f"?until={before}") == [ada]
+    first = (await api.get(f"{AT}?limit=2")).json()
+    assert await listed(api, f"?limit=2&cursor={first['next_cursor']}") == [ada]
+    shown = first["items"][0]
+    assert (shown["channel"], shown["state"], shown["source_kind"]) == ("sms", "queued", "outbox")
+
+
+async def test_a_list_in_which_little_is_asked_for_goes_on_page_by_page(
+    api: AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "LOOKED", 2)
+    await a_sender(api)
+    sent = [
+        (await created(await api.post(AT, json=a_single(to={"email": f"{n}@example.com"}))))["id"]
+        for n in range(5)
+    ]
+    async with sessions.engine() as db:
+        is_first = text("update messages set channel = 'sms' where id = cast(:id as uuid)")
+        await db.execute(is_first, {"id": sent[0]})
+
+    found, cursor = [], ""
+    for _ in range(3):
+        page = (await api.get(f"{AT}?channel=sms{cursor}")).json()
+        found.append([each["id"] for each in page["items"]])
+        cursor = f"&cursor={page['next_cursor']}"
+
+    assert (found, page["next_cursor"]) == ([[], [], [sent[0]]], None)
 
 
 async def the_story(api: AsyncClient, message_id: str) -> list[str]:

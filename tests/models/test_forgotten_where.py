@@ -137,6 +137,7 @@ from models.queries.buckets import Ask, Counts
 from models.queries.calls import Made
 from models.queries.failures_found import Which
 from models.queries.failures_retried import How
+from models.queries.messages import Singles
 from models.queries.people_reporting import Word
 from models.queries.profiles_searched import Search
 from models.queries.profiles_written import Item
@@ -250,6 +251,11 @@ async def names_are_known(db: AsyncSession, w: Filled) -> bool:
 
 async def how_many(db: AsyncSession, w: Filled) -> int:
     return (await messages.counts(db, w.running.id)).all
+
+
+async def listed(db: AsyncSession, w: Filled) -> int:
+    await db.execute(text("update messages set source_id = workspace_id where id = :id"), {"id": w.accepted})
+    return len((await messages.singles_page(db, w.id, Singles(), None, 9))[0])
 
 
 async def tallied(db: AsyncSession, w: Filled) -> int:
@@ -774,6 +780,7 @@ READS: dict[str, Call] = {
     "messages.by_step": lambda db, w: messages.by_step(db, w.running.id),
     "messages.counts": how_many,
     "messages.page": lambda db, w: messages.page(db, messages.of_profile(w.bob), None, 9),
+    "messages.singles_page": listed,
     "messages.tally": tallied,
     "messages.unsubscribed": lambda db, w: messages.unsubscribed(db, w.running.id),
     "orders.find": lambda db, w: orders.find(db, str(w.order)),

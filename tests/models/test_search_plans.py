@@ -9,7 +9,8 @@ from sqlalchemy import text
 from domain.profiles import IdentityKind
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import consents, profiles, profiles_searched, timelines
+from models.queries import consents, messages, profiles, profiles_searched, timelines
+from models.queries.messages import Singles
 from models.queries.profiles_searched import Search
 from tests.models.test_plans import Plan, crowded, plans_of
 
@@ -50,6 +51,29 @@ async def test_a_search_walks_no_table(crowded: Sessions, search: Search, index:
         plan = next(each for each in plans if "found" in each.statement)
         assert not plan.walked
         assert key in plan.sought[index]
+
+
+async def test_single_messages_are_found_by_their_address(crowded: Sessions) -> None:
+    """Most of the ledger goes to bare addresses here: no index but theirs is worth its while."""
+    bare = """
+        insert into messages (workspace_id, queue_id, source_id, source_kind, occasion, step, channel, class,
+            template_version_id, due_at, bare)
+        select :here, :here, :here, 'outbox', uuidv7(), 'single', 'email', 'transactional', uuidv7(), now(),
+            'bare-' || n || '@example.com'
+        from generate_series(1, 20000) n
+    """
+    async with crowded(DEFAULT_WORKSPACE) as db:
+        await db.execute(text(bare), {"here": DEFAULT_WORKSPACE})
+        await db.execute(text("analyze messages"))
+        which = Singles(address="bare-777@example.com")
+        page = messages.singles_page(db, DEFAULT_WORKSPACE, which, None, 50)
+        plans: Sequence[Plan] = await plans_of(db, page)
+        await db.rollback()
+
+    plan = next(each for each in plans if "bare" in each.statement)
+    assert not {"messages", "profiles", "identities"} & plan.walked
+    assert "bare = " in plan.sought["ix_messages_bare"]
+    assert "value = " in plan.sought["pk_identities"]
 
 
 async def test_a_timeline_reads_one_persons_rows(crowded: Sessions) -> None:
