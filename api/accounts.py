@@ -13,7 +13,7 @@ import orjson
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from api.errors import Unavailable, at_fault
+from api.errors import Unavailable, at_fault, no_such_field
 from api.stack import Stack
 from channels import credentials, discretion, registry
 from channels.contract import Account, Kind, Provider
@@ -53,9 +53,14 @@ def settings_of(kind: Kind, given: Mapping[str, Any]) -> BaseModel:
     """Settings as they were sent, checked. Raises `Invalid` with a pointer below /settings for each fault."""
     known = kind.settings.model_fields
     wrong = [
-        Invalid("There is no such field; take it out.", f"/settings/{_escaped(name)}")
+        Invalid(no_such_field(name, known), f"/settings/{_escaped(name)}")
         for name in given
         if name not in known
+    ]
+    wrong += [
+        Invalid("This field is required.", f"/settings/{name}")
+        for name, field in (known.items() if wrong else ())
+        if field.is_required() and name not in given
     ]
     wrong += [
         Invalid(f'Send the secret itself: "{SET}" is how it is shown.', f"/settings/{name}")

@@ -1,15 +1,17 @@
 """Refusals on the wire: every error is a problem of RFC 9457, in words, and never a traceback."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -23,6 +25,7 @@ from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused, 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_FEW_FIELDS = 15  # That are all named to whoever sends another.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MEMBER = re.compile(r"<\w{1,60}\.\w{1,60}: ('[^'<>]{1,60}')>")  # As pydantic quotes one of an enumeration.
 # The last: no worker has answered a workflow for a while, so it can't be asked for a change.
@@ -171,7 +174,7 @@ def handle(app: FastAPI) -> None:
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, RequestValidationError):
-            return _validation(error, _wanted(request.scope.get("route")))
+            return _validation(error, _body_of(request.scope.get("route")))
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return _wrong_method(methods(app, request.scope))
         return of_error(error)
@@ -190,13 +193,27 @@ def methods(app: FastAPI, scope: Scope) -> list[str]:
     return sorted(found)
 
 
-def _wanted(route: Any) -> list[str]:
-    """The fields that this operation's body must have."""
+def _body_of(route: Any) -> type[BaseModel] | None:
+    """What this operation's body must be, where that is an object with named fields."""
     field = getattr(route, "body_field", None)
-    model = field.field_info.annotation if field is not None else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return []
-    return [each.alias or name for name, each in model.model_fields.items() if each.is_required()]
+    return _model_in(field.field_info.annotation) if field is not None else None
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The first model in an annotation, such as a list's or one that may be None."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _fields(model: type[BaseModel] | None, place: Sequence[str | int] = ()) -> dict[str, FieldInfo]:
+    """The fields at this place in such a body, by the names that are sent; none where nobody can tell."""
+    fields = {each.alias or name: each for name, each in model.model_fields.items()} if model else {}
+    names = [str(key) for key in place if not isinstance(key, int)]
+    if not names:
+        return fields
+    inner = fields.get(names[0])
+    return _fields(_model_in(inner.annotation), names[1:]) if inner else {}
 
 
 def _wrong_method(allowed: list[str]) -> JSONResponse:
@@ -251,15 +268,16 @@ def _http(error: HTTPException) -> JSONResponse:
             return problem(status, phrase.lower().replace(" ", "-"), phrase, detail)
 
 
-def at_fault(error: ValidationError, body: Any) -> list[FieldError]:
-    """What is wrong with a part of a body that was validated by itself, in the words of all our refusals."""
-    return [_in_words({**each, "loc": ("body", *each["loc"])}, body) for each in error.errors()]
+def at_fault(error: ValidationError, body: Any, model: type[BaseModel] | None = None) -> list[FieldError]:
+    """What is wrong with a part of a body that was validated by itself as this model, in the words of all our
+    refusals."""
+    return [_in_words({**each, "loc": ("body", *each["loc"])}, body, model) for each in error.errors()]
 
 
-def _validation(error: RequestValidationError, wanted: Sequence[str] = ()) -> JSONResponse:
-    """`wanted` are the fields to name where there is no body at all."""
-    errors = [_in_words(each, error.body) for each in error.errors()]
-    if wanted:
+def _validation(error: RequestValidationError, model: type[BaseModel] | None = None) -> JSONResponse:
+    """`model` is what the body must be."""
+    errors = [_in_words(each, error.body, model) for each in error.errors()]
+    if wanted := [name for name, field in _fields(model).items() if field.is_required()]:
         for each in errors:
             each.detail = each.detail.replace("a JSON body.", f"a JSON body with {', '.join(wanted)}.")
     status, kind, title = STATUS[Invalid]
@@ -285,14 +303,14 @@ _SENTENCES = {
 }
 
 
-def _in_words(error: dict[str, Any], body: Any) -> FieldError:
+def _in_words(error: dict[str, Any], body: Any, model: type[BaseModel] | None = None) -> FieldError:
     part, *place = error["loc"]
     pointer = _pointer(place, error, body) if part == "body" else "/" + "/".join(map(str, place))
     match error["type"]:
         case "missing":
             detail = "This field is required." if place or part != "body" else "Send a JSON body."
         case "extra_forbidden":
-            detail = "There is no such field; take it out."
+            detail = no_such_field(str(place[-1]), [*_fields(model, place[:-1])])
         case "json_invalid":
             detail = f"The body is no valid JSON: {error['ctx']['error']}, at character {place[0]}."
         case "model_attributes_type" | "dict_type" | "model_type":
@@ -308,6 +326,14 @@ def _in_words(error: dict[str, Any], body: Any) -> FieldError:
             message = re.sub(" after validation, not \\d+$", "", message)
             detail = message if message.endswith((".", "?", "!")) else f"{message}."
     return FieldError(pointer=pointer, part=str(part), detail=detail)
+
+
+def no_such_field(name: str, there: Collection[str]) -> str:
+    """A sentence about a field that nobody knows; `there` are those that there are, if anybody can tell."""
+    if near := get_close_matches(name, there, 1):
+        return f'There is no such field; did you mean "{near[0]}"?'
+    few = f" There are: {', '.join(there)}." if 0 < len(there) <= _FEW_FIELDS else ""
+    return f"There is no such field; take it out.{few}"
 
 
 def _pointer(place: Sequence[str | int], error: dict[str, Any], body: Any) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from domain.breakers import BreakerState, Standing
+from domain.breakers import BAD_CALLS, WINDOW, BreakerState, Standing
 from domain.channels import Channel
 
 WARM = "Its warm-up allows no more messages today."
@@ -61,6 +61,12 @@ def standing_in_words(standing: Standing | None, now: datetime) -> str:
             return f"It failed, and a few messages are trying it again{why}."
         case BreakerState.CLOSED if until:
             return f"It asked to be left alone {at}."
+        case BreakerState.CLOSED if (bad := standing.window.bad_calls):
+            since = f"{standing.window_began:%H:%M:%S} UTC"
+            return (
+                f"Of its last calls, since {since}, {bad} of {standing.window.calls} failed; it is left alone "
+                f"after {BAD_CALLS} within {WINDOW.total_seconds():g} s."
+            )
     return "It works."
 
 

@@ -160,7 +160,7 @@ async def place_orders(body: OrdersIn, workspace_id: WorkspaceId, opened: Opened
         try:
             good.append((index, OrderIn.model_validate(each)))
         except ValidationError as error:
-            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each)]
+            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each, OrderIn)]
     now = opened.clock.now()
     taken = await read(opened, workspace_id, good, now)
     wrong = dict(sorted((wrong | taken.wrong).items()))

@@ -132,7 +132,7 @@ async def write_profiles(body: BatchIn, opened: Opened, workspace_id: WorkspaceI
             if not any(items[index].names.values()):
                 raise Invalid(_NAMELESS, "")
         except ValidationError as error:
-            [first, *_] = at_fault(error, each)
+            [first, *_] = at_fault(error, each, ProfileIn)
             results[index] = _refused(index, first.pointer, first.detail)
         except Invalid as error:
             results[index] = _refused(index, error.field, error.message)

@@ -51,8 +51,8 @@ class Window(Out):
 
 class Health(Out):
     state: BreakerState = Field(
-        description="closed: it works. open: it is left alone. half-open: a few messages are trying it. "
-        "held: somebody stopped it."
+        description="closed: it is used. open: it is left alone until its pause is over and something is "
+        "sent. half-open: a few messages are trying it. held: somebody stopped it."
     )
     summary: str = Field(description="The same in words.")
     since: datetime | None = Field(description="Null when nothing was sent by it yet.")

@@ -187,7 +187,7 @@ async def send_messages(
         try:
             good[index] = await desk.check(SingleIn.model_validate(each))
         except ValidationError as error:
-            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each)]
+            wrong[index] = [Invalid(one.detail, one.pointer) for one in at_fault(error, each, SingleIn)]
         except (Invalid, Refused) as error:
             wrong[index] = [Invalid(one.message, one.field) for one in (error, *error.also)]
         await asyncio.sleep(0)  # Words are compiled here, and others want to be answered, too.

@@ -173,6 +173,27 @@ async def test_what_is_wrong_with_settings_has_pointers(lonely_api: AsyncClient)
     assert await wrong_with(domain_rates={f"d{n}.example": 1 for n in range(101)}) == {"/domain_rates"}
 
 
+async def test_a_field_that_there_is_not_is_answered_with_those_that_there_are(
+    lonely_api: AsyncClient,
+) -> None:
+    async def told(**values: Any) -> dict[str, str]:
+        answer = await lonely_api.post(AT, json=a_body() | values)
+        return {each["pointer"]: each["detail"] for each in refusal(answer, 422)["errors"]}
+
+    assert await told(kinds="pigeons") == {"/kinds": 'There is no such field; did you mean "kind"?'}
+    assert await told(settings={"lofts": "North"}) == {
+        "/settings/lofts": 'There is no such field; did you mean "loft"?',
+        "/settings/loft": "This field is required.",
+        "/settings/token": "This field is required.",
+    }
+    assert (await told(settings={"loft": "North", "token": TOKEN, "x": 1}))["/settings/x"] == (
+        "There is no such field; take it out. There are: loft, pigeons, ring, token."
+    )
+    assert (await told(warm_up={"starts_on": "2026-11-23", "days": [1], "day": 1}))["/warm_up/day"] == (
+        'There is no such field; did you mean "days"?'
+    )
+
+
 async def test_settings_that_can_not_be_kept_are_refused_in_words(lonely_api: AsyncClient) -> None:
     for settings in ({"pigeons": 10**30}, {"loft": "a\0b"}, {"loft": "x" * 60_000}, {"a/b~": 1}):
         problem = refusal(await lonely_api.post(f"{AT}?check=false", json=a_body(settings=settings)), 422)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from domain.breakers import BreakerState, Standing
+from domain.breakers import BreakerState, Standing, Tally
 from domain.channels import Channel
 from domain.road_plans import Way, in_words, plan, standing_in_words
 
@@ -47,6 +47,14 @@ def test_how_a_provider_stands_is_a_sentence(
     standing = Standing(NOW, NOW, state=state, until=until, reason=reason)
 
     assert standing_in_words(standing, NOW) == said
+
+
+def test_a_provider_of_which_too_few_calls_failed_to_be_left_alone_is_not_said_to_work() -> None:
+    standing = Standing(NOW, NOW, window=Tally(calls=4, bad_calls=2, well=3, badly=2))
+
+    assert standing_in_words(standing, SOON) == (
+        f"Of its last calls, since {NOW:%H:%M:%S} UTC, 2 of 4 failed; it is left alone after 3 within 10 s."
+    )
 
 
 def test_what_nothing_was_sent_by_is_open() -> None:
