@@ -310,7 +310,7 @@ class Settling:
                     self._channel(each, line),
                     self._address(each, line),
                     line.profile_id if line is not None else None,
-                    line.id if line is not None else None,
+                    line.id if line is not None and not each.answer else None,
                     _topic(each),
                     each.kind == RESUBSCRIBED,
                     each.at,

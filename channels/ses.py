@@ -37,7 +37,7 @@ from channels.merging import Calling, everything, headers_of
 from channels.mime import mailbox
 from channels.mime_bulk import ID, TOKEN
 from channels.ses_hooks import MESSAGE, reports_of
-from channels.ses_replies import in_check, of_entry, of_failure
+from channels.ses_replies import in_check, of_entry, of_failed_check, of_failure
 from channels.smtp import Unsendable, in_ascii
 from channels.smtp_replies import not_sent, senders_fault, unknown
 from channels.sns import SNS, Sns
@@ -161,7 +161,7 @@ class Ses:
         try:
             account = await loop.run_in_executor(self.pool, lambda: self.client().get_account())
         except Exception as error:  # noqa: BLE001 - boto3 raises whatever its transports raise
-            return f"{str(of_failure(error).reason).removeprefix('sender: ')}."
+            return of_failed_check(error)
         return in_check(account)
 
     async def close(self) -> None:

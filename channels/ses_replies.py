@@ -58,6 +58,13 @@ REFUSED = frozenset(
     {"MessageRejected", "BadRequestException", "ValidationException", "SerializationException"}
 )
 NOT_VERIFIED = ("not verified", "not authorized to perform")  # SES's words about us.
+KEYS = {  # What AWS says of keys, in words for whoever entered them.
+    "UnrecognizedClientException": "AWS knows no access key of this id; enter it anew",
+    "InvalidClientTokenId": "AWS knows no access key of this id; enter it anew",
+    "SignatureDoesNotMatch": "The secret does not belong to this access key; enter it anew",
+    "InvalidSignatureException": "The secret does not belong to this access key; enter it anew",
+    "AccessDeniedException": "This access key may not use SES; allow it what docs/providers.md names",
+}
 NEVER_WRITTEN = (
     boto.EndpointConnectionError,
     boto.ConnectTimeoutError,
@@ -121,6 +128,15 @@ def of_failure(error: Exception) -> Outcome:
     if isinstance(error, boto.SSLError) and any(word in str(error).upper() for word in HANDSHAKE):
         return not_sent(f"TLS with SES failed: {error}"[:LONGEST_REASON])
     return unknown(f"No answer of SES's: {error}"[:LONGEST_REASON])
+
+
+def of_failed_check(error: Exception) -> str:
+    """Why an account could not be asked, in a sentence."""
+    if isinstance(error, boto.ClientError):
+        code = str(error.response.get("Error", {}).get("Code") or "")
+        if code in KEYS:
+            return f"{KEYS[code]} ({code})."
+    return f"{str(of_failure(error).reason).removeprefix('sender: ').rstrip('.')}."
 
 
 def calm(said: str, seconds: float | None) -> Outcome:

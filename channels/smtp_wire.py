@@ -161,7 +161,8 @@ class Wire(asyncio.BufferedProtocol):
 
     async def upgrade(self, tls: ssl.SSLContext) -> None:
         if "STARTTLS" not in self.extensions:
-            raise Unreachable(senders_fault(f"{self.server} does not offer STARTTLS."))
+            said = f"{self.server} does not offer STARTTLS: take another port"
+            raise Unreachable(senders_fault(f'{said}, security "tls", or "none" without a password.'))
         await self.ask("STARTTLS", 220)
         assert self.transport
         if self.unread:  # Somebody in between spoke in the clear, to be heard after it (CVE-2021-38371).

@@ -304,18 +304,20 @@ def _status(sid: str, form: Mapping[str, str], message_id: UUID | None) -> list[
         kind = FATES.get(code, kind)
     reason = " ".join(filter(None, (form.get("ErrorCode"), form.get("ErrorMessage")))) or status
 
-    def report(kind: ReportKind) -> Report:
+    def report(kind: ReportKind, about: UUID | None = message_id) -> Report:
         return Report(
             kind,
             None,
             f"{sid}:{status}:{kind}",
-            message_id=message_id,
+            message_id=about,
             provider_id=sid,
             address=form.get("To"),
             reason=calls.printable(reason) if kind not in _GOOD else None,
         )
 
-    return [report(kind), report(ReportKind.UNSUBSCRIBED)] if code == 21610 else [report(kind)]
+    if code != 21610:
+        return [report(kind)]
+    return [report(kind), report(ReportKind.UNSUBSCRIBED, None)]  # They had said so before this message.
 
 
 _GOOD = (ReportKind.ACCEPTED, ReportKind.DELIVERED, ReportKind.READ)

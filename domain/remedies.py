@@ -34,6 +34,7 @@ _ENHANCED = re.compile(r"(?<![0-9.])[45]\.([0-9])\.([0-9]{1,3})(?![0-9.])")  # R
 _TOO_MANY = re.compile(r"\b429\b")
 _LIMITS = ("too many", "rate limit", "throttl", "quota", "limit exceeded", "too fast")
 _ADDRESSES = ("no such user", "user unknown", "mailbox unavailable", "no such mailbox", "invalid recipient")
+_OPTED_OUT = "unsubscribed"  # Twilio's 21610: "Attempt to send to unsubscribed recipient".
 _SENDERS = ("sender: ", "authentication", "unauthorized", "credential", "not verified", "api key")
 
 # `channels.contract.Blame`, by its words.
@@ -53,6 +54,7 @@ UNKNOWN = (
     " arrive twice."
 )
 SENT = "It was sent, and did not arrive; look at the provider's report and at the address."
+OPTED_OUT = "The person does not want it: write there again only once they ask for it, such as by START."
 BREAKER = "Its messages wait, or go by another provider of the route; mend what the reason names."
 HOLD = "Clean the audience of addresses that bounce or complain, then let marketing go on."
 FILE = "Correct the file, and upload it again."
@@ -115,6 +117,7 @@ def of_message(line: Line, blame: str | None = None) -> Failure:
         category, occasion, remedy = Category.PROVIDER, "unknown", UNKNOWN
     elif line.state == MessageState.FAILED:
         category = sort_out(reason, blame)
+        remedy = OPTED_OUT if category is Category.ADDRESS and _OPTED_OUT in reason.lower() else None
         retryable = category in _TRIED_AGAIN and line.fate is None
     else:
         category, remedy = sort_out(reason), SENT

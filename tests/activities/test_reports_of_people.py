@@ -1,19 +1,23 @@
 """What reports say of people: whom nothing must reach any more, and what they said themselves."""
 
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from uuid_utils.compat import uuid7
 
 from domain.channels import Channel
 from domain.profiles import ConsentSource, ConsentState, IdentityKind, Purpose, address_hash
+from domain.reports import ANSWER
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.lists import Topic
 from models.profiles import Consent, Identity
-from models.queries import flows, profiles, reports, suppressions
+from models.queries import flows, hooks, profiles, reports, suppressions
+from models.queries.hooks import Coming
 from models.queries.profiles_erased import erase
 from tests.arrivals import pump
 from tests.people import HERE, a_message, a_person
@@ -295,6 +299,22 @@ async def test_an_unsubscribe_of_a_mail_is_kept_with_the_mail(sessions: Sessions
     assert await holds(sessions) == [("email", ADA, "unsubscribed")]
     assert await consents(sessions, "email") == [("denied", "person")]
     assert await rows(sessions, "select message_id, kind from message_events") == [(message, "unsubscribed")]
+
+
+async def test_a_no_because_they_had_unsubscribed_before_is_no_unsubscribe_by_that_message(
+    sessions: Sessions,
+) -> None:
+    _, message = await ada(sessions, "sms", state="failed", reason="21610")
+    account = await an_account(sessions)
+    said = [{"id": str(message), "address": PHONE, "reason": "21610", "kind": "unsubscribed"}]
+    hook = Coming(uuid7(), DEFAULT_WORKSPACE, account, NOW, ANSWER, "", {}, json.dumps(said).encode())
+    async with sessions.engine_batch() as db:
+        await hooks.put(db, [hook])
+
+    await settled(sessions)
+
+    assert await holds(sessions) == [("sms", PHONE, "unsubscribed")]
+    assert await rows(sessions, "select kind from message_events") == []
 
 
 async def a_topic(sessions: Sessions) -> UUID:

@@ -9,7 +9,7 @@ import pytest
 from domain import alerts
 from domain.channels import Channel
 from domain.failures import Category, Failure, Subject, discreet, gist
-from domain.remedies import Line, of_delivery, of_message, of_provider, sort_out
+from domain.remedies import OPTED_OUT, REMEDIES, Line, of_delivery, of_message, of_provider, sort_out
 from domain.retries import Line as Ledger
 from domain.retries import why_not
 
@@ -39,6 +39,14 @@ NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 )  # fmt: skip
 def test_what_was_said_tells_whose_matter_it_is(said: str, blame: str | None, category: Category) -> None:
     assert sort_out(said, blame) is category
+
+
+def test_who_opted_out_is_not_said_to_have_a_wrong_address() -> None:
+    stopped = of_message(line(reason="21610: Attempt to send to unsubscribed recipient"), "recipient")
+    gone = of_message(line(reason="550 5.1.1 No such user"), "recipient")
+
+    assert (stopped.category, stopped.remedy) == (Category.ADDRESS, OPTED_OUT)
+    assert (gone.category, gone.remedy) == (Category.ADDRESS, REMEDIES[Category.ADDRESS])
 
 
 def line(**values: Any) -> Line:
