@@ -12,8 +12,8 @@ from api.shapes import In
 from domain import short_templates, templates
 from domain.channels import Channel
 from domain.errors import Invalid
+from domain.holes import Lacking, TemplateError
 from domain.short_templates import ShortTemplate, address_variable
-from domain.templates import TemplateError
 from models.queries.templates import Said
 from models.workspaces import Workspace
 
@@ -79,8 +79,14 @@ def filled(made: Compiled, channel: Channel, variables: Mapping[str, Any], addre
     name = address_variable(channel)
     try:
         return made.taken.render({**variables, **({name: address} if name else {})})
+    except Lacking as error:
+        raise Invalid(
+            f"The message prints {{{{ {error.name} }}}}, which neither data nor a profile has: send it in "
+            f"data, or give it a default: {{{{ {error.name} | default: 'there' }}}}.",
+            "/data",
+        ) from error
     except TemplateError as error:
-        raise Invalid(f"{error.message} Or send it in `data`.", "/data") from error
+        raise Invalid(error.message, "/data") from error
 
 
 def shown(made: Compiled, holes: tuple[str, ...], token: str, *, tracked: bool) -> dict[str, Any]:

@@ -55,6 +55,17 @@ class TemplateError(Refused):
     """This one message can't be made: it is skipped, and the sentence says why and what to do."""
 
 
+class Lacking(TemplateError):
+    """It prints what it was not given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The template uses {{{{ {name} }}}}, which this profile lacks; "
+            f"give it a default: {{{{ {name} | default: 'there' }}}}."
+        )
+        self.name = name
+
+
 class Missing(FalsyStrictUndefined):
     """A variable that a profile lacks: false in a condition, printed only by its `default`."""
 
@@ -282,10 +293,7 @@ def _fill(part: _Part, variables: Mapping[str, Any], values: list[str]) -> None:
         try:
             value = _render(node, context)
         except UndefinedError as error:
-            raise TemplateError(
-                f"The template uses {{{{ {error.message} }}}}, which this profile lacks; "
-                f"give it a default: {{{{ {error.message} | default: 'there' }}}}."
-            ) from error
+            raise Lacking(str(error.message)) from error
         except LiquidError as error:
             raise TemplateError(_no_way(node, error.message)) from error
         except LiquidInterrupt as error:

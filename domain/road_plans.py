@@ -61,11 +61,11 @@ def standing_in_words(standing: Standing | None, now: datetime) -> str:
             return f"It failed, and a few messages are trying it again{why}."
         case BreakerState.CLOSED if until:
             return f"It asked to be left alone {at}."
-        case BreakerState.CLOSED if (bad := standing.window.bad_calls):
-            since = f"{standing.window_began:%H:%M:%S} UTC"
+        case BreakerState.CLOSED if bad := standing.window.bad_calls:
+            since, calls = f"{standing.window_began:%H:%M:%S} UTC", standing.window.calls
             return (
-                f"Of its last calls, since {since}, {bad} of {standing.window.calls} failed; it is left alone "
-                f"after {BAD_CALLS} within {WINDOW.total_seconds():g} s."
+                f"Of its last calls, since {since}, {bad} of {calls} failed; it is left alone after "
+                f"{BAD_CALLS} within {WINDOW.total_seconds():g} s."
             )
     return "It works."
 

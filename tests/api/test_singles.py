@@ -165,6 +165,21 @@ async def test_what_is_wrong_is_said_before_anything_is_queued(
     assert await lines(sessions, "id") == []
 
 
+async def test_a_bare_address_is_not_told_of_a_profile_that_it_has_not(api: AsyncClient) -> None:
+    await a_sender(api)
+
+    asked = a_single(to={"email": "grace@example.com"}, data={})
+
+    assert refusal(await api.post(AT, json=asked), 422)["errors"] == [
+        {
+            "pointer": "/data",
+            "in": "body",
+            "detail": "The message prints {{ link }}, which neither data nor a profile has: send it in "
+            "data, or give it a default: {{ link | default: 'there' }}.",
+        }
+    ]
+
+
 async def test_a_workspace_without_a_sender_sends_no_mail(api: AsyncClient, sessions: Sessions) -> None:
     await a_profile(sessions)
 
