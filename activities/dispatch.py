@@ -303,7 +303,8 @@ class Dispatch:
         if not batch or not isinstance(group.writer, Writer):
             return []
         began, marked_at = asyncio.get_running_loop().time(), self.clock.now()
-        outcomes = await _sent(way, group.writer, batch)
+        with way.gate.calling():
+            outcomes = await _sent(way, group.writer, batch)
         seconds = asyncio.get_running_loop().time() - began
         hand.answered_at = self.clock.now()
         hand.reported = way.provider.capabilities.webhooks

@@ -7,7 +7,8 @@ round trips.
 
 import asyncio
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ import structlog
 
 from activities.slices import DATABASE_ERRORS, is_away
 from channels.contract import Blame, Outcome, OutcomeKind, Provider
-from domain.breakers import SLOW, TRIES, BreakerState, Standing, Tally
+from domain.breakers import HANGING, SLOW, TRIES, BreakerState, Standing, Tally, will_open
 from domain.clock import Clock
 from domain.ramps import Ramp
 from domain.redacting import without_addresses, without_named_credentials
@@ -59,6 +60,8 @@ class Gate:
         self._limits = Limits()
         self.full_until: datetime | None = None  # When a warm-up's day is over.
         self._tally, self._counts = Tally(), Counts()
+        self._telling: list[Tally] = []  # What is being told right now.
+        self._calls: list[float] = []  # When those began that are under way, on the loop's clock.
         self._told_at = asyncio.get_running_loop().time()
         self._ramp = Ramp()
         self._trial = 0
@@ -76,10 +79,28 @@ class Gate:
             return max(opens, self.full_until)
         return opens
 
+    def _failing(self, now: datetime) -> str | None:
+        """Why the breaker will open, as far as calls of this process tell: nobody else need find out."""
+        late = asyncio.get_running_loop().time() - HANGING
+        hanging = sum(began < late for began in self._calls)
+        return will_open(self.standing, sum(self._telling, self._tally), hanging, now)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """Around each call."""
+        began = asyncio.get_running_loop().time()
+        self._calls.append(began)
+        try:
+            yield
+        finally:
+            self._calls.remove(began)
+
     def why_not(self, now: datetime) -> str:
         """Why nothing goes now, in a sentence."""
         opens = self.standing.opens_at(now)
-        return standing_in_words(self.standing, now) if opens is None or opens > now else WARM
+        if opens is None or opens > now:
+            return standing_in_words(self.standing, now)
+        return f"It failed just now: {why.rstrip('.')}." if (why := self._failing(now)) else WARM
 
     async def enter(self, now: datetime) -> bool:
         """Whether messages may go now. Where a pause is over, one of all workers may try."""
@@ -87,7 +108,7 @@ class Gate:
         if opens is None or opens > now:
             return False
         if self.standing.state is BreakerState.CLOSED:
-            return True
+            return not self._failing(now)
         async with self._trying:
             async with self._sessions.batch(self.workspace_id) as db:
                 self.standing, mine = await breakers.attempt(db, self.workspace_id, self.provider_id, now)
@@ -139,6 +160,7 @@ class Gate:
             return
         tally, counts = self._tally, self._counts
         self._tally, self._counts = Tally(), Counts()
+        self._telling.append(tally)
         self._told_at = asyncio.get_running_loop().time()
         try:
             async with self._sessions.batch(self.workspace_id) as db:
@@ -152,6 +174,8 @@ class Gate:
             self._counts = Counts(*map(sum, zip(self._counts, counts, strict=True)))
         else:
             self.heard(standing)
+        finally:
+            self._telling.remove(tally)
 
     def heard(self, standing: Standing) -> None:
         """How all workers together find that it stands."""

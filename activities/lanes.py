@@ -25,7 +25,7 @@ from domain.messages import MessageClass
 from models.queries.claims import Claimed
 from models.queries.ledger import Kind
 
-LANES = 8  # A road.
+LANES = 4  # A road. If its provider hangs, what is in them is what nobody can tell of.
 STUCK = 1.0  # Seconds. A delivery that takes longer keeps nobody waiting who goes by another road.
 
 

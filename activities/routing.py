@@ -98,8 +98,9 @@ class Router:
                 continue
             if await way.gate.enter(now):
                 return replace(way, passed_over=passed_over) if passed_over else way
-            why = way.gate.standing.reason or "its warm-up allows no more today"
-            passed_over.append(stories.passed_over(way.title, way.gate.why_not(now)))
+            said = way.gate.why_not(now)
+            why = way.gate.standing.reason or f"{said[:1].lower()}{said[1:].rstrip('.')}"
+            passed_over.append(stories.passed_over(way.title, said))
             if opens := way.gate.opens_at(now):
                 openings.append(max(opens, now + timedelta(seconds=1)))
         opens_at = min(openings, default=None)

@@ -16,6 +16,7 @@ WINDOW = timedelta(seconds=10)  # Over which calls are counted.
 BAD_CALLS = 3  # In a window, before anything is concluded from them.
 BAD_SHARE = 0.5  # Of the messages, or of the calls that were slow.
 SLOW = 10.0  # Seconds that a call may take.
+HANGING = 5.0  # Seconds after which a call without an answer looks like those that failed before it.
 FIRST_PAUSE = 5.0  # Seconds; doubled by each failed try.
 LONGEST_PAUSE = 300.0
 TRIAL = timedelta(seconds=40)  # What whoever tries has, before another may: a send ends within 30 s.
@@ -90,6 +91,19 @@ def after(standing: Standing, tally: Tally, now: datetime) -> Standing:
             rest_until = now + timedelta(seconds=tally.rest) if tally.rest else None
             return Standing(now, now, until=rest_until)
     return then
+
+
+def will_open(standing: Standing, tally: Tally, hanging: int, now: datetime) -> str | None:
+    """Why it opens once these calls are told, if it is closed and does.
+
+    `hanging` calls have no answer for longer than one takes. They count as bad where one has failed.
+    """
+    if standing.state is not BreakerState.CLOSED:
+        return None
+    then = after(standing, tally, now)
+    if hanging and then.state is BreakerState.CLOSED and then.window.bad_calls:
+        then = after(then, Tally(hanging, hanging, badly=hanging, reason=tally.reason), now)
+    return then.reason if then.state is BreakerState.OPEN else None
 
 
 def tried(standing: Standing, now: datetime) -> Standing | None:

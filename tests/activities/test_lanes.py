@@ -12,13 +12,14 @@ from psycopg import OperationalError
 from sqlalchemy import text
 from temporalio.testing import ActivityEnvironment
 
-from activities import lanes
+from activities import gates, lanes
 from activities.bell import Bell
 from activities.slices import Slice, Timing
 from channels import registry
 from channels.contract import Account, Capabilities, Envelope, Kind, Outcome, World
 from channels.letters import Mail
 from channels.null import NullProvider
+from domain.breakers import BAD_CALLS
 from domain.channels import Channel
 from domain.messages import MessageClass, SourceKind
 from domain.outboxes import express
@@ -30,7 +31,7 @@ from models.providers import Provider, Route
 from models.queries import bodies, singles
 from models.queries.ledger import Queue
 from models.queries.singles import Single
-from tests.activities.test_routing import ABILITIES, YES, NoSettings
+from tests.activities.test_routing import ABILITIES, LOST, YES, NoSettings
 from tests.fragile import Blow, FragileSessions, Killed
 from tests.people import HERE
 from tests.sending import NOW, PATIENT, a_sender, a_sender_of, ran, some
@@ -62,6 +63,7 @@ class Till:
     waiting: list[UUID] = field(default_factory=list)
     moving: asyncio.Event = field(default_factory=asyncio.Event)
     after: Callable[[], None] = nothing
+    says: Outcome = YES
 
     def __post_init__(self) -> None:
         self.moving.set()
@@ -72,7 +74,7 @@ class Till:
         await self.moving.wait()
         self.after()
         self.taken += ids
-        return [YES] * len(batch)
+        return [self.says] * len(batch)
 
     async def check(self) -> str | None:
         return None
@@ -129,6 +131,10 @@ async def asked_for(sessions: Sessions, channel: Channel, n: int = 1, content: s
 async def now(sessions: Sessions, asked: str) -> list[object]:
     async with sessions(DEFAULT_WORKSPACE) as db:
         return await some(db, asked)
+
+
+async def becomes(sessions: Sessions, states: list[str]) -> bool:
+    return await now(sessions, STATES) == states
 
 
 @dataclass
@@ -202,10 +208,11 @@ async def test_when_all_lanes_hang_the_rest_of_the_kind_waits_unclaimed_and_goes
     _, mails = await a_till(sessions, Channel.EMAIL, stuck=True)
     _, texts = await a_till(sessions, Channel.SMS)
 
+    await asked_for(sessions, Channel.EMAIL)
     async with a_slice(sessions) as under_way:
-        for n in (1, 2):
-            await asked_for(sessions, Channel.EMAIL)
-            await waits(mails, n)
+        await waits(mails, 1)
+        await asked_for(sessions, Channel.EMAIL)
+        await waits(mails, 2)
         waiting = await asked_for(sessions, Channel.EMAIL, 3)
         await takes(texts, *await asked_for(sessions, Channel.SMS))
         assert len(mails.waiting) == 2
@@ -214,6 +221,35 @@ async def test_when_all_lanes_hang_the_rest_of_the_kind_waits_unclaimed_and_goes
         done = await under_way.slice_
 
     assert (done.accepted, {*waiting} <= {*mails.taken}) == (6, True)
+
+
+async def test_when_one_of_those_that_hang_has_failed_nobody_else_is_offered(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody can tell is never sent again: who waits is not to find out what others are finding out."""
+    monkeypatch.setattr(lanes, "LANES", BAD_CALLS)
+    monkeypatch.setattr(gates, "HANGING", 0.05)
+    _, mails = await a_till(sessions, Channel.EMAIL, stuck=True)
+    mails.says = LOST
+
+    await asked_for(sessions, Channel.EMAIL)
+    async with a_slice(sessions) as under_way:
+        await waits(mails, 1)
+        mails.moving, first = asyncio.Event(), mails.moving
+        for n in range(1, BAD_CALLS):
+            await asked_for(sessions, Channel.EMAIL)
+            await waits(mails, n + 1)
+        await asked_for(sessions, Channel.EMAIL, 9)
+        await asyncio.sleep(0.1)  # So that they hang.
+        first.set()
+        await eventually(lambda: becomes(sessions, ["queued", "sending", "unknown"]))
+        await asyncio.sleep(0.2)  # Whoever is offered all the same has been by then.
+        assert len(mails.waiting) == BAD_CALLS
+        mails.moving.set()
+        done = await under_way.slice_
+
+    assert len(mails.waiting) == BAD_CALLS
+    assert (done.unknown, done.open) == (BAD_CALLS, 9)
 
 
 async def test_when_the_slice_is_over_the_others_still_go_while_one_hangs(sessions: Sessions) -> None:
@@ -274,12 +310,9 @@ async def test_the_lease_lasts_until_the_last_of_those_who_share_it(sessions: Se
     await asked_for(sessions, Channel.EMAIL)
     [message] = await asked_for(sessions, Channel.SMS)
 
-    async def is_settled() -> bool:
-        return await now(sessions, STATES) == ["accepted", "sending"]
-
     async with a_slice(sessions):
         await takes(texts, message)
-        await eventually(is_settled)
+        await eventually(lambda: becomes(sessions, ["accepted", "sending"]))
         assert await now(sessions, LEASES) == [2]
 
     assert await now(sessions, LEASES) == []

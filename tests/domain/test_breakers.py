@@ -15,6 +15,7 @@ from domain.breakers import (
     held,
     released,
     tried,
+    will_open,
 )
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -55,6 +56,16 @@ def test_as_many_bad_calls_among_many_more_good_ones_open_nothing() -> None:
         standing = after(standing, BAD, NOW)
 
     assert standing.state is BreakerState.CLOSED
+
+
+def test_calls_that_hang_count_as_bad_once_one_has_failed() -> None:
+    assert will_open(WELL, BAD, BAD_CALLS - 1, NOW) == "500 Internal Server Error"
+    assert will_open(after(WELL, BAD, NOW), Tally(), BAD_CALLS - 1, NOW) is not None
+    assert will_open(WELL, Tally(), BAD_CALLS, NOW) is None
+    assert will_open(WELL, GOOD, BAD_CALLS, NOW) is None
+    assert will_open(WELL, BAD, BAD_CALLS - 2, NOW) is None
+    assert will_open(after(WELL, BAD, NOW), Tally(), BAD_CALLS, NOW + 2 * WINDOW) is None
+    assert will_open(broken(), BAD, BAD_CALLS, NOW) is None
 
 
 def test_what_was_before_the_window_is_forgotten() -> None:
