@@ -62,8 +62,13 @@ async def get(db: AsyncSession, provider_id: UUID, *, lock: bool = False) -> Pro
     asked = select(Provider).where(Provider.id == provider_id, Provider.deleted_at.is_(None))
     found = await db.scalar(asked.with_for_update(key_share=True) if lock else asked)
     if found is None:
-        raise NotFound(f"There is no provider {provider_id}.")
+        raise await _missing(db, provider_id)
     return found
+
+
+async def _missing(db: AsyncSession, provider_id: UUID) -> NotFound:
+    called = await name(db, provider_id)
+    return NotFound(f'"{called}" was deleted.' if called else f"There is no provider {provider_id}.")
 
 
 async def change(db: AsyncSession, provider_id: UUID, values: dict[str, Any]) -> Provider:
@@ -77,7 +82,7 @@ async def change(db: AsyncSession, provider_id: UUID, values: dict[str, Any]) ->
     )
     found = (await db.scalars(changed)).one_or_none()
     if found is None:
-        raise NotFound(f"There is no provider {provider_id}.")
+        raise await _missing(db, provider_id)
     return found
 
 
@@ -91,7 +96,7 @@ async def delete(db: AsyncSession, provider_id: UUID, now: datetime) -> None:
         select(Provider).where(Provider.id == provider_id, Provider.deleted_at.is_(None)).with_for_update()
     )
     if found is None:
-        raise NotFound(f"There is no provider {provider_id}.")
+        raise await _missing(db, provider_id)
     asked = select(Route.channel, Route.message_class, Route.id).where(Route.provider_id == provider_id)
     if used := [f"{what} {channel} ({id_})" for channel, what, id_ in await db.execute(asked)]:
         raise Conflict(f"Routes lead to this provider: {', '.join(sorted(used))}. Delete them first.")
