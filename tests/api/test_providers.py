@@ -281,7 +281,8 @@ async def test_a_deleted_account_is_gone_and_so_are_its_credentials(
         ("POST", "/check"),
         ("GET", "/history"),
     ):
-        refusal(await lonely_api.request(method, f"{AT}/{made['id']}{path}"), 404)
+        answer = await lonely_api.request(method, f"{AT}/{made['id']}{path}")
+        assert refusal(answer, 404)["detail"] == f'"{made["name"]}" was deleted.'
     async with sessions(DEFAULT_WORKSPACE) as db:
         row = (await db.scalars(select(Provider))).one()
     assert row.deleted_at is not None
