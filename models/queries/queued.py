@@ -92,8 +92,9 @@ _HASTEN = text(
         join messages m on m.workspace_id = :workspace and m.id = q.message_id
             and m.state = 'queued' and m.due_at = q.due_at
         where q.workspace_id = :workspace and q.due_at > :now
+            and q.due_at <= cast(:now as timestamptz) + interval '1 hour'
             and m.channel = :channel and m.attempts > 0 and m.reason is not null
-        for update of m skip locked
+        limit 20000 for update of m skip locked
     ),
     moved as (
         update messages m set due_at = :now
@@ -109,8 +110,9 @@ _HASTEN = text(
 
 
 async def hasten(db: AsyncSession, workspace_id: UUID, channel: str, now: datetime) -> None:
-    """What was refused before acceptance and waits to be tried again is due now: somebody has mended a
-    provider of this channel, or lets it go."""
+    """What was refused before acceptance and waits to be tried again within the hour is due now, up to 20,000
+    messages: somebody has mended a provider of this channel, or lets it go. A campaign, which nobody pokes,
+    sees it when it looks next."""
     values = {"workspace": workspace_id, "channel": channel, "now": now}
     for queue_id in (await db.execute(_HASTEN, values)).scalars():
         pokes.poke(db, queue_id, Work.SEND)
