@@ -142,8 +142,8 @@ async def hold_provider(
 async def release_provider(provider_id: UUID, opened: Opened, db: Db, workspace_id: WorkspaceId) -> Health:
     """Let a provider go that is held, or try one at once whose breaker is open.
 
-    Of what was refused on its channel and waits to be tried again, single messages and those of flows are tried
-    within seconds; a campaign looks when the first of its own had been due.
+    Of what was refused on its channel and waits to be tried again, single messages and those of flows are
+    tried within seconds; a campaign looks when the first of its own had been due.
     """
     now = opened.clock.now()
     channel = Channel.EMAIL
