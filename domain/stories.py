@@ -33,6 +33,7 @@ _DID = {
 }
 # The provider that comes with the installation.
 BUILT_IN_TITLE = "the mail server of this installation"
+_LATE = 5.0  # Seconds that a message waits for its turn unasked.
 # What comes first of what happened at one moment.
 _NOTED, _LINE, _LATER = range(3)
 
@@ -94,7 +95,9 @@ def story(
     if line.claimed_at:
         again = " again" if _earlier_turns(line) else ""
         to = f", for {line.address}" if line.address else ""
-        told.append((line.claimed_at, _LINE, f"Its turn came{again}{to}."))
+        late = (line.claimed_at - line.due_at).total_seconds()
+        waited = f", {late:,.0f} s after it was due" if late >= _LATE else ""
+        told.append((line.claimed_at, _LINE, f"Its turn came{again}{to}{waited}."))
     if line.marked_at:
         told.append((line.marked_at, _LINE, _went(line, tries_told=len(notes) > asked_for)))
     if line.closed_at:

@@ -30,6 +30,7 @@ SENT = replace(
     LINE,
     state=MessageState.ACCEPTED,
     attempts=2,
+    due_at=NOON + timedelta(seconds=10),
     claimed_at=NOON + timedelta(seconds=10),
     marked_at=NOON + timedelta(seconds=10),
     closed_at=NOON + timedelta(seconds=11),
@@ -124,12 +125,23 @@ def test_tries_that_no_note_tells_of_are_told_with_the_last() -> None:
 
 
 def test_a_turn_that_is_not_the_first_says_so() -> None:
-    claimed = replace(SENT, state=MessageState.CLAIMED, attempts=1, claimed_at=NOON + timedelta(minutes=1))
+    then = NOON + timedelta(minutes=1)
+    claimed = replace(SENT, state=MessageState.CLAIMED, attempts=1, claimed_at=then, due_at=then)
     waits = replace(SENT, state=MessageState.QUEUED, attempts=1, closed_at=None, reason="503 down")
 
     assert "Its turn came again, for ada@example.com." in words(claimed)
     assert "Its turn came, for ada@example.com." in words(waits)
     assert "Its turn came, for ada@example.com." in words(replace(SENT, attempts=1))
+
+
+def test_who_waited_for_their_turn_sees_how_long() -> None:
+    waited = replace(SENT, attempts=1, claimed_at=NOON + timedelta(minutes=20), due_at=NOON)
+
+    assert words(waited)[1] == "Its turn came, for ada@example.com, 1,200 s after it was due."
+    assert (
+        words(replace(waited, due_at=NOON + timedelta(minutes=20)))[1]
+        == "Its turn came, for ada@example.com."
+    )
 
 
 def test_a_lost_answer_is_told_as_such_until_a_report_says_more() -> None:
