@@ -44,6 +44,7 @@ class Lanes:
         self._dispatch, self._done, self._glass, self._closed = dispatch, done, glass, closed
         self._roads: dict[asyncio.Task[None], _Road] = {}
         self._began: dict[asyncio.Task[None], float] = {}  # On the loop's clock.
+        self._slow = set[Kind]()  # Of which some hung when the slice was over.
         self._failure: BaseException | None = None
 
     @asynccontextmanager
@@ -62,10 +63,9 @@ class Lanes:
 
     @property
     def full(self) -> Collection[Kind]:
-        """Kinds of which no more are to be claimed now. When the slice is over, those that still hang take no
-        more in, so that it comes to its end."""
-        most = 1 if self._glass.over else LANES
-        return {road.kind for road in self._roads.values() if not road.only and self._under_way(road) >= most}
+        """Kinds of which no more are to be claimed now."""
+        roads = {road for road in self._roads.values() if not road.only}
+        return {road.kind for road in roads if not self._room_on(road)} | self._slow
 
     async def begin(self, attempt: Attempt, claimed: Sequence[Claimed]) -> None:
         """Deliver these, those with the same content together.
@@ -75,7 +75,7 @@ class Lanes:
         lanes: list[tuple[_Road, Sequence[Claimed]]] = []
         left_over: list[UUID] = []
         for road, messages in _by_road(claimed).items():
-            if room := LANES - self._under_way(road):
+            if room := self._room_on(road):
                 lanes += [(road, lane) for lane in _dealt(messages, room)]
             else:
                 left_over += [message.id for message in messages]
@@ -88,12 +88,14 @@ class Lanes:
         await self._room()
 
     async def hang(self) -> bool:
-        """Whether some hang for whom nobody else should wait, although the slice is over."""
+        """Whether some hang for whom nobody else should wait, although the slice is over. Their kinds take no
+        more in, so that it comes to its end."""
         if activity.is_worker_shutdown():
             return False
         if young := self._young():
             await asyncio.wait(young, timeout=STUCK)
         self._raise()
+        self._slow |= {road.kind for road in self._roads.values()}
         return bool(self._roads)
 
     async def rest(self, rung: asyncio.Event, linger: float) -> bool:
@@ -129,6 +131,9 @@ class Lanes:
 
     def _under_way(self, road: _Road) -> int:
         return sum(other == road for other in self._roads.values())
+
+    def _room_on(self, road: _Road) -> int:
+        return 0 if road.kind in self._slow else max(LANES - self._under_way(road), 0)
 
     def _young(self) -> "list[asyncio.Task[None]]":
         """Those that nobody can say hang."""

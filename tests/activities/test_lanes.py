@@ -64,6 +64,7 @@ class Till:
     moving: asyncio.Event = field(default_factory=asyncio.Event)
     after: Callable[[], None] = nothing
     says: Outcome = YES
+    pause: float = 0
 
     def __post_init__(self) -> None:
         self.moving.set()
@@ -72,6 +73,7 @@ class Till:
         ids = [envelope.id for envelope in batch]
         self.waiting += ids
         await self.moving.wait()
+        await asyncio.sleep(self.pause)
         self.after()
         self.taken += ids
         return [self.says] * len(batch)
@@ -257,7 +259,7 @@ async def test_when_the_slice_is_over_the_others_still_go_while_one_hangs(sessio
     _, texts = await a_till(sessions, Channel.SMS)
     await asked_for(sessions, Channel.EMAIL)
 
-    async with a_slice(sessions, replace(PATIENT, slice=0.01)) as under_way:
+    async with a_slice(sessions, replace(PATIENT, slice=0.1)) as under_way:
         await waits(mails, 1)
         await takes(texts, *await asked_for(sessions, Channel.SMS))
         await takes(texts, *await asked_for(sessions, Channel.SMS))
@@ -268,6 +270,22 @@ async def test_when_the_slice_is_over_the_others_still_go_while_one_hangs(sessio
         done = await under_way.slice_
 
     assert (done.lively, late in mails.taken or done.open == 1) == (True, True)
+
+
+async def test_a_slice_that_is_over_ends_though_one_or_other_provider_is_always_slow(
+    sessions: Sessions,
+) -> None:
+    _, mails = await a_till(sessions, Channel.EMAIL)
+    _, texts = await a_till(sessions, Channel.SMS)
+    mails.pause, texts.pause = 0.2, 0.3  # Longer than what is said to hang.
+    for n in range(12):
+        await asked_for(sessions, Channel.EMAIL, content=f"No. {n}")
+        await asked_for(sessions, Channel.SMS, content=f"No. {n}")
+
+    async with a_slice(sessions, replace(PATIENT, slice=0.1)) as under_way:
+        done = await under_way.slice_
+
+    assert (done.accepted, done.open) == (4, 20)  # One a lane.
 
 
 async def test_a_worker_that_is_to_stop_claims_nothing_more_while_one_hangs(sessions: Sessions) -> None:
