@@ -102,6 +102,8 @@ class Lanes:
         """While something is under way, wait for a ring. Whether to look again; if not, nothing is under way.
 
         `linger`, in seconds, is how long that may take."""
+        if not self._roads:
+            return False
         ring = asyncio.create_task(rung.wait())
         try:
             was, until = self.full, asyncio.get_running_loop().time() + max(linger, STUCK)
