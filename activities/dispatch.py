@@ -295,6 +295,7 @@ class Dispatch:
     ) -> list[Envelope]:
         """Mark these for a provider and send them. Returns those that it has certainly not taken, by its own
         fault."""
+        before = self.clock.now()
         marked = await self.books.mark(
             attempt, way.provider_id, envelopes, unsendable, hand, done, bool(tried)
         )
@@ -302,7 +303,7 @@ class Dispatch:
         batch = envelopes if all_of_them else [each for each in envelopes if each.id in marked]
         if not batch or not isinstance(group.writer, Writer):
             return []
-        began, marked_at = asyncio.get_running_loop().time(), self.clock.now()
+        began = asyncio.get_running_loop().time()
         with way.gate.calling():
             outcomes = await _sent(way, group.writer, batch)
         seconds = asyncio.get_running_loop().time() - began
@@ -312,7 +313,7 @@ class Dispatch:
             outcomes = [_once(outcome) for outcome in outcomes]
         hand.answers = [*_settled(batch, outcomes)]
         if attempt.queue.kind is SourceKind.OUTBOX:
-            hand.notes += (Note(e.id, marked_at, words) for words in way.passed_over for e in batch)
+            hand.notes += (Note(e.id, before, words) for words in way.passed_over for e in batch)
             hand.notes += _noted(batch, outcomes, way.title, hand.answered_at)
         ours = group.kind[0] not in OTHERS_SERVERS
         await self.router.note(attempt.source.workspace, way, outcomes, seconds if ours else 0)

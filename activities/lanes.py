@@ -44,6 +44,7 @@ class Lanes:
         self._dispatch, self._done, self._glass, self._closed = dispatch, done, glass, closed
         self._roads: dict[asyncio.Task[None], _Road] = {}
         self._began: dict[asyncio.Task[None], float] = {}  # On the loop's clock.
+        self._left_out = set[Kind]()  # At the last claim.
         self._slow = set[Kind]()  # Of which some hung when the slice was over.
         self._failure: BaseException | None = None
 
@@ -61,9 +62,12 @@ class Lanes:
                 await to_the_end(asyncio.wait([*self._roads]))
         self._raise()
 
-    @property
-    def full(self) -> Collection[Kind]:
+    def leave_out(self) -> Collection[Kind]:
         """Kinds of which no more are to be claimed now."""
+        self._left_out = self._full()
+        return self._left_out
+
+    def _full(self) -> set[Kind]:
         roads = {road for road in self._roads.values() if not road.only}
         return {road.kind for road in roads if not self._room_on(road)} | self._slow
 
@@ -99,23 +103,27 @@ class Lanes:
         return bool(self._roads)
 
     async def rest(self, rung: asyncio.Event, linger: float) -> bool:
-        """While something is under way, wait for a ring. Whether to look again; if not, nothing is under way.
+        """While something is under way, wait for a ring, or for room where there was none. Whether to look
+        again; if not, nothing is under way.
 
         `linger`, in seconds, is how long that may take."""
+        self._raise()
         if not self._roads:
-            return False
+            return self._left_out != self._full()
         ring = asyncio.create_task(rung.wait())
         try:
-            was, until = self.full, asyncio.get_running_loop().time() + max(linger, STUCK)
-            while self._roads and not rung.is_set():
+            until = asyncio.get_running_loop().time() + max(linger, STUCK)
+            while self._left_out == self._full():
                 left = until - asyncio.get_running_loop().time()
+                if rung.is_set() or left <= 0:
+                    return True
+                if not self._roads:
+                    return False
                 await asyncio.wait([ring, *self._roads], timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 self._raise()
-                if self.full != was or left <= 0:
-                    return True
+            return True
         finally:
             ring.cancel()
-        return rung.is_set()
 
     def _start(self, road: _Road, task: "asyncio.Task[None]") -> None:
         self._roads[task] = road

@@ -63,7 +63,7 @@ class MessageActivities:
                         rung.clear()
                         if glass.turned():
                             await self._take_over(source, done)
-                        taken = await claiming.take(lanes.full)
+                        taken = await claiming.take(lanes.leave_out())
                         claimed = taken.claim.claimed
                         if claimed and queue.kind is SourceKind.OUTBOX:
                             await lanes.begin(taken.attempt, claimed)

@@ -12,16 +12,18 @@ import structlog
 
 from activities.accounts import Accounts, CannotUse
 from activities.gates import Gate, Granted, Limits, Tokens, Way
+from activities.slices import DATABASE_ERRORS, is_away
 from channels import registry
-from channels.contract import Outcome, Provider
+from channels.contract import SENDERS_FAULT, Outcome, OutcomeKind, Provider
 from channels.letters import Raw
 from domain import stories
 from domain.channels import Channel
 from domain.clock import Clock
 from domain.messages import MessageClass
+from domain.remedies import of_account
 from domain.routing import BUILT_IN, Road, WarmUp, in_order
 from models.base import Sessions
-from models.queries import breakers, holds, providers
+from models.queries import breakers, failures, holds, providers
 from models.queries.providers import AccountRow
 from models.workspaces import Workspace
 
@@ -60,6 +62,7 @@ class Router:
     built_in: Provider[Raw]
     clock: Clock
     workspace_rate: float = 0  # Messages a second that one workspace may send in all; 0 for no limit.
+    _told: dict[tuple[UUID, UUID], str] = field(default_factory=dict)  # Of which hour's refusals.
     _plans: dict[UUID, _Plan] = field(default_factory=dict)
     _gates: dict[tuple[UUID, UUID], Gate] = field(default_factory=dict)
 
@@ -125,6 +128,24 @@ class Router:
         way.gate.note(outcomes, seconds)
         if way.gate.has_news:
             await way.gate.tell(self._today(workspace))
+        refusals = (o.reason for o in outcomes if o.kind is OutcomeKind.RETRY and o.reason)
+        if ours := next((reason for reason in refusals if reason.startswith(SENDERS_FAULT)), None):
+            await self._account_refused(workspace.id, way.provider_id, ours)
+
+    async def _account_refused(self, workspace_id: UUID, provider_id: UUID, reason: str) -> None:
+        """Somebody has to mend it, and too few messages may go by it for its breaker ever to tell."""
+        now = self.clock.now()
+        failure = of_account(provider_id, reason, f"{now:%Y-%m-%dT%H}")
+        if self._told.get((workspace_id, provider_id)) == failure.occasion:
+            return
+        try:
+            async with self.sessions.batch(workspace_id) as db:
+                await failures.note(db, workspace_id, [failure], now)
+        except DATABASE_ERRORS as error:
+            if not is_away(error):
+                raise
+        else:
+            self._told[workspace_id, provider_id] = failure.occasion
 
     def forget(self) -> None:
         """Read everything anew: somebody changed it just now."""

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +38,8 @@ def kind_named(name: str) -> Kind:
     known = registry.kinds()
     if name not in known:
         there = ", ".join(sorted(known))
+        if near := get_close_matches(name.lower(), known, 1):
+            raise Invalid(f'There is no kind of provider "{name[:50]}"; did you mean "{near[0]}"?', "/kind")
         raise Invalid(f'There is no kind of provider "{name[:50]}": take one of {there}.', "/kind")
     return known[name]
 

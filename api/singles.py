@@ -238,7 +238,7 @@ class Desk:
         if person is not None:
             address = reach.address(person, channel)
             if address is None and address_kind(channel) is None:
-                raise Invalid(f"{channel} has addresses of its own: send to a {field}.", "/to")
+                raise Invalid(f"{channel} has addresses of its own: name one as {field}.", "/to")
             if address is None:
                 raise Refused(f"This person has no {field}.", "/to/profile")
             return address, None

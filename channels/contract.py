@@ -53,13 +53,16 @@ class Blame(StrEnum):
     PROVIDER = "provider"  # The provider is down, busy, or does not like our account: others may take it.
 
 
+SENDERS_FAULT = "sender: "  # What reasons begin with that are about our account, number or reputation.
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one message, as far as the provider's answer tells."""
 
     kind: OutcomeKind
     provider_id: str | None = None  # The provider's own name for the message, if it gave one.
-    reason: str | None = None  # In words, for all but accepted. "sender: …" blames us, not the contact.
+    reason: str | None = None  # In words, for all but accepted. SENDERS_FAULT blames us, not the contact.
     retry_after: float | None = None  # Seconds; only with RETRY.
     blame: Blame = Blame.PROVIDER  # For all but accepted. The circuit breaker counts PROVIDER.
     suppress: SuppressionReason | None = None  # Why nothing must go to this address any more, if so.

@@ -118,7 +118,13 @@ class TwilioSettings(BaseModel):
 
     account_sid: str = Field(pattern="^AC[0-9a-f]{32}$", description="AC and 32 digits")
     auth_token: Token
-    from_number: str | None = Field(None, description="A number such as +4917012345678, or a name")
+    # A number in E.164, a short code, or a name with a letter in it (Twilio's "alphanumeric sender ID").
+    from_number: str | None = Field(
+        None,
+        pattern=r"^(\+[1-9]\d{6,14}|\d{4,6}|[A-Za-z0-9 +&_-]{0,10}[A-Za-z][A-Za-z0-9 +&_-]{0,10})$",
+        max_length=16,
+        description="A number such as +4917012345678, a short code, or a name of up to 11 letters",
+    )
     messaging_service_sid: str | None = Field(None, pattern="^MG[0-9a-f]{32}$")
     prices: dict[str, Decimal] = Field(
         default={}, description="What a segment costs, by the beginning of the number: +49, +1"

@@ -1,5 +1,6 @@
 """The stack as a person at a terminal meets it: progress, addresses, Ctrl-C."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,18 +102,19 @@ def of_settings(settings: Settings) -> dict[str, str]:
 
 def addresses(of: dict[str, str]) -> Table:
     """Where to look."""
+    state = os.environ.get("STATE_DIR", ".campanile")
     table = Table(show_header=False, box=None, padding=(0, 2))
     for what, where in (
         ("API", f"{of['API_URL']}/docs"),
         ("Mailbox", f"{of['API_URL']}/mailbox"),
         ("Temporal", of["TEMPORAL_UI_URL"]),
         ("SMTP", of["SMTP_URL"]),
-        ("Key", "API_KEY in .campanile/stack.env"),
-        ("Owner", "email and password in .campanile/owner.json"),
+        ("Key", f"API_KEY in {state}/stack.env"),
+        ("Owner", f"email and password in {state}/owner.json"),
         *(
             (
                 ("n8n", of["N8N_URL"]),
-                ("n8n's owner", "email and password in .campanile/n8n/account.json"),
+                ("n8n's owner", f"email and password in {state}/n8n/account.json"),
             )
             if of.get("N8N_URL")
             else ()

@@ -44,6 +44,10 @@ def best(ways: Sequence[Way], message_class: MessageClass) -> tuple[Way | None, 
     if not opened:
         said = "; ".join(f"{channel}: {reason}" for channel, reason in reasons.items())
         return None, f"Nothing reaches this person now: {said}."
+    if free := [way for way in opened if way.suppressed is None]:
+        # Who unsubscribed there may be written to, but a carrier that heard STOP takes no text at all.
+        reasons |= {way.channel: "unsubscribed" for way in opened if way.suppressed}
+        opened = free
     reacted = [(way.reacted_at, way) for way in opened if way.reacted_at is not None]
     if reacted:
         at, way = max(reacted, key=lambda each: each[0])

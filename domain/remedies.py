@@ -10,6 +10,7 @@
 | a message: anything else that the provider said          | provider      | yes                           |
 | a message: nobody knows whether it was accepted          | provider      | only where a person says so   |
 | a message: accepted, and reported as not delivered       | as above      | no: it was sent               |
+| a provider refuses our account ("sender: …"), once an hour | configuration | no: its messages wait       |
 | a provider's breaker opened                              | as above      | no: its messages wait         |
 | marketing is held for bounces and complaints             | address       | no                            |
 | a delivery: refused for good, the address may not be used, 404, 410, 401, 403 | configuration | yes      |
@@ -55,6 +56,9 @@ UNKNOWN = (
 )
 SENT = "It was sent, and did not arrive; look at the provider's report and at the address."
 OPTED_OUT = "The person does not want it: write there again only once they ask for it, such as by START."
+ACCOUNT = (
+    "Its messages wait, or go by another provider of the route; mend what the reason names and check it."
+)
 BREAKER = "Its messages wait, or go by another provider of the route; mend what the reason names."
 HOLD = "Clean the audience of addresses that bounce or complain, then let marketing go on."
 FILE = "Correct the file, and upload it again."
@@ -156,6 +160,19 @@ def of_provider(provider_id: UUID, reason: str | None, since: str) -> Failure:
         discreet(reason),
         BREAKER,
         occasion=since,
+        provider_id=provider_id,
+    )
+
+
+def of_account(provider_id: UUID, reason: str, hour: str) -> Failure:
+    """A provider refuses our account, whatever the message: once an hour is enough to know."""
+    return Failure(
+        Subject.PROVIDER,
+        str(provider_id),
+        Category.CONFIGURATION,
+        discreet(reason),
+        ACCOUNT,
+        occasion=f"account {hour}",
         provider_id=provider_id,
     )
 

@@ -111,7 +111,8 @@ def story(
     told += [(each.at, _LATER, _did(each)) for each in deeds]
     told.sort(key=lambda each: each[:2])
     if line.state is MessageState.QUEUED:
-        told.append((max(line.due_at, now), _LATER, _waits(line, why if line.due_at <= now else None)))
+        due = line.due_at <= now
+        told.append((max(line.due_at, now), _LATER, _waits(line, why if due else None, due=due)))
     return [Told(at, what) for at, _, what in told]
 
 
@@ -176,7 +177,7 @@ def _closed(line: Line) -> str:
             return _sentence(f"It was not sent: {why}{more}")
 
 
-def _waits(line: Line, why: str | None) -> str:
+def _waits(line: Line, why: str | None, *, due: bool) -> str:
     if line.reason:
         again = _sentence(f"It waits to be tried again: {line.reason}")
         return f"{again} {why}" if why else again
@@ -184,7 +185,7 @@ def _waits(line: Line, why: str | None) -> str:
         return f"It waits. {why}"
     if line.detail:
         return _sentence(f"It waits: {line.detail}")
-    return "It waits for its turn."
+    return "It waits for its turn." if due else "It waits for the time at which it is due."
 
 
 def _did(deed: Deed) -> str:

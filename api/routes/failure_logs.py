@@ -393,5 +393,5 @@ async def _how(db: Db, workspace_id: UUID, asker: Caller, body: RetryIn, *, name
         except NotFound as error:
             raise Invalid("There is no such provider; GET /providers lists yours.", "/provider_id") from error
         channel = Channel(provider.channel)
-    note = asked(asker.kind, asker.name, "The one before did not go.")
+    note = asked(asker.kind, asker.name, "It goes in the place of one that failed or is unknown.")
     return How(asker.name, note, body.provider_id, channel, body.unknown, named)

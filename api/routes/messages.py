@@ -47,7 +47,7 @@ class MessageOut(Out):
     id: UUID
     profile_id: UUID | None = Field(description="Null for a bare address.")
     address: str | None = Field(
-        description="Where it went; chosen when its turn came. Of a push only the host."
+        description="Where it goes; of a person chosen when its turn comes. Of a push only the host."
     )
     state: MessageState
     reason: str | None = Field(description="Why it was skipped or failed.")
@@ -57,7 +57,9 @@ class MessageOut(Out):
     source_id: UUID
     step: str
     attempts: int
-    provider_id: str | None = Field(description="The provider's own name for it.")
+    provider_id: str | None = Field(
+        description="The provider's own name for the message. `provider` is the account."
+    )
     fate: Fate | None = Field(description="What the provider reported later.")
     created_at: datetime
     due_at: datetime
@@ -159,7 +161,7 @@ def listed(found: Collection[Message], limit: int) -> Page[MessageOut]:
 
 
 def shown(row: Message) -> MessageOut:
-    address = readable(Channel(row.channel), row.address)
+    address = readable(Channel(row.channel), row.address or row.bare)
     return MessageOut.model_validate({**vars(row), "address": address, "sent_at": row.marked_at})
 
 

@@ -19,7 +19,7 @@ from domain import trials
 from domain.channels import LONGEST_ADDRESS, Channel, normal
 from domain.errors import Invalid, NotFound, Refused
 from domain.roles import Permission
-from models.queries import provider_accounts, provider_tests, workspaces
+from models.queries import provider_accounts, provider_tests, queued, workspaces
 
 router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
 
@@ -48,13 +48,21 @@ class TestSent(Out):
 
 @router.post("/{provider_id}/check", dependencies=[needs(Permission.PROVIDERS_WRITE)])
 async def check_provider(provider_id: UUID, opened: Opened, workspace_id: WorkspaceId) -> Checked:
-    """Ask the provider whether a message could be sent now. Nothing is sent."""
+    """Ask the provider whether a message could be sent now. Nothing is sent.
+
+    Where one could, what was refused and waits on its channel to be tried again is tried within seconds.
+    """
+    channel = Channel.EMAIL
     if is_ours(provider_id):
         wrong = await what_is_wrong_with_ours(opened)
     else:
         async with opened.sessions(workspace_id) as db:
             row = await provider_accounts.get(db, provider_id)
         wrong = await what_is_wrong(opened, kind_of(row), account_of(opened, row))
+        channel = Channel(row.channel)
+    if wrong is None:
+        async with opened.sessions(workspace_id) as db:
+            await queued.hasten(db, workspace_id, channel, opened.clock.now())
     return Checked(healthy=wrong is None, says=wrong or "A message could be sent now.")
 
 

@@ -1,6 +1,7 @@
 """Single messages: one call sends one, another tells its story."""
 
 import asyncio
+import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -21,7 +22,7 @@ from api.singles import Checked, Desk, SingleIn
 from api.stack import Opened
 from domain.channels import Channel
 from domain.errors import Invalid, NotFound, Refused
-from domain.messages import MessageClass, MessageState
+from domain.messages import Fate, MessageClass, MessageState
 from domain.profiles import IdentityKind, normal
 from domain.roles import Permission
 from domain.singles import MOST
@@ -231,6 +232,7 @@ async def list_messages(
     ] = None,
     state: State = None,
     channel: Annotated[Channel | None, Query(description="Only by this channel.")] = None,
+    fate: Annotated[Fate | None, Query(description="Only those of which this was reported last.")] = None,
     message_class: Class = None,
     since: Annotated[datetime | None, Query(description="Asked for then or later.")] = None,
     until: Annotated[datetime | None, Query(description="Asked for before then.")] = None,
@@ -243,8 +245,9 @@ async def list_messages(
     """
     begin, end = await aware(db, workspace_id, since), await aware(db, workspace_id, until)
     kind = IdentityKind.EMAIL if address is not None and "@" in address else IdentityKind.PHONE
-    meant = None if address is None else normal(kind, address)
-    which = Singles(meant, state, channel, message_class, begin, end)
+    # A plus that nobody wrote as %2B came as a space.
+    meant = None if address is None else normal(kind, re.sub("^ ", "+", address))
+    which = Singles(meant, state, channel, message_class, begin, end, fate)
     found, onward = await messages.singles_page(db, workspace_id, which, pages.after, pages.limit)
     items = [shown(row) for row in found]
     return Page[MessageOut](items=items, next_cursor=cursor_of(onward) if onward else None)

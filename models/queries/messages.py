@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from domain.channels import Channel
-from domain.messages import OPEN, Interaction, MessageClass, MessageState, Skip, SourceKind, Work
+from domain.messages import OPEN, Fate, Interaction, MessageClass, MessageState, Skip, SourceKind, Work
 from domain.outboxes import outbox
 from domain.profiles import IdentityKind
 from models.messages import Message, MessageEvent, Queued
@@ -137,6 +137,7 @@ class Singles:
     message_class: MessageClass | None = None  # All but test.
     since: datetime | None = None  # Asked for then or later,
     until: datetime | None = None  # or before then.
+    fate: Fate | None = None
 
 
 async def singles_page(
@@ -160,6 +161,7 @@ async def singles_page(
         (line.message_class, which.message_class),
         (line.state, which.state),
         (line.channel, which.channel),
+        (line.fate, which.fate),
     ):
         if value is not None:
             asked = asked.where(column == value)

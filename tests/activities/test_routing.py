@@ -261,6 +261,30 @@ async def test_what_one_refuses_for_a_minute_waits_no_longer_than_until_another_
     assert second.offered == (4 if opens else 0)
 
 
+async def test_an_account_that_is_refused_is_a_failure_at_the_first_message_once_an_hour(
+    sessions: Sessions,
+) -> None:
+    clock = GivenClock()
+    desk = await a_provider(sessions, lambda _: Outcome(OutcomeKind.RETRY, reason="sender: 401 who are you"))
+    sender = a_sender_of(sessions, NullProvider(), Bell(""), clock, PATIENT)
+
+    async def told() -> list[Any]:
+        asked = "select provider_id::text || ' ' || category || ': ' || reason from failure_logs order by at"
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            return await some(db, asked)
+
+    queue = await an_audience(sessions, 1)
+    await ran(sender.send, queue)
+    clock.move(timedelta(seconds=30))
+    await ran(sender.send, queue)
+    assert len(desk.calls) == 2
+    assert await told() == [f"{desk.name} configuration: sender: 401 who are you"]
+
+    clock.move(timedelta(hours=1))
+    await ran(sender.send, queue)
+    assert len(await told()) == 2
+
+
 async def test_no_more_go_than_the_limit_says_and_the_rest_waits(sessions: Sessions) -> None:
     desk = await a_provider(sessions, rate=5)
     queue = await an_audience(sessions, 50)

@@ -333,7 +333,8 @@ async def test_marketing_waits_in_the_ordinary_queue_and_a_later_message_for_its
     expected = (DEFAULT_WORKSPACE, at, at + timedelta(seconds=60))
     assert await lines(sessions, "queue_id, due_at, expires_at") == [expected]
     story = (await api.get(f"{AT}/{sent['id']}")).json()["story"]
-    assert story[-1] == {"at": at.isoformat().replace("+00:00", "Z"), "what": "It waits for its turn."}
+    waits = "It waits for the time at which it is due."
+    assert story[-1] == {"at": at.isoformat().replace("+00:00", "Z"), "what": waits}
 
 
 async def test_the_best_channel_is_the_one_that_is_open(api: AsyncClient, sessions: Sessions) -> None:
