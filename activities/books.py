@@ -69,6 +69,7 @@ class Hand:
     answered_at: datetime | None = None
     reported: bool = False  # Whether the provider will report what became of these.
     refused: bool = False  # Whether nobody of the last batch was marked: its source sends no more.
+    moved_at: float = 0  # When it last had an answer, on the loop's clock.
 
 
 class Books:

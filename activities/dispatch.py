@@ -115,13 +115,16 @@ class Dispatch:
         done: Slice,
         glass: Hourglass,
         closed: dict[Kind, Closed],
+        hand: Hand | None = None,
     ) -> None:
         """Wire batch by wire batch, one at least. What is marked is seen through to its end, whoever wants us
         to leave; what is not when the slice is over goes back, so that a slow provider holds up no others.
 
-        Kinds of messages that no provider takes now are noted in `closed`."""
+        Kinds of messages that no provider takes now are noted in `closed`. Whoever gives the `hand` sees how
+        far this has come.
+        """
         groups, aside = deque[Group](), [*claimed]
-        hand = Hand()
+        hand = hand or Hand()
         waits: list[float] = []  # Of the groups of which nothing could go in this round.
 
         def unsent() -> list[UUID]:
@@ -306,7 +309,8 @@ class Dispatch:
         began = asyncio.get_running_loop().time()
         with way.gate.calling():
             outcomes = await _sent(way, group.writer, batch)
-        seconds = asyncio.get_running_loop().time() - began
+        hand.moved_at = asyncio.get_running_loop().time()
+        seconds = hand.moved_at - began
         hand.answered_at = self.clock.now()
         hand.reported = way.provider.capabilities.webhooks
         if group.only and group.kind[1] is MessageClass.TEST:

@@ -26,7 +26,10 @@ from models.queries.claims import Claimed
 from models.queries.ledger import Kind
 
 LANES = 4  # A road. If its provider hangs, what is in them is what nobody can tell of.
-STUCK = 1.0  # Seconds. A delivery that takes longer keeps nobody waiting who goes by another road.
+OVERTIME = 20.0  # Seconds for which a slice that is over goes on at most, while others hang.
+STUCK = (
+    1.0  # Seconds. A delivery that has no answer for longer keeps nobody waiting who goes by another road.
+)
 
 
 class _Road(NamedTuple):
@@ -43,9 +46,10 @@ class Lanes:
         """`closed` is where deliveries note what no provider takes."""
         self._dispatch, self._done, self._glass, self._closed = dispatch, done, glass, closed
         self._roads: dict[asyncio.Task[None], _Road] = {}
-        self._began: dict[asyncio.Task[None], float] = {}  # On the loop's clock.
+        self._hands: dict[asyncio.Task[None], Hand] = {}
         self._left_out = set[Kind]()  # At the last claim.
         self._slow = set[Kind]()  # Of which some hung when the slice was over.
+        self._over_at: float | None = None  # On the loop's clock.
         self._failure: BaseException | None = None
 
     @asynccontextmanager
@@ -76,6 +80,10 @@ class Lanes:
 
         Returns when there is room again on every road, or what is under way there hangs.
         """
+        if self._failure:  # None of these need wait for their lease to end.
+            ids = [message.id for message in claimed]
+            await to_the_end(self._dispatch.books.let_go(attempt, Hand(), ids, self._done))
+            self._raise()
         lanes: list[tuple[_Road, Sequence[Claimed]]] = []
         left_over: list[UUID] = []
         for road, messages in _by_road(claimed).items():
@@ -84,9 +92,14 @@ class Lanes:
             else:
                 left_over += [message.id for message in messages]
         attempt.deliveries = len(lanes) + bool(left_over)
+        # What is over would let one batch go and give the rest back, again and again.
+        glass = Hourglass(STUCK) if self._glass.over else self._glass
         for road, lane in lanes:
-            work = self._dispatch.deliver(attempt, lane, self._done, self._glass, self._closed)
-            self._start(road, asyncio.create_task(work))
+            hand = Hand(moved_at=asyncio.get_running_loop().time())
+            work = self._dispatch.deliver(attempt, lane, self._done, glass, self._closed, hand)
+            task = asyncio.create_task(work)
+            self._roads[task], self._hands[task] = road, hand
+            task.add_done_callback(self._ended)
         if left_over:
             await to_the_end(self._put_off(attempt, left_over))
         await self._room()
@@ -94,12 +107,15 @@ class Lanes:
     async def hang(self) -> bool:
         """Whether some hang for whom nobody else should wait, although the slice is over. Their kinds take no
         more in, so that it comes to its end."""
-        if activity.is_worker_shutdown():
+        now = asyncio.get_running_loop().time()
+        self._over_at = self._over_at or now
+        if activity.is_worker_shutdown() or now - self._over_at > OVERTIME:
             return False
         if young := self._young():
             await asyncio.wait(young, timeout=STUCK)
         self._raise()
-        self._slow |= {road.kind for road in self._roads.values()}
+        young = self._young()
+        self._slow |= {road.kind for task, road in self._roads.items() if task not in young}
         return bool(self._roads)
 
     async def rest(self, rung: asyncio.Event, linger: float) -> bool:
@@ -119,20 +135,20 @@ class Lanes:
                     return True
                 if not self._roads:
                     return False
-                await asyncio.wait([ring, *self._roads], timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                ends = [*self._roads]
+                await asyncio.wait([ring, *ends], timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 self._raise()
+                if self._glass.over and any(task.done() for task in ends):
+                    return True  # It may have given something back.
             return True
         finally:
             ring.cancel()
 
-    def _start(self, road: _Road, task: "asyncio.Task[None]") -> None:
-        self._roads[task] = road
-        self._began[task] = asyncio.get_running_loop().time()
-        task.add_done_callback(self._ended)
-
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        del self._roads[task], self._began[task]
+        del self._roads[task], self._hands[task]
         failure = None if task.cancelled() else task.exception()
+        if failure and self._failure:  # The first one fails the slice.
+            activity.logger.error("Another delivery failed, too", exc_info=failure)
         self._failure = self._failure or failure
 
     def _raise(self) -> None:
@@ -146,9 +162,9 @@ class Lanes:
         return 0 if road.kind in self._slow else max(LANES - self._under_way(road), 0)
 
     def _young(self) -> "list[asyncio.Task[None]]":
-        """Those that nobody can say hang."""
-        now = asyncio.get_running_loop().time()
-        return [task for task, began in self._began.items() if now - began < STUCK]
+        """Those of which nobody can say that they hang: a moment ago they began, or had an answer."""
+        late = asyncio.get_running_loop().time() - STUCK
+        return [task for task, hand in self._hands.items() if hand.moved_at > late]
 
     async def _room(self) -> None:
         self._raise()

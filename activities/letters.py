@@ -111,16 +111,18 @@ class Letters:
         """
         way_out = way_out and workspace.id != SYSTEM_WORKSPACE
         wanted = {version_id: (version_id, workspace.updated_at, way_out) for version_id in version_ids}
-        if missing := [version_id for version_id, key in wanted.items() if key not in self._kept]:
+        # Others come while the database is asked, and what they need takes the place of what we found.
+        found = {key: self._kept[key] for key in wanted.values() if key in self._kept}
+        if missing := [version_id for version_id, key in wanted.items() if key not in found]:
             async with self._sessions(workspace.id) as db:
                 dress = await self._dress(db, workspace)
                 for version_id, content in (await said(db, missing)).items():
-                    self._kept[wanted[version_id]] = self._write(workspace, content, dress, way_out)
+                    found[wanted[version_id]] = self._write(workspace, content, dress, way_out)
         now, feedback = self._clock.now(), feedback_id(queue) if queue else None
         writers: dict[UUID, Writer | NoWriter] = {}
         for version_id, key in wanted.items():
+            kept = self._kept[key] = found[key]
             self._kept.move_to_end(key)
-            kept = self._kept[key]
             writers[version_id] = kept.at(now, feedback) if isinstance(kept, Writer) else kept
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)

@@ -89,7 +89,7 @@ def settings_of(kind: Kind, given: Mapping[str, Any]) -> BaseModel:
 def _faults(kind: Kind, error: ValidationError, given: Mapping[str, Any]) -> list[Invalid]:
     """What is not written as it must be is told by the field's description: a pattern helps nobody."""
     faults = []
-    for each, said in zip(error.errors(), at_fault(error, dict(given)), strict=True):
+    for each, said in zip(error.errors(), at_fault(error, dict(given)), strict=False):
         detail = said.detail
         if each["type"] == "string_pattern_mismatch":
             like = kind.settings.model_fields[str(each["loc"][0])].description

@@ -25,6 +25,7 @@ from domain.errors import CampanileError, Conflict, Invalid, NotFound, Refused, 
 log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+_MOST_FAULTS = 100  # Of one body that are told: to find words for each takes time.
 _FEW_FIELDS = 15  # That are all named to whoever sends another.
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MEMBER = re.compile(r"<\w{1,60}\.\w{1,60}: ('[^'<>]{1,60}')>")  # As pydantic quotes one of an enumeration.
@@ -271,12 +272,15 @@ def _http(error: HTTPException) -> JSONResponse:
 def at_fault(error: ValidationError, body: Any, model: type[BaseModel] | None = None) -> list[FieldError]:
     """What is wrong with a part of a body that was validated by itself as this model, in the words of all our
     refusals."""
-    return [_in_words({**each, "loc": ("body", *each["loc"])}, body, model) for each in error.errors()]
+    return [
+        _in_words({**each, "loc": ("body", *each["loc"])}, body, model)
+        for each in error.errors()[:_MOST_FAULTS]
+    ]
 
 
 def _validation(error: RequestValidationError, model: type[BaseModel] | None = None) -> JSONResponse:
     """`model` is what the body must be."""
-    errors = [_in_words(each, error.body, model) for each in error.errors()]
+    errors = [_in_words(each, error.body, model) for each in error.errors()[:_MOST_FAULTS]]
     if wanted := [name for name, field in _fields(model).items() if field.is_required()]:
         for each in errors:
             each.detail = each.detail.replace("a JSON body.", f"a JSON body with {', '.join(wanted)}.")

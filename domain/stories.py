@@ -208,7 +208,11 @@ def passed_over(provider: str, why: str) -> str:
 
 
 def reported(fate: Fate, reason: str | None) -> str:
-    """What was reported of a message, and the note of it once something else takes its place."""
+    """What was reported of a message, and the note of it once something else takes its place.
+
+    What arrived has no reason: one that its line keeps is about something else.
+    """
+    reason = None if fate in (Fate.DELIVERED, Fate.READ) else reason
     return _sentence(_FATES[fate] + (f": {reason}" if reason else ""))
 
 

@@ -152,6 +152,8 @@ async def singles_page(
         newest = newest.where(Message.id == _any(_to(which.address)))
     if after is not None:
         newest = newest.where(Message.id < after)
+    else:  # Both statements look at the same, whoever comes meanwhile.
+        newest = newest.where(Message.id <= await _newest(db, workspace_id))
     looked_at = newest.order_by(Message.id.desc()).limit(LOOKED).subquery()
     line = aliased(Message, looked_at)
     asked = select(line)
@@ -172,8 +174,13 @@ async def singles_page(
     found = list(await db.scalars(asked.order_by(line.id.desc()).limit(limit)))
     if len(found) == limit:
         return found, found[-1].id
-    last = select(looked_at.c.id).order_by(looked_at.c.id.desc()).offset(LOOKED - 1)
-    return found, await db.scalar(last)
+    first = select(looked_at.c.id).order_by(looked_at.c.id.desc()).offset(LOOKED - 1)
+    return found, await db.scalar(first)
+
+
+async def _newest(db: AsyncSession, workspace_id: UUID) -> UUID:
+    asked = select(Message.id).where(Message.source_id == workspace_id).order_by(Message.id.desc()).limit(1)
+    return await db.scalar(asked) or UUID(int=0)
 
 
 def _to(address: str) -> CompoundSelect[tuple[UUID]]:

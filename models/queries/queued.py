@@ -93,7 +93,7 @@ _HASTEN = text(
             and m.state = 'queued' and m.due_at = q.due_at
         where q.workspace_id = :workspace and q.due_at > :now
             and q.due_at <= cast(:now as timestamptz) + interval '1 hour'
-            and m.channel = :channel and m.attempts > 0 and m.reason is not null
+            and m.channel = :channel and m.attempts between 1 and 20 and m.reason is not null
         limit 20000 for update of m skip locked
     ),
     moved as (
@@ -111,8 +111,11 @@ _HASTEN = text(
 
 async def hasten(db: AsyncSession, workspace_id: UUID, channel: str, now: datetime) -> None:
     """What was refused before acceptance and waits to be tried again within the hour is due now, up to 20,000
-    messages: somebody has mended a provider of this channel, or lets it go. A campaign, which nobody pokes,
-    sees it when it looks next."""
+    messages: somebody has mended a provider of this channel, or lets it go.
+
+    Those that were tried often keep the tries that they have left. A campaign, which nobody pokes, sees it
+    when it looks next.
+    """
     values = {"workspace": workspace_id, "channel": channel, "now": now}
     for queue_id in (await db.execute(_HASTEN, values)).scalars():
         pokes.poke(db, queue_id, Work.SEND)

@@ -14,6 +14,8 @@ from temporalio.testing import ActivityEnvironment
 
 from activities import gates, lanes
 from activities.bell import Bell
+from activities.books import Attempt
+from activities.lanes import Lanes
 from activities.slices import Slice, Timing
 from channels import registry
 from channels.contract import Account, Capabilities, Envelope, Kind, Outcome, World
@@ -29,6 +31,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.providers import Provider, Route
 from models.queries import bodies, singles
+from models.queries.claims import Claimed
 from models.queries.ledger import Queue
 from models.queries.singles import Single
 from tests.activities.test_routing import ABILITIES, LOST, YES, NoSettings
@@ -286,6 +289,59 @@ async def test_a_slice_that_is_over_ends_though_one_or_other_provider_is_always_
         done = await under_way.slice_
 
     assert (done.accepted, done.open) == (4, 20)  # One a lane.
+
+
+async def test_who_waits_for_a_limit_while_another_hangs_is_not_claimed_again_and_again(
+    sessions: Sessions,
+) -> None:
+    provider, mails = await a_till(sessions, Channel.EMAIL)
+    _, texts = await a_till(sessions, Channel.SMS, stuck=True)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        limited = "update providers set domain_rates = cast(:rates as jsonb) where id = :id"
+        await db.execute(text(limited), {"rates": '{"example.com": 0.02}', "id": provider})
+    await asked_for(sessions, Channel.SMS)
+    await asked_for(sessions, Channel.EMAIL, 3)
+
+    async with a_slice(sessions, replace(PATIENT, slice=0.1)) as under_way:
+        await waits(texts, 1)
+        await asyncio.sleep(1)  # Of its overtime: whoever spins does so a thousand times by then.
+        texts.moving.set()
+        done = await under_way.slice_
+
+    assert len(mails.taken) == 1
+    assert done.again < 100
+
+
+async def test_what_is_claimed_when_a_delivery_has_failed_goes_back_at_once(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, mails = await a_till(sessions, Channel.EMAIL, stuck=True)
+    await a_till(sessions, Channel.SMS)
+    begin = Lanes.begin
+
+    async def late(self: Lanes, attempt: Attempt, claimed: Sequence[Claimed]) -> None:
+        """The mail fails while the text is claimed."""
+        if claimed[0].channel == Channel.SMS:
+            mails.moving.set()
+            await eventually(lambda: failed(self))
+        await begin(self, attempt, claimed)
+
+    async def failed(self: Lanes) -> bool:
+        return self._failure is not None
+
+    def dies() -> None:
+        raise Killed
+
+    mails.after = dies
+    monkeypatch.setattr(Lanes, "begin", late)
+    await asked_for(sessions, Channel.EMAIL)
+    async with a_slice(sessions) as under_way:
+        await waits(mails, 1)
+        await asked_for(sessions, Channel.SMS)
+        with pytest.raises(Killed):
+            await under_way.slice_
+
+    assert await now(sessions, "select state from messages where channel = 'sms'") == ["queued"]
 
 
 async def test_a_worker_that_is_to_stop_claims_nothing_more_while_one_hangs(sessions: Sessions) -> None:

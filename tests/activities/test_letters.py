@@ -1,5 +1,6 @@
 """What a letter looks like from outside: who it is from, who signs it, where bounces and links go."""
 
+import asyncio
 import base64
 import email
 from email.message import EmailMessage
@@ -9,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
+from activities import letters
 from activities.letters import Letters, NoWriter, Writer
 from channels import dkim
 from channels.contract import Envelope
@@ -127,6 +129,21 @@ async def test_links_pixel_and_way_out_lead_to_the_workspaces_own_name(
     raw = (await letter(sessions, version)).fill(ENVELOPE).replace(b"=\r\n", b"")
     assert b"mail.example" not in raw
     assert raw.count(b"https://click.shop.example/") >= 3
+
+
+async def test_who_asks_meanwhile_takes_nothing_away_from_who_waits_for_the_database(
+    sessions: Sessions, version: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "KEPT", 1)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        (_, second), (_, third) = await a_template(db), await a_template(db)
+        workspace = await workspaces.get(db, DEFAULT_WORKSPACE)
+    writers = Letters(sessions, TOKENS, "https://mail.example", GivenClock(), SEALER)
+    await writers.of(workspace, [version])
+
+    _, both = await asyncio.gather(writers.of(workspace, [third]), writers.of(workspace, [version, second]))
+
+    assert {*both} == {version, second}
 
 
 async def test_without_a_verified_sender_nothing_goes_out(sessions: Sessions, version: UUID) -> None:

@@ -550,6 +550,12 @@ async def test_a_list_in_which_little_is_asked_for_goes_on_page_by_page(
     assert (found, page["next_cursor"]) == ([[], [], [sent[0]]], None)
 
 
+async def test_a_body_with_more_faults_than_anybody_reads_is_told_a_hundred(api: AsyncClient) -> None:
+    wrong = refusal(await api.post(AT, json={f"channel{n}": 1 for n in range(300)}), 422)
+
+    assert len(wrong["errors"]) == 100
+
+
 async def the_story(api: AsyncClient, message_id: str) -> list[str]:
     told = (await created(await api.get(f"{AT}/{message_id}")))["story"]
     assert [each["at"] for each in told] == sorted(each["at"] for each in told)

@@ -270,7 +270,7 @@ async def hastened(db: AsyncSession, w: Filled) -> bool:
     refused = "update messages set attempts = 1, reason = '503 down' where id = :id"
     await db.execute(text(refused), {"id": w.queued})
     before = await contents_of(db)
-    await queued.hasten(db, w.id, "email", NOW - timedelta(days=2))
+    await queued.hasten(db, w.id, "email", NOW - timedelta(days=1, minutes=30))
     return await contents_of(db) != before
 
 
