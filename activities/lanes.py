@@ -27,9 +27,7 @@ from models.queries.ledger import Kind
 
 LANES = 4  # A road. If its provider hangs, what is in them is what nobody can tell of.
 OVERTIME = 20.0  # Seconds for which a slice that is over goes on at most, while others hang.
-STUCK = (
-    1.0  # Seconds. A delivery that has no answer for longer keeps nobody waiting who goes by another road.
-)
+STUCK = 1.0  # Seconds. Who has no answer for longer keeps nobody waiting who goes by another road.
 
 
 class _Road(NamedTuple):
@@ -78,7 +76,7 @@ class Lanes:
     async def begin(self, attempt: Attempt, claimed: Sequence[Claimed]) -> None:
         """Deliver these, those with the same content together.
 
-        Returns when there is room again on every road, or what is under way there hangs.
+        Returns when there is room again on every road, or after a moment: others want to go elsewhere.
         """
         if self._failure:  # None of these need wait for their lease to end.
             ids = [message.id for message in claimed]
@@ -168,8 +166,12 @@ class Lanes:
 
     async def _room(self) -> None:
         self._raise()
+        until = asyncio.get_running_loop().time() + STUCK
         while young := [task for task in self._young() if self._under_way(self._roads[task]) >= LANES]:
-            await asyncio.wait(young, timeout=STUCK, return_when=asyncio.FIRST_COMPLETED)
+            left = until - asyncio.get_running_loop().time()
+            if left <= 0:
+                break
+            await asyncio.wait(young, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             self._raise()
 
     async def _put_off(self, attempt: Attempt, ids: Sequence[UUID]) -> None:

@@ -207,6 +207,26 @@ async def test_nor_do_other_messages_of_the_channel_while_there_are_lanes(sessio
     assert await now(sessions, STATES) == ["accepted"]
 
 
+async def test_a_backlog_that_goes_by_one_road_holds_up_no_other(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "STUCK", 0.5)  # So that none of them hangs.
+    _, mails = await a_till(sessions, Channel.EMAIL)
+    _, texts = await a_till(sessions, Channel.SMS)
+    mails.pause = 0.05
+    for n in range(60):
+        await asked_for(sessions, Channel.EMAIL, content=f"No. {n}")
+
+    async with a_slice(sessions) as under_way:
+        await waits(mails, 4)
+        await takes(texts, *await asked_for(sessions, Channel.SMS))
+        before = len(mails.taken)
+        done = await under_way.slice_
+
+    assert before < 45
+    assert done.accepted == 61
+
+
 async def test_when_all_lanes_hang_the_rest_of_the_kind_waits_unclaimed_and_goes_when_one_ends(
     sessions: Sessions,
 ) -> None:
