@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from api.errors import Unavailable, at_fault, no_such_field
 from api.stack import Stack
 from channels import credentials, discretion, registry
-from channels.contract import Account, Kind, Provider
+from channels.contract import SENDERS_FAULT, Account, Kind, Provider
 from channels.credentials import SET
 from channels.egress import EgressRefused
 from channels.smtp import SmtpProvider
@@ -172,7 +172,7 @@ _PLACE = re.compile(r"Connect call failed \('([^']{1,255})', (\d{1,5})")
 
 def plainly(said: str) -> str:
     """What a check found, as people say it: no number of the system's errors, no class, one full stop."""
-    said = said.removeprefix("sender: ")
+    said = said.removeprefix(SENDERS_FAULT)
     if found := _SYSTEMS_WORDS.search(said):
         place = _PLACE.search(said)
         where = f"at {place[1]}:{place[2]}" if place else "there"

@@ -32,7 +32,7 @@ from httpx2 import (
 )
 
 from channels import authorities
-from channels.contract import Blame, Envelope, Outcome, OutcomeKind, ReportKind
+from channels.contract import SENDERS_FAULT, Blame, Envelope, Outcome, OutcomeKind, ReportKind
 from domain.profiles import SuppressionReason
 from domain.texts import Word
 
@@ -75,7 +75,7 @@ class Row:
 
     def outcome(self, reason: str, after: float | None = None) -> Outcome:
         """`after` are the seconds that the answer asks for."""
-        said = f"sender: {reason}" if self.sender else reason
+        said = f"{SENDERS_FAULT}{reason}" if self.sender else reason
         pause = self.after if after is None else after
         return Outcome(
             self.kind,

@@ -37,7 +37,7 @@ from typing import Any
 
 from botocore import exceptions as boto
 
-from channels.contract import Blame, Outcome, OutcomeKind
+from channels.contract import SENDERS_FAULT, Blame, Outcome, OutcomeKind
 from channels.line import rest
 from channels.smtp_replies import AFTER_A_NOT_NOW, LONGEST_REASON, not_sent, senders_fault, unknown
 
@@ -136,7 +136,7 @@ def of_failed_check(error: Exception) -> str:
         code = str(error.response.get("Error", {}).get("Code") or "")
         if code in KEYS:
             return f"{KEYS[code]} ({code})."
-    return f"{str(of_failure(error).reason).removeprefix('sender: ').rstrip('.')}."
+    return f"{str(of_failure(error).reason).removeprefix(SENDERS_FAULT).rstrip('.')}."
 
 
 def calm(said: str, seconds: float | None) -> Outcome:

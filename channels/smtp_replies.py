@@ -13,7 +13,7 @@
 import re
 from dataclasses import dataclass
 
-from channels.contract import Blame, Outcome, OutcomeKind
+from channels.contract import SENDERS_FAULT, Blame, Outcome, OutcomeKind
 from domain.profiles import SuppressionReason
 
 # Seconds until the next try, as a hint: the ledger counts attempts and may wait longer.
@@ -101,7 +101,7 @@ def turned_away(reply: Reply) -> Outcome:
 
 
 def senders_fault(what: str) -> Outcome:
-    return Outcome(OutcomeKind.RETRY, reason=f"sender: {what}", retry_after=AFTER_A_SENDERS_FAULT)
+    return Outcome(OutcomeKind.RETRY, reason=f"{SENDERS_FAULT}{what}", retry_after=AFTER_A_SENDERS_FAULT)
 
 
 def not_sent(what: str) -> Outcome:

@@ -99,7 +99,8 @@ def story(
         waited = f", {late:,.0f} s after it was due" if late >= _LATE else ""
         told.append((line.claimed_at, _LINE, f"Its turn came{again}{to}{waited}."))
     if line.marked_at:
-        told.append((line.marked_at, _LINE, _went(line, tries_told=len(notes) > asked_for)))
+        tries_told = line.source_kind is SourceKind.OUTBOX and len(notes) > asked_for
+        told.append((line.marked_at, _LINE, _went(line, tries_told=tries_told)))
     if line.closed_at:
         told.append((line.closed_at, _LATER, _closed(line)))
     if line.closed_at and line.reported_at and _was_unknown(line):
@@ -137,7 +138,7 @@ def _earlier_turns(line: Line) -> int:
 
 
 def _went(line: Line, *, tries_told: bool) -> str:
-    """`tries_told`: notes tell of each try that was not taken."""
+    """`tries_told`: notes tell of each try that was not taken, as of single messages they do."""
     match line.state:
         case MessageState.ACCEPTED:
             how = "It went out" + (f" by {line.provider}" if line.provider else "")

@@ -180,6 +180,9 @@ async def test_a_field_that_there_is_not_is_answered_with_those_that_there_are(
         answer = await lonely_api.post(AT, json=a_body() | values)
         return {each["pointer"]: each["detail"] for each in refusal(answer, 422)["errors"]}
 
+    assert await told(kind="Pigeon") == {
+        "/kind": 'There is no kind of provider "Pigeon"; did you mean "pigeons"?'
+    }
     assert await told(kinds="pigeons") == {"/kinds": 'There is no such field; did you mean "kind"?'}
     assert await told(settings={"lofts": "North"}) == {
         "/settings/lofts": 'There is no such field; did you mean "loft"?',

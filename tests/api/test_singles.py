@@ -516,7 +516,9 @@ async def test_single_messages_are_listed_the_newest_first_by_address_state_and_
     assert await listed(api, "?address=ADA@example.com") == [ada]
     assert await listed(api, "?address=grace@example.com") == [grace]
     assert await listed(api, "?address=%2B49170%201234567") == [texted]
+    assert await listed(api, "?address=+491701234567") == [texted]  # A plus that should have been %2B.
     assert await listed(api, "?address=nobody@example.com") == []
+    assert await listed(api, "?fate=hard%20bounce") == []
     assert await listed(api, "?channel=sms") == [texted]
     assert await listed(api, "?state=accepted") == []
     assert await listed(api, "?state=queued&class=transactional") == [texted, grace, ada]
@@ -526,6 +528,11 @@ async def test_single_messages_are_listed_the_newest_first_by_address_state_and_
     assert await listed(api, f"?limit=2&cursor={first['next_cursor']}") == [ada]
     shown = first["items"][0]
     assert (shown["channel"], shown["state"], shown["source_kind"]) == ("sms", "queued", "outbox")
+    assert shown["address"] == "+491701234567"  # It waits, and is known.
+    async with sessions.engine() as db:
+        bounced = "update messages set fate = 'hard bounce' where id = cast(:grace as uuid)"
+        await db.execute(text(bounced), {"grace": grace})
+    assert await listed(api, "?fate=hard%20bounce") == [grace]
 
 
 async def test_a_list_in_which_little_is_asked_for_goes_on_page_by_page(
@@ -620,6 +627,12 @@ async def test_what_was_refused_is_tried_as_soon_as_its_provider_is_let_go_or_me
     assert await due() == {refused}
     await created(await api.patch(f"{V1}/providers/{texts['id']}", json={"settings": {"seed": 7}}))
     assert await due() == {refused, by_text}
+
+    async with sessions.engine() as db:
+        await db.execute(text("update messages set due_at = :later"), values)
+        await db.execute(text("update queue set due_at = :later"), values)
+    assert (await api.post(f"{V1}/providers/{texts['id']}/check")).json()["healthy"]
+    assert await due() == {by_text}
 
 
 async def test_a_message_without_a_route_or_of_held_marketing_says_how_it_goes_on(

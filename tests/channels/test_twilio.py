@@ -218,6 +218,26 @@ async def test_a_status_is_a_report(status: str, code: str, kinds: list[str]) ->
 
 
 @pytest.mark.parametrize(
+    ("sender", "good"),
+    [
+        ("+15005550006", True),
+        ("12345", True),
+        ("Shop & Co", True),
+        ("5005550006", False),
+        ("not a number!", False),
+        ("+0123", False),
+        ("", False),
+    ],
+)
+def test_a_sender_is_a_number_a_short_code_or_a_name(sender: str, good: bool) -> None:
+    try:
+        TwilioSettings(account_sid=SID, auth_token=SecretStr("token"), from_number=sender)
+        assert good
+    except ValidationError:
+        assert not good
+
+
+@pytest.mark.parametrize(
     ("form", "kind"),
     [
         ({"Body": "Stop!"}, ReportKind.UNSUBSCRIBED),

@@ -38,6 +38,17 @@ def test_the_channel_of_the_last_reaction_wins() -> None:
     assert taken(email, replace(sms, routed=False)) is Channel.EMAIL
 
 
+def test_where_they_said_stop_is_the_last_way_though_they_reacted_there() -> None:
+    stopped = replace(SMS, suppressed=SuppressionReason.UNSUBSCRIBED, reacted_at=NOON)
+
+    assert best([stopped, EMAIL], TRANSACTIONAL)[0] == EMAIL
+    assert best([replace(EMAIL, suppressed=SuppressionReason.UNSUBSCRIBED), SMS], TRANSACTIONAL) == (
+        SMS,
+        "By sms, the first that is open (email: unsubscribed).",
+    )
+    assert taken(stopped) is Channel.SMS
+
+
 @pytest.mark.parametrize(
     ("shut", "why"),
     [

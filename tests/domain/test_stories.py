@@ -118,6 +118,8 @@ def test_tries_that_no_note_tells_of_are_told_with_the_last() -> None:
     campaign = replace(SENT, source_kind=SourceKind.CAMPAIGN, source="Winter letter")
 
     assert words(campaign)[2] == 'It went out by "Main", after an earlier try that was not taken.'
+    reported_before = [Told(NOON + timedelta(minutes=1), "The provider is still trying to deliver it.")]
+    assert words(campaign, reported_before)[2] == words(campaign)[2]
     assert (
         words(replace(campaign, attempts=3))[2]
         == 'It went out by "Main", after 2 earlier tries that were not taken.'
