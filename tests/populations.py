@@ -1,4 +1,4 @@
-"""Made-up people (`tests.rules.people`) as rows of a database. Some of them were two profiles once."""
+"""Made-up people (`tests.made_up.people`) as rows of a database. Some of them were two profiles once."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +25,8 @@ from models.messages import Message
 from models.orders import Order, OrderRollup
 from models.profiles import Consent, Identity, Profile, ProfileTag, Suppression
 from models.queries import attributes
-from tests.rules import FLOWS, LISTS, NOON, TOPICS, reachable, some_id
+from tests.made_up import reachable
+from tests.rules import FLOWS, LISTS, NOON, TOPICS, some_id
 
 HERE: Json = {"workspace_id": DEFAULT_WORKSPACE}
 FAR_AWAY = NOON + timedelta(days=3_000)

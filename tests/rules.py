@@ -1,9 +1,7 @@
-"""Made-up people and rules about them, with values that lie close together so that rules hit and miss."""
+"""Made-up rules about people, with values that lie close together so that rules hit and miss."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, get_args
 from uuid import UUID
 
@@ -11,7 +9,6 @@ from hypothesis import strategies as some
 
 from domain.comparisons import Op
 from domain.events import ORDER_PLACED
-from domain.facts import Did, Journey, Person, Purchase, Sent
 from domain.moments import Window
 
 NAMES = ("plan", "age", 'odd "name"', "born")
@@ -42,7 +39,7 @@ TEXTS = (*_words, *_digits, *_truths)
 texts = some.sampled_from(TEXTS)
 NUMBERS = (0, -0.0, 1, 1.0, 1.5, -2, 10, 9.99, 1e-7, 1e16, 2**53 + 1, 12345678901234567, 1e300)
 numbers = some.sampled_from(NUMBERS)
-numbers_near = some.sampled_from((0, 1, 1.5, 10, -2))
+NUMBERS_NEAR = (0, 1, 1.5, 10, -2)
 scalars = texts | some.booleans() | numbers
 json = scalars | some.none() | some.lists(scalars, max_size=2) | some.dictionaries(texts, scalars, max_size=1)
 
@@ -58,12 +55,14 @@ TAGS = ("vip", 'odd "tag"')
 PURPOSES = ("email", "sms", "whatsapp", "push", "tracking")
 CHANNELS = ("email", "sms", "whatsapp")
 
+HOURS = (-12, -7, 0, 2, 11)
 _days = some.integers(-3, 3).map(lambda days: timedelta(days=days))
 _instants = some.builds(
-    lambda days, hours: NOON + days + timedelta(hours=hours), _days, some.sampled_from((-12, -7, 0, 2, 11))
+    lambda days, hours: NOON + days + timedelta(hours=hours), _days, some.sampled_from(HOURS)
 )
 _dates = _days.map(lambda days: (NOON + days).date().isoformat())
-_money = some.sampled_from(("-1", "0", "0.00", "0.0001", "99.99", "100", "100.00", "100.0001"))
+MONEY = ("-1", "0", "0.00", "0.0001", "99.99", "100", "100.00", "100.0001")
+_money = some.sampled_from(MONEY)
 
 
 def _group(parts: some.SearchStrategy[Any]) -> some.SearchStrategy[Any]:
@@ -102,18 +101,15 @@ _windows = _wide | some.fixed_dictionaries({}, optional={"after": _moments, "bef
     _opens
 )
 _bounded = _wide | some.fixed_dictionaries({"after": _moments}, optional={"before": _moments}).filter(_opens)
-_birthdays = some.sampled_from(
-    (
-        "1970-01-04",
-        "1970-01-01",
-        "1972-02-29",
-        "1998-01-01T08:00:00+14:00",
-        "1971-12-31",
-        "1970-02-30",
-        "1998-01-01",
-    )
+BIRTHDAYS = (
+    "1970-01-04",
+    "1970-01-01",
+    "1972-02-29",
+    "1998-01-01T08:00:00+14:00",
+    "1971-12-31",
+    "1970-02-30",
+    "1998-01-01",
 )
-_times = _dates | _birthdays | _instants.map(lambda instant: instant.isoformat()) | texts
 
 _names = some.sampled_from(NAMES)
 _born = some.just("born")
@@ -156,7 +152,7 @@ def _any(of: Mapping[str, Rules]) -> Rules:
     return some.one_of(*of.values())
 
 
-_kinds = ("email", "phone", "user_id", "anonymous_id")
+KINDS = ("email", "phone", "user_id", "anonymous_id")
 _currency = some.sampled_from((None, *CURRENCIES, "JPY"))
 _sizes = ("is", ">", ">=", "<", "<=")
 _both = ("before", "on or after")
@@ -172,7 +168,7 @@ _where = some.lists(
 _some_products = some.lists(some.sampled_from(PRODUCTS), min_size=1, max_size=2)
 _dids = ("received", "opened", "clicked", "bounced")
 _channels = some.sampled_from(CHANNELS)
-_reasons = ("unsubscribed", "hard bounce", "manual")
+REASONS = ("unsubscribed", "hard bounce", "manual")
 _flow_ids = some.sampled_from(FLOWS).map(str)
 _spans = some.sampled_from(("12 hours", "1 day", "3 days"))
 _then = some.fixed_dictionaries({"name": _any_event}, optional={"within": _spans}) | some.fixed_dictionaries(
@@ -202,7 +198,7 @@ def _atoms() -> Iterator[tuple[str, Rules]]:
     for op in ("anniversary in", "anniversary within"):
         yield f"attribute {op}", _condition("attribute", name=_born, op=some.just(op), value=_days_ahead)
     names = (op for op in OPS if "include" not in op)
-    yield from compared("identity", some.sampled_from(_kinds), names).items()
+    yield from compared("identity", some.sampled_from(KINDS), names).items()
     for measure, op, value in _measures(("total", "average", "largest"), _amounts_of_money):
         of: dict[str, Any] = {"measure": some.just(measure), "op": some.just(op), "value": value}
         for window, products in ((False, False), (True, False), (False, True), (True, True)):
@@ -243,7 +239,7 @@ def _atoms() -> Iterator[tuple[str, Rules]]:
         said = some.just(state)
         yield f"consent {state}", _condition("consent", purpose=some.sampled_from(PURPOSES), state=said)
         yield f"topic {state}", _condition("topic", topic_id=some.sampled_from(TOPICS).map(str), state=said)
-    for reason in (None, *_reasons):
+    for reason in (None, *REASONS):
         yield f"suppressed {reason}", _condition("suppressed", channel=_channels, reason=some.just(reason))
     yield "list", _condition("list", list_id=some.sampled_from(LISTS).map(str))
     yield "tag", _condition("tag", tag=some.sampled_from(TAGS))
@@ -284,82 +280,3 @@ def near(rule: Rule, found: Any) -> Rule:
             nearby = {"between": [element, element], ">": ends[0], "<": ends[1]}.get(op, element)
             return rule | {"value": nearby}
     return rule
-
-
-_purchases = some.lists(
-    some.builds(
-        Purchase,
-        at=_instants,
-        total=_money.map(Decimal),
-        currency=some.sampled_from(CURRENCIES),
-        products=some.sets(some.sampled_from(PRODUCTS), max_size=2).map(frozenset),
-    ),
-    max_size=3,
-).map(tuple)
-_done = some.lists(
-    some.builds(
-        Did,
-        name=_events,
-        at=_instants,
-        properties=some.dictionaries(_property_names, numbers_near | json, max_size=2),
-    ),
-    max_size=6,
-).map(tuple)
-_maybe_later = some.none() | _instants
-_sent = some.lists(
-    some.builds(
-        Sent,
-        source_id=some.sampled_from([*CAMPAIGNS, *FLOWS]),
-        channel=_channels,
-        at=_instants,
-        received=some.booleans(),
-        bounced=some.booleans(),
-        opened_at=_maybe_later,
-        clicked_at=_maybe_later,
-    ),
-    max_size=3,
-).map(tuple)
-_journeys = some.lists(
-    some.builds(
-        Journey, flow_id=some.sampled_from(FLOWS), step=some.sampled_from(STEPS), ended=some.booleans()
-    ),
-    max_size=2,
-).map(tuple)
-_short = some.sampled_from(("a", "A", "ab", "b", "é", "1", "1.50", "true"))
-_names_of_a_kind = some.sets(_short, min_size=1, max_size=2).map(frozenset)
-_granted = some.sampled_from(("granted", "denied"))
-
-
-def reachable(person: Person) -> Person:
-    """Only who has an address can have one that is suppressed."""
-    kinds = {"email": "email", "sms": "phone", "whatsapp": "phone"}
-    there = {channel: why for channel, why in person.suppressed.items() if person.names.get(kinds[channel])}
-    return replace(person, suppressed=there)
-
-
-def _held(name: str) -> some.SearchStrategy[Any]:
-    """What people have under this name: dates mostly where they ought to be."""
-    return _birthdays | _times | json if name == "born" else json
-
-
-# A click may come without an open, and both from a message of which we don't know that it was received.
-_replies = some.sets(some.sampled_from(("received", "opened", "clicked"))).map(frozenset)
-people = some.builds(
-    Person,
-    known_since=_instants,
-    time_zone=some.none() | some.sampled_from(ZONES),
-    attributes=some.fixed_dictionaries({}, optional={name: _held(name) for name in NAMES}),
-    names=some.dictionaries(
-        some.sampled_from(_kinds), some.sets(_short, min_size=1, max_size=2).map(frozenset)
-    ),
-    purchases=_purchases,
-    events=_done,
-    messages=_sent,
-    consents=some.dictionaries(some.sampled_from(PURPOSES), _granted, max_size=3),
-    topics=some.dictionaries(some.sampled_from(TOPICS), _granted),
-    suppressed=some.dictionaries(_channels, some.sampled_from(_reasons), max_size=2),
-    lists=some.sets(some.sampled_from(LISTS)).map(frozenset),
-    tags=some.sets(some.sampled_from(TAGS)).map(frozenset),
-    journeys=_journeys,
-    replies=some.dictionaries(some.sampled_from(STEPS), _replies),
-).map(reachable)

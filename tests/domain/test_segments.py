@@ -22,7 +22,8 @@ from domain.segments import (
     holds,
     parse,
 )
-from tests.rules import NOON, ZONES, branches, people
+from tests.made_up import people
+from tests.rules import NOON, ZONES, branches
 
 BUYER = Person(
     purchases=(

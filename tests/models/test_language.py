@@ -26,8 +26,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Enrollment
 from models.queries import segments
+from tests.made_up import quick_people
 from tests.populations import BRANCHING, HOT, apart, furnish, settle
-from tests.rules import ATOMS, MESSAGES, NOON, ZONES, branches, near, people
+from tests.rules import ATOMS, MESSAGES, NOON, ZONES, branches, near
 from tests.support import a_clone
 
 WORDS = {**ATOMS, **MESSAGES}
@@ -121,7 +122,13 @@ def examples(
     atoms: some.SearchStrategy[Any] = some.tuples(*(WORDS[word] for word in words))
 
     @settings(max_examples=EACH, deadline=None, phases=PHASES)
-    @given(some.lists(people, min_size=3, max_size=5), branches, atoms, some.sampled_from(ZONES), some.data())
+    @given(
+        some.lists(quick_people, min_size=3, max_size=5),
+        branches,
+        atoms,
+        some.sampled_from(ZONES),
+        some.data(),
+    )
     def example(
         crowd: list[Person], tree: Any, atoms: Sequence[Any], zone: str, data: some.DataObject
     ) -> None:

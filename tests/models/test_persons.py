@@ -15,10 +15,11 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import persons, segments
 from models.queries.profiles_merged import merge
+from tests.made_up import people
 from tests.people import NOON as WHEN
 from tests.people import a_person, an_event
 from tests.populations import apart, furnish, settle
-from tests.rules import NOON, ZONES, people, rules
+from tests.rules import NOON, ZONES, rules
 
 
 @given(
