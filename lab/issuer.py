@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote, urlencode
 
+from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeyParameters, RSAKey
 
@@ -26,6 +27,9 @@ from lab.http_server import Answer, Asked, HttpServer
 
 CODE_SECONDS = 60.0
 TOKEN_SECONDS = 3600
+
+# Of issuers that are gone, since a key takes 70 ms to make. No two issuers have the same at a time.
+_SPARE: list[rsa.RSAPrivateKey] = []
 
 
 class Fault(StrEnum):
@@ -111,6 +115,7 @@ class IssuerLab(HttpServer):
         self.grants: dict[str, Grant] = {}
         self.seen = Seen()
         self.keys: list[RSAKey | ECKey] = []
+        self.held: list[rsa.RSAPrivateKey] = []
         self.rotate()
 
     @property
@@ -125,8 +130,15 @@ class IssuerLab(HttpServer):
         if self.algorithm.startswith("ES"):
             new = ECKey.generate_key("P-256", described)
         else:
-            new = RSAKey.generate_key(2048, described)
+            pair = _SPARE.pop() if _SPARE else rsa.generate_private_key(65537, 2048)
+            self.held.append(pair)
+            new = RSAKey(pair, pair, described)
         self.keys = [new, *self.keys[:1]]
+
+    async def __aexit__(self, *exc: object) -> None:
+        await super().__aexit__(*exc)
+        _SPARE.extend(self.held)
+        self.held.clear()
 
     async def answer(self, asked: Asked) -> Answer:
         match asked.method, asked.path:
