@@ -79,6 +79,7 @@ class Postgres:
         self.note = self.home / f"{name}.process.json"
         self.secret = self.data.with_name(f"{name}.password")
         self.process: Process | None = None
+        self.kept: psycopg.Connection | None = None
         self.lock = Lock(self.home / f"{name}.lock")
 
     def start(self) -> None:
@@ -107,14 +108,21 @@ class Postgres:
             death=signal.SIGINT,  # A fast shutdown, which leaves nothing to recover.
             folder=self.data,
         )
+        self.let_go()
         self.process.start()
         self.process.wait_until(self.answers)
         self.make_roles()
 
     def stop(self) -> None:
+        self.let_go()
         if self.process:
             self.process.stop(signal.SIGINT)
         self.lock.release()
+
+    def let_go(self) -> None:
+        if self.kept:
+            self.kept.close()
+            self.kept = None
 
     def kill(self) -> None:
         """End it as a crash would. `start` recovers what was committed."""
@@ -155,13 +163,18 @@ class Postgres:
         Its files are copied, not logged page by page: a tenth of a second less for each test that has one.
         """
         statement = sql.SQL("create database {} template {} owner {} strategy file_copy")
-        with self.connect() as db:
-            db.execute(statement.format(*map(sql.Identifier, (name, template, OWNER))))
+        self.superuser().execute(statement.format(*map(sql.Identifier, (name, template, OWNER))))
 
     def drop_database(self, name: str) -> None:
         """Remove it, whoever is connected."""
-        with self.connect() as db:
-            db.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        drop = sql.SQL("drop database if exists {} with (force)")
+        self.superuser().execute(drop.format(sql.Identifier(name)))
+
+    def superuser(self) -> psycopg.Connection:
+        """As `connect()`, and it stays open: tests make and drop databases by the thousand."""
+        if self.kept is None or self.kept.closed:
+            self.kept = self.connect()
+        return self.kept
 
     # What `start` is made of.
 
