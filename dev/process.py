@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 LAUNCH = Path(__file__).with_name("launch.py")
 PATIENCE = 120.0  # Seconds that a process may take to be ready.
@@ -19,6 +19,16 @@ PATIENCE = 120.0  # Seconds that a process may take to be ready.
 
 class StackError(Exception):
     """A part of the embedded stack can't run; the message says what to do."""
+
+
+class Child(Protocol):
+    """What `subprocess.Popen` is to us."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
 
 
 class Process:
@@ -46,24 +56,28 @@ class Process:
         self.log, self.note = log, note
         self.user, self.death = user, death
         self.environment, self.folder = environment, folder
-        self.child: subprocess.Popen[bytes] | None = None
+        self.child: Child | None = None
         self.heard = 0  # Bytes in the log that are of an earlier run.
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.heard = log.tell()
-            self.child = subprocess.Popen(
-                tied(self.command, self.death, self.user),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **(self.environment or {})},
-                cwd=self.folder,
-                start_new_session=True,  # Ctrl-C at the terminal is for us; we stop our children in order.
-            )
+            self.child = self.begin(log, {**os.environ, **(self.environment or {})})
         if self.note:
             remember(self.note, self.child.pid)
+
+    def begin(self, log: IO[bytes], environment: dict[str, str]) -> Child:
+        """The program, in a session of its own: Ctrl-C at the terminal is for us; we stop it in order."""
+        return subprocess.Popen(
+            tied(self.command, self.death, self.user),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=self.folder,
+            start_new_session=True,
+        )
 
     @property
     def running(self) -> bool:

@@ -12,6 +12,7 @@ from dev.temporal import NAMESPACE, Temporal
 from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
+from tests import forks
 from tests.people import nobody_is_astray
 from tests.support import (
     Database,
@@ -129,6 +130,7 @@ EXIT = pytest.StashKey[int]()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    forks.end()
     session.config.stash[EXIT] = exitstatus
 
 

@@ -18,6 +18,7 @@ from dev.places import ROOT
 from dev.postgres import Postgres
 from dev.process import Process, free_port, listens
 from dev.temporal import Temporal
+from tests.forks import Fork
 from tests.support import Database
 from workflows.temporal import connect
 
@@ -121,7 +122,7 @@ class Site:
             "SEND_SLICES": str(SLICES),
             **{name: str(value) for name, value in {**self.more, **settings}.items()},
         }
-        process = Process(
+        process = Fork(
             command,
             [sys.executable, "-m", "cli", command],
             log=self.folder / "logs" / f"{command}-{nth}.log",

@@ -9,11 +9,12 @@ import httpx2
 
 from dev.places import ROOT
 from dev.postgres import Postgres
-from dev.process import Process, free_port
+from dev.process import free_port
 from dev.stack import is_up
 from domain.clock import SystemClock
 from models.base import Sessions
 from tests.arrivals import pump
+from tests.forks import Fork
 from tests.support import OWNER_OF_ALL, Database
 
 
@@ -37,9 +38,7 @@ class Site:
             "STATE_DIR": str(self.folder),
         }
         command = [sys.executable, "-m", "cli", "api"]
-        self.process = Process(
-            "API", command, log=self.folder / "api.log", environment=environment, folder=ROOT
-        )
+        self.process = Fork("API", command, log=self.folder / "api.log", environment=environment, folder=ROOT)
 
     def start(self) -> None:
         self.process.start()
