@@ -9,6 +9,7 @@ from sqlalchemy import text
 from bench import people
 from bench.stack import Stack, expect, peak_memory
 from dev.process import Process
+from domain.templates import Template
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from workflows import campaigns
@@ -46,12 +47,13 @@ async def campaign(
     name: str,
     others: Mapping[str, Process],
     check: bool = True,
+    letter: Template = people.LETTER,
 ) -> Run:
     """Send one to everybody. `others` are processes whose CPU time is told, too. Without
     `check`, the caller looks at the books."""
     client = await connect(stack.temporal.address)
     async with sessions(DEFAULT_WORKSPACE) as db:
-        campaign_id = await people.a_campaign(db)
+        campaign_id = await people.a_campaign(db, letter=letter)
     meter = stack.meter(worker, **others)
     began = time.perf_counter()
     await campaigns.start(client, DEFAULT_WORKSPACE, campaign_id, "Sale", "sale")

@@ -46,7 +46,7 @@ def _rate(stack: Stack, program: str, size: int, *given: str) -> float:
 
 def a_mail() -> bytes:
     """A little shorter than Campanile's, and written once: then sending alone counts."""
-    html = people.LETTER.html.replace("{{ first_name }}", "%(name)b")
+    html = people.SHORT.html.replace("{{ first_name }}", "%(name)b")
     mail = EmailMessage(policy=SMTP)
     mail["From"], mail["To"] = "The Shop <news@shop.example>", "%(to)b"
     mail["Subject"] = "%(name)b, we kept something for you"
