@@ -29,6 +29,7 @@ from models.queries import (
     notes,
     pokes,
 )
+from models.queries.enrollments_moved import GoneOn
 from models.queries.ledger import Queue, Settled, Unsendable
 from models.queries.notes import Note
 from models.queries.ways import Move
@@ -53,6 +54,7 @@ class Attempt:
     source: Source
     id: UUID
     caps: Sequence[claims.Cap]
+    unheard: bool = True  # Whether no webhook is known that may ask what becomes of these.
     deliveries: int = 1  # Side by side under one lease, which the last to end gives up.
 
     @property
@@ -123,6 +125,8 @@ class Books:
         again: bool,
         onward: bool,
     ) -> set[UUID]:
+        if envelopes and not (again or unsendable) and _nothing_follows(attempt, hand):
+            return await self._at_once(attempt, provider, envelopes, hand, done)
         queue, now = attempt.queue, self.clock.now()
         asked = self._settling(attempt, hand)
         if onward:
@@ -145,6 +149,31 @@ class Books:
         hand.refused = bool(letters) and not marked
         self._count_settled(settled, done)
         self._count_unsent(counts, done)
+        return marked
+
+    async def _at_once(
+        self, attempt: Attempt, provider: UUID, envelopes: Sequence[Envelope], hand: Hand, done: Slice
+    ) -> set[UUID]:
+        """The same in one round trip, where nothing follows from the answers but what is counted."""
+        letters = [(envelope.id, envelope.holes) for envelope in envelopes]
+        queue, asked = attempt.queue, list[Asked]()
+        if hand.answered_at:
+            asked.append(ledger.accepting(queue, attempt.id, hand.answers, hand.answered_at))
+        asked.append(ledger.marking(queue, attempt.id, letters, self.clock.now(), provider=provider))
+        *settled, marking = await self.sessions.at_once(queue.workspace_id, asked)
+        accepted = {id_ for answer in settled for id_ in answer.scalars()}
+        hand.answers = [answer for answer in hand.answers if answer.id not in accepted]
+        done.accepted += len(accepted)
+        marked = set[UUID](marking.scalars())
+        hand.refused = not marked
+        if hand.answers:  # Some webhook asks for them, or they have been recovered.
+            attempt.unheard = False
+            await self.write_down(attempt, hand, done)
+        if len(marked) < len(envelopes):
+            async with self.sessions.batch(queue.workspace_id) as db:
+                refused = [each.id for each in envelopes if each.id not in marked]
+                counts = await self._put_back(db, attempt, refused)
+            self._count_unsent(counts, done)
         return marked
 
     async def _put_back(
@@ -189,11 +218,11 @@ class Books:
         now = hand.answered_at
         if not now or not hand.answers:
             return []
-        reconcile_at = self.reconcile_at(now, hand.reported)
-        return [
-            ledger.settling(attempt.queue, attempt.id, hand.answers, now, reconcile_at),
-            announced.looking(),
-        ]
+        source, reconcile_at = attempt.source, self.reconcile_at(now, hand.reported)
+        settling = ledger.settling(source.queue, attempt.id, hand.answers, now, reconcile_at)
+        if source.queue.kind is SourceKind.FLOW:
+            settling = enrollments_moved.settling(settling, source.queue.id, source.onward, self.clock.now())
+        return [settling, announced.looking()]
 
     async def _settled(self, db: Batch, attempt: Attempt, hand: Hand) -> Counter[MessageState]:
         """What follows in a transaction opened with `_settling`. Returns how many messages are in which
@@ -203,8 +232,12 @@ class Books:
         if not now or not hand.answers:
             return Counter()
         settled, looked, *_ = db.answers
-        states = ledger.states(settled)
         announced.looked(db, looked)
+        rows = settled.all()
+        if attempt.queue.kind is SourceKind.FLOW:
+            *rows, gone = rows
+            self._told(db, attempt.queue, await enrollments_moved.went_on(db, gone, self.clock.now()))
+        states = ledger.states(row[:2] for row in rows)
         unsent = (MessageState.QUEUED, MessageState.FAILED)
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
         closed = [i for i, state in states.items() if state is not MessageState.QUEUED]
@@ -212,7 +245,6 @@ class Books:
         if failed:
             blames = {answer.id: answer.blame for answer in hand.answers if answer.blame}
             await failures.note_messages(db, attempt.queue.workspace_id, failed, now, blames)
-        await self.freed(db, attempt.source, closed)
         await announced_messages.ended(db, states, now, late=True)
         return Counter(states.values())
 
@@ -258,6 +290,9 @@ class Books:
         gone = await enrollments_moved.go_on(
             db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
         )
+        self._told(db, queue, gone)
+
+    def _told(self, db: Db, queue: Queue, gone: GoneOn) -> None:
         if gone.next_due_at:
             pokes.poke(db, queue.id, Work.ADVANCE)
 
@@ -282,3 +317,13 @@ class Books:
         if not attempt.deliveries and not last:  # Others were at it meanwhile.
             async with self.sessions.batch(attempt.queue.workspace_id) as db:
                 await db.execute(*ledger.dropping_lease(attempt.queue, attempt.id))
+
+
+def _nothing_follows(attempt: Attempt, hand: Hand) -> bool:
+    """Whether the answers move nobody on, are told to nobody and give nothing back, as far as is known."""
+    return (
+        attempt.unheard
+        and not hand.notes
+        and attempt.queue.kind is not SourceKind.FLOW
+        and all(answer.state is MessageState.ACCEPTED and not answer.reason for answer in hand.answers)
+    )

@@ -20,7 +20,7 @@ from uuid_utils.compat import uuid7
 
 from domain.workspaces import SYSTEM_WORKSPACE
 from models import working
-from models.batch import WAIT, Asked, Batch, Batches, Statement, leave_out_the_row
+from models.batch import WAIT, Answer, Asked, Batch, Batches, Statement, leave_out_the_row
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
@@ -223,6 +223,10 @@ class Sessions:
             yield db
             poked = await _write_pokes(db)
         self._ringer.ring(poked)
+
+    async def at_once(self, workspace_id: UUID, asked: Sequence[Asked]) -> list[Answer]:
+        """A batch of statements after which nothing follows: see `Batches.at_once`."""
+        return await self._batches.at_once(workspace_id, asked)
 
     @asynccontextmanager
     async def pinned(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:

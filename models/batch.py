@@ -170,6 +170,20 @@ class Batches:
         finally:
             await self._pool.putconn(connection)
 
+    async def at_once(self, workspace_id: UUID, asked: Sequence[Asked]) -> list[Answer]:
+        """A transaction of nothing but this, committed when it answers: all of it takes one round trip.
+
+        When it raises, nobody knows whether it was committed, unless the server said no.
+        """
+        await self._open()
+        connection = await self._connection()
+        try:
+            return await _all_of(connection, [_entering(workspace_id)], asked)
+        finally:
+            if connection.pgconn.pipeline_status:
+                await connection.close()
+            await self._pool.putconn(connection)
+
     @asynccontextmanager
     async def glance(self) -> AsyncIterator[Batch]:
         """Statements that each are a transaction of their own: to read one thing takes one round trip."""
@@ -221,15 +235,23 @@ class Batches:
 
 
 async def _begun(connection: _Connection, workspace_id: UUID | None, asked: Sequence[Asked]) -> list[Answer]:
-    enter = f"select set_config('app.workspace', '{workspace_id}', true)" if workspace_id else ""
-    if not asked:
-        await connection.execute(f"begin; {enter}".encode())
-        return []
+    first = [b"begin", *([_entering(workspace_id)] if workspace_id else [])]
+    if asked:
+        return await _all_of(connection, first, asked)
+    await connection.execute(b"; ".join(first))
+    return []
+
+
+def _entering(workspace_id: UUID) -> bytes:
+    return f"select set_config('app.workspace', '{workspace_id}', true)".encode()
+
+
+async def _all_of(connection: _Connection, first: Sequence[bytes], asked: Sequence[Asked]) -> list[Answer]:
+    """In one round trip, which without a `begin` is one transaction and commits at its end."""
     try:
         async with connection.pipeline():
-            await connection.execute(b"begin")
-            if enter:
-                await connection.execute(enter.encode())
+            for statement in first:
+                await connection.execute(statement)
             cursors = [await _execute(connection, *each) for each in asked]
         return [await _answer(cursor) for cursor in cursors]
     except psycopg.Error as error:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from channels.contract import Capabilities, Envelope, Outcome, Provider
 from channels.letters import Raw
 from models.base import Sessions
-from models.batch import Asked, Batch
+from models.batch import Answer, Asked, Batch
 
 T = TypeVar("T")
 
@@ -60,6 +60,15 @@ class FragileSessions(Sessions):
         async with self._through(self._real.batch(workspace_id, asked)) as db:
             yield db
 
+    async def at_once(self, workspace_id: UUID, asked: Sequence[Asked]) -> list[Answer]:
+        now = self._begin()
+        if now and not self.blow.committed:
+            self._strike()
+        answers = await self._real.at_once(workspace_id, asked)
+        if now:
+            self._strike()
+        return answers
+
     @asynccontextmanager
     async def pinned(self, workspace_id: UUID) -> AsyncIterator[AsyncSession]:
         async with self._through(self._real.pinned(workspace_id)) as db:
@@ -72,16 +81,20 @@ class FragileSessions(Sessions):
 
     @asynccontextmanager
     async def _through(self, real: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
-        if self.dead:
-            raise Killed
-        self.begun += 1
-        now = self.begun == self.blow.nth
+        now = self._begin()
         async with real as db:
             yield db
             if now and not self.blow.committed:
                 self._strike()
         if now:
             self._strike()
+
+    def _begin(self) -> bool:
+        """Whether this one is struck."""
+        if self.dead:
+            raise Killed
+        self.begun += 1
+        return self.begun == self.blow.nth
 
     def _strike(self) -> None:
         self.dead = self.blow.killed

@@ -37,10 +37,10 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from domain.flows import END, Branch, Call, FlowState, Send, Step, Wait, WaitForEvent, WaitingFor
 from domain.messages import MessageClass, SourceKind
 from models.base import Db, bulk_id, bulk_prefix, changed, whose
-from models.batch import Statement
+from models.batch import Asked, Statement
 from models.calls import CallMember
 from models.flows import Agenda, Enrollment, Flow
-from models.queries import announced, announced_members
+from models.queries import announced, announced_members, ledger
 from models.queries.queued import queue_up
 from models.queries.ways import Move
 
@@ -224,26 +224,26 @@ def noted(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-_GO_ON = f"""
-    with waiting as materialized (
+# The steps of a statement that lets members go on for whom a message in `closed` was waited for.
+_GOING_ON = f"""
+    waiting as materialized (
         select e.id, e.step, e.visit, o."to", o.due_at, o.waiting_for, o."to" = '{END}' as ends, o.note
-        from messages m
+        from {{closed}} m
         join enrollments e on e.workspace_id = :workspace and e.id = m.occasion
         left join jsonb_to_recordset(cast(:onward as jsonb))
             as o(version_id uuid, origin text, "to" text, due_at timestamptz, waiting_for text, note jsonb)
             on o.version_id = e.version_id and o.origin = e.step
             and exists (select from flows f where f.workspace_id = :workspace and f.id = :flow
                 and f.state = '{FlowState.LIVE}')
-        where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[]))
-            and m.closed_at is not null and m.source_kind = '{SourceKind.FLOW}'
+        where m.closed_at is not null
             and e.step = m.step and e.visit = m.visit and e.waiting_for = '{WaitingFor.MESSAGE}'
     ),
     gone as (
         update enrollments e set
             step = case when w."to" is null then e.step else w."to" end,
-            due_at = case when w."to" is null then cast(:now as timestamptz) else w.due_at end,
+            due_at = case when w."to" is null then cast(:going_at as timestamptz) else w.due_at end,
             waiting_for = w.waiting_for,
-            ended_at = case when w.ends then cast(:now as timestamptz) end,
+            ended_at = case when w.ends then cast(:going_at as timestamptz) end,
             outcome = case when w.ends then '{_FINISHED}' end,
             history = case when w."to" is null then e.history else e.history || w.note end
         from waiting w
@@ -255,10 +255,28 @@ _GO_ON = f"""
         insert into agenda (workspace_id, version_id, step, due_at, enrollment_id)
         select workspace_id, version_id, step, due_at, id from gone where due_at is not null
     )
-    select count(*) as freed, min(due_at) as next_due_at{{}} from gone
 """
-_GO_ON_SILENTLY = text(_GO_ON.format(""))
-_GO_ON_TELLING = text(_GO_ON.format(", array_agg(id) filter (where moved) as ids"))
+_CLOSED = f"""
+    closed as materialized (
+        select m.occasion, m.step, m.visit, m.closed_at from messages m
+        where m.workspace_id = :workspace and m.id = any(cast(:messages as uuid[]))
+            and m.source_kind = '{SourceKind.FLOW}'
+    )
+"""
+# The ids as text, because nearly always nobody asks for them.
+_GONE = """
+    count(*) as freed, min(due_at) as next_due_at, cast(array_agg(id) filter (where moved) as text) as ids
+    from gone
+"""
+_GO_ON = text(f"with {_CLOSED}, {_GOING_ON.format(closed='closed')} select {_GONE}")
+# What became of the messages, and in the last row of the members.
+_SETTLE_AND_GO_ON = text(
+    f"""
+    with {ledger.SETTLING}, {_GOING_ON.format(closed="done")}
+    select id, state, null as freed, null as next_due_at, null as ids from done
+    union all select null, null, {_GONE}
+    """
+)
 
 
 class GoneOn(NamedTuple):
@@ -279,6 +297,20 @@ async def go_on(
     `onward` holds the ways on from send steps, of which none may lead to another send step. Whoever has no
     way there, and everyone while the flow is not live, stays and is due at once: `advance` moves them.
     """
+    # As PostgreSQL writes an array: by the driver it takes ten times as long.
+    messages = f"{{{orjson.dumps([*message_ids])[1:-1].decode()}}}"
+    values = {"workspace": workspace_id, "messages": messages, **_onward(flow_id, onward, now)}
+    [row] = await db.execute(_GO_ON, values)
+    return await went_on(db, row, now)
+
+
+def settling(asked: Asked, flow_id: UUID, onward: Sequence[Move], now: datetime) -> Asked:
+    """What `ledger.settling` asks for, and in the same statement `go_on` for what it closes. The last row
+    of the answer is for `went_on`."""
+    return Asked(_SETTLE_AND_GO_ON, {**asked.values, **_onward(flow_id, onward, now)})
+
+
+def _onward(flow_id: UUID, onward: Sequence[Move], now: datetime) -> dict[str, Any]:
     ways = [
         {
             "version_id": move.version_id,
@@ -290,17 +322,12 @@ async def go_on(
         }
         for move in onward
     ]
-    values = {
-        "workspace": workspace_id,
-        "flow": flow_id,
-        # As PostgreSQL writes an array: by the driver it takes ten times as long.
-        "messages": f"{{{orjson.dumps([*message_ids])[1:-1].decode()}}}",
-        "onward": orjson.dumps(ways).decode(),
-        "now": now,
-    }
-    if await announced.asked(db, announced_members.MOVED, announced_members.FINISHED):
-        row = (await db.execute(_GO_ON_TELLING, values)).one()
-        await announced_members.moved(db, row.ids or (), now)
-    else:
-        row = (await db.execute(_GO_ON_SILENTLY, values)).one()
-    return GoneOn(row.freed, row.next_due_at)
+    return {"flow": flow_id, "onward": orjson.dumps(ways).decode(), "going_at": now}
+
+
+async def went_on(db: Db, row: Sequence[Any], now: datetime) -> GoneOn:
+    """What such a statement says last: who went on is announced, where somebody asks for it."""
+    *_, freed, next_due_at, ids = row
+    if ids and await announced.asked(db, announced_members.MOVED, announced_members.FINISHED):
+        await announced_members.moved(db, [UUID(id_) for id_ in ids[1:-1].split(",")], now)
+    return GoneOn(freed, next_due_at)

@@ -129,7 +129,6 @@ again as (
     insert into queue (workspace_id, queue_id, due_at, message_id)
     select :workspace, queue_id, due_at, id from done where state = 'queued'
 )
-select id, state from done
 """
 
 _PUT_BACK = f"""
@@ -147,6 +146,7 @@ with done as (
     returning m.id, m.state, m.queue_id, m.due_at
 ),
 {_AGAIN}
+select id, state from done
 """
 
 
@@ -234,9 +234,9 @@ _BECOMES = f"""
         when o.state = 'queued' and m.attempts >= {MOST_ATTEMPTS} then 'failed' else o.state
     end
 """
-_SETTLE = text(
-    f"""
-    with done as (
+# The steps of a statement that settles: `done` has the messages as they are now.
+SETTLING = f"""
+    done as (
         update messages m set
             state = {_BECOMES},
             reason = case when m.reported_at is not null then m.reason
@@ -253,11 +253,11 @@ _SETTLE = text(
             as o(id uuid, state text, provider_id text, reason text, retry_after float8)
         where m.workspace_id = :workspace and m.id = o.id and m.attempt = :attempt
             and (m.state = 'sending' or m.state = 'unknown' and o.state in ('accepted', 'failed'))
-        returning m.id, m.state, m.queue_id, m.due_at
+        returning m.id, m.state, m.queue_id, m.due_at, m.closed_at, m.occasion, m.step, m.visit
     ),
     {_AGAIN}
-    """
-)
+"""
+_SETTLE = text(f"with {SETTLING} select id, state from done")
 
 
 def settling(
@@ -276,6 +276,29 @@ def settling(
         "outcomes": orjson.dumps([*map(_said, outcomes)]).decode(),
     }
     return Asked(_SETTLE, values)
+
+
+_ACCEPT = text(
+    """
+    update messages m set state = 'accepted', reason = case when m.reported_at is not null then m.reason end,
+        provider_id = coalesce(o.provider_id, m.provider_id), closed_at = coalesce(m.closed_at, :now),
+        reconcile_at = null
+    from jsonb_to_recordset(cast(:accepted as jsonb)) as o(id uuid, provider_id text)
+    where m.workspace_id = :workspace and m.id = o.id and m.attempt = :attempt
+        and m.state in ('sending', 'unknown')
+        and not exists (select from webhooks w where w.workspace_id = :workspace and w.state = 'enabled')
+    returning m.id
+    """
+)
+
+
+def accepting(queue: Queue, attempt: UUID, accepted: Sequence[Settled], now: datetime) -> Asked:
+    """`settling` for what was accepted, in a workspace where no webhook could ask for it: so nothing follows.
+
+    The answer is which of them are settled.
+    """
+    said = orjson.dumps([{"id": each.id, "provider_id": each.provider_id} for each in accepted]).decode()
+    return Asked(_ACCEPT, {"workspace": queue.workspace_id, "attempt": attempt, "now": now, "accepted": said})
 
 
 def _said(outcome: Settled) -> dict[str, Any]:
@@ -370,6 +393,7 @@ _RECOVER = text(
         returning m.id, m.state, m.queue_id, m.due_at
     ),
     {_AGAIN}
+    select id, state from done
     """
 )
 

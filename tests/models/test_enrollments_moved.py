@@ -9,13 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.flows import Branch, Step, Wait
-from domain.messages import Skip
+from domain.messages import MessageState, Skip, SourceKind
 from domain.segments import parse
 from domain.workspaces import DEFAULT_WORKSPACE
-from models.queries import enrollments_moved
+from models.queries import enrollments_moved, ledger
+from models.queries.ledger import Queue, Settled
 from models.queries.ways import Move
 from tests.people import a_flow, a_journey, a_message
-from tests.sending import at, people, some
+from tests.sending import at, column, people, some
 
 NAP = Wait(duration=timedelta(hours=2))
 FORK = Branch(condition=parse({"all": []}))
@@ -94,6 +95,32 @@ async def test_who_has_no_way_here_is_due_where_they_are(db: AsyncSession) -> No
 
     assert await go_on(db, flow, message, of_another_version) == (1, at(1))
     assert await place(db) == ("hello", at(1), None, None, None)
+
+
+async def test_who_waits_for_a_message_goes_on_in_the_statement_that_settles_it(db: AsyncSession) -> None:
+    flow, message = await a_waiting_member(db, state="sending")
+    moves, queue = onward(flow, "nap", NAP), Queue(DEFAULT_WORKSPACE, flow[0], SourceKind.FLOW)
+    attempt = await column(db, "attempt", message)
+    settling = ledger.settling(queue, attempt, [Settled(message, MessageState.ACCEPTED)], at(0), at(0))
+
+    first, gone = await db.execute(*enrollments_moved.settling(settling, flow[0], moves, at(1)))
+    assert first[:2] == (message, "accepted")
+    assert await enrollments_moved.went_on(db, gone, at(1)) == (1, at(3))
+    assert await place(db) == ("nap", at(3), None, None, None)
+    assert await some(db, "select due_at from agenda") == [at(3)]
+
+
+async def test_who_waits_for_a_message_that_is_queued_again_stays(db: AsyncSession) -> None:
+    flow, message = await a_waiting_member(db, state="sending")
+    moves, queue = onward(flow, "nap", NAP), Queue(DEFAULT_WORKSPACE, flow[0], SourceKind.FLOW)
+    attempt = await column(db, "attempt", message)
+    settling = ledger.settling(queue, attempt, [Settled(message, MessageState.QUEUED)], at(0), at(0))
+
+    first, gone = await db.execute(*enrollments_moved.settling(settling, flow[0], moves, at(1)))
+    assert first[:2] == (message, "queued")
+    assert await enrollments_moved.went_on(db, gone, at(1)) == (0, None)
+    assert await some(db, "select message_id from queue") == [message]
+    assert await place(db) == ("hello", None, "message", None, None)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from models.queries import claims, ledger, profiles_erased, queued
 from models.queries.claims import Cap
 from models.queries.ledger import MOST_ATTEMPTS, Queue, Settled, Unsendable
 from tests import bookkeeping
+from tests.calling import a_webhook
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, column, counted, people, some, states
 
 TODAY = Cap(1, "day", NOW.date())
@@ -299,6 +300,50 @@ async def test_only_the_attempt_that_sent_a_message_settles_it(db: AsyncSession)
     queue, _, [message] = await a_marked_batch(db)
 
     assert await settled(db, queue, uuid7(), Settled(message, MessageState.ACCEPTED)) == {}
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "state = 'sending'",
+        "state = 'unknown', reason = 'no answer', closed_at = :at, reconcile_at = :at",
+        "state = 'accepted', closed_at = :at",
+        "state = 'failed', closed_at = :at",
+        "reported_at = :at, fate = 'failed', reason = '550 no such user'",
+        "provider_id = 'reported'",
+        "attempt = id",
+    ],
+)
+@pytest.mark.parametrize("theirs", ["provider-1", None])
+async def test_the_short_way_of_settling_writes_what_the_long_one_does(
+    db: AsyncSession, before: str, theirs: str | None
+) -> None:
+    queue, attempt, [message] = await a_marked_batch(db)
+    values = {"at": at(-1), "id": message} if ":at" in before else {"id": message}
+    await db.execute(text(f"update messages set {before} where id = :id"), values)
+
+    answers, found = [Settled(message, MessageState.ACCEPTED, theirs)], []
+    for asked in (
+        ledger.settling(queue, attempt, answers, NOW, SOON),
+        ledger.accepting(queue, attempt, answers, NOW),
+    ):
+        async with db.begin_nested() as trial:
+            settled_now = [row[0] for row in await db.execute(*asked)]
+            found.append((settled_now, await some(db, "select to_jsonb(m) from messages m order by id")))
+            await trial.rollback()
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("state", "settles"), [("enabled", False), ("disabled", True)])
+async def test_the_short_way_of_settling_is_closed_while_a_webhook_may_ask(
+    db: AsyncSession, state: str, settles: bool
+) -> None:
+    await a_webhook(db, state=state)
+    queue, attempt, [message] = await a_marked_batch(db)
+
+    asked = ledger.accepting(queue, attempt, [Settled(message, MessageState.ACCEPTED)], NOW)
+    assert [row[0] for row in await db.execute(*asked)] == [message] * settles
+    assert await holds(db, message, state="accepted" if settles else "sending")
 
 
 # Leases that end.
