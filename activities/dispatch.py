@@ -189,7 +189,7 @@ class Dispatch:
     async def _with_files(self, attempt: Attempt, envelope: Envelope) -> Envelope:
         async with self.sessions.batch(attempt.queue.workspace_id) as db:
             files = await attachments.of(db, attempt.queue.workspace_id, envelope.id)
-        return replace(envelope, attachments=tuple(Attachment(*file) for file in files))
+        return envelope._replace(attachments=tuple(Attachment(*file) for file in files))
 
     async def _next(
         self,

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from uuid import UUID
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
 LENGTH = 59  # Characters of a token that names two.
 LENGTH_OF_THREE = 80
 _ID = 16  # Bytes.
@@ -39,7 +42,7 @@ class Tokens:
         """`key` is secret, at least 16 bytes. Who changes it makes every link sent so far dead."""
         if len(key) < 16:
             raise ValueError("The signing key needs at least 16 bytes.")
-        self._keyed = hmac.new(key, digestmod="sha256")  # To copy it takes half as long as to begin anew.
+        self._keyed = HMAC(key, SHA256())  # To copy it takes a quarter of what it takes to begin anew.
 
     def here(self, asked: UUID) -> str:
         """What any process under this key answers to whoever draws a number to see whether it is reached."""
@@ -56,7 +59,7 @@ class Tokens:
 
     def sign_all(self, ids: Sequence[UUID], about: About) -> str:
         """The token that names all of these."""
-        named = b"".join(each.bytes for each in ids)
+        named = b"".join([each.bytes for each in ids])
         return _written(named + self._signature(named, about))
 
     def read_all(self, token: str, count: int, about: About) -> list[UUID] | None:
@@ -79,7 +82,7 @@ class Tokens:
     def _signature(self, named: bytes, about: About) -> bytes:
         signing = self._keyed.copy()
         signing.update(f"{about}\0".encode() + named if about else named)
-        return signing.digest()[:_SIGNATURE]
+        return signing.finalize()[:_SIGNATURE]
 
 
 def _written(signed: bytes) -> str:

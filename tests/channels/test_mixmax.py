@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -92,7 +91,7 @@ async def test_each_message_is_a_call() -> None:
 async def test_what_is_wrong_with_one_message_stops_no_other() -> None:
     people = [
         an_envelope(1, address="no address"),
-        replace(an_envelope(2), holes=()),
+        an_envelope(2)._replace(holes=()),
         an_envelope(3),
         an_envelope(4, attachments=(Attachment("a.txt", "text/plain", b"a"),)),
     ]

@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -141,7 +140,7 @@ async def test_a_message_that_is_too_large_is_refused_without_a_call() -> None:
 async def test_what_is_wrong_with_one_message_stops_no_other() -> None:
     people = [
         an_envelope(1, address="no address"),
-        replace(an_envelope(2), holes=()),
+        an_envelope(2)._replace(holes=()),
         an_envelope(3),
         an_envelope(4, address="ü@example.com"),
         an_envelope(5, address="ada@bücher.example"),
