@@ -97,30 +97,27 @@ async def test_who_has_no_way_here_is_due_where_they_are(db: AsyncSession) -> No
     assert await place(db) == ("hello", at(1), None, None, None)
 
 
-async def test_who_waits_for_a_message_goes_on_in_the_statement_that_settles_it(db: AsyncSession) -> None:
+@pytest.mark.parametrize(
+    ("becomes", "freed", "member", "due", "turns"),
+    [
+        (MessageState.ACCEPTED, (1, at(3)), ("nap", at(3), None, None, None), [at(3)], 0),
+        (MessageState.QUEUED, (0, None), ("hello", None, "message", None, None), [], 1),
+    ],
+)
+async def test_the_statement_that_settles_a_message_lets_its_member_go_on_if_it_closes_it(
+    db: AsyncSession, becomes: MessageState, freed: object, member: object, due: object, turns: int
+) -> None:
     flow, message = await a_waiting_member(db, state="sending")
     moves, queue = onward(flow, "nap", NAP), Queue(DEFAULT_WORKSPACE, flow[0], SourceKind.FLOW)
     attempt = await column(db, "attempt", message)
-    settling = ledger.settling(queue, attempt, [Settled(message, MessageState.ACCEPTED)], at(0), at(0))
+    settling = ledger.settling(queue, attempt, [Settled(message, becomes)], at(0), at(0))
 
     first, gone = await db.execute(*enrollments_moved.settling(settling, flow[0], moves, at(1)))
-    assert first[:2] == (message, "accepted")
-    assert await enrollments_moved.went_on(db, gone, at(1)) == (1, at(3))
-    assert await place(db) == ("nap", at(3), None, None, None)
-    assert await some(db, "select due_at from agenda") == [at(3)]
-
-
-async def test_who_waits_for_a_message_that_is_queued_again_stays(db: AsyncSession) -> None:
-    flow, message = await a_waiting_member(db, state="sending")
-    moves, queue = onward(flow, "nap", NAP), Queue(DEFAULT_WORKSPACE, flow[0], SourceKind.FLOW)
-    attempt = await column(db, "attempt", message)
-    settling = ledger.settling(queue, attempt, [Settled(message, MessageState.QUEUED)], at(0), at(0))
-
-    first, gone = await db.execute(*enrollments_moved.settling(settling, flow[0], moves, at(1)))
-    assert first[:2] == (message, "queued")
-    assert await enrollments_moved.went_on(db, gone, at(1)) == (0, None)
-    assert await some(db, "select message_id from queue") == [message]
-    assert await place(db) == ("hello", None, "message", None, None)
+    assert first[:2] == (message, becomes)
+    assert await enrollments_moved.went_on(db, gone, at(1)) == freed
+    assert await place(db) == member
+    assert await some(db, "select due_at from agenda") == due
+    assert await some(db, "select message_id from queue") == [message] * turns
 
 
 @pytest.mark.parametrize(
