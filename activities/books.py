@@ -126,7 +126,9 @@ class Books:
         onward: bool,
     ) -> set[UUID]:
         if envelopes and not (again or unsendable) and _nothing_follows(attempt, hand):
-            return await self._at_once(attempt, provider, envelopes, hand, done)
+            if await self._at_once(attempt, provider, envelopes, hand, done):
+                return {envelope.id for envelope in envelopes}
+            again = True  # Some are marked by now.
         queue, now = attempt.queue, self.clock.now()
         asked = self._settling(attempt, hand)
         if onward:
@@ -153,28 +155,21 @@ class Books:
 
     async def _at_once(
         self, attempt: Attempt, provider: UUID, envelopes: Sequence[Envelope], hand: Hand, done: Slice
-    ) -> set[UUID]:
-        """The same in one round trip, where nothing follows from the answers but what is counted."""
+    ) -> bool:
+        """Settle and mark in one round trip, where nothing follows from it but what is counted. Whether that
+        was all; what is left is for a transaction that sees to what follows, and marks once more: nothing may
+        come between a mark and the wire, or the lease could end there."""
         letters = [(envelope.id, envelope.holes) for envelope in envelopes]
         queue, asked = attempt.queue, list[Asked]()
-        if hand.answered_at:
+        if hand.answers and hand.answered_at:
             asked.append(ledger.accepting(queue, attempt.id, hand.answers, hand.answered_at))
         asked.append(ledger.marking(queue, attempt.id, letters, self.clock.now(), provider=provider))
-        *settled, marking = await self.sessions.at_once(queue.workspace_id, asked)
+        *settled, marked = await self.sessions.at_once(queue.workspace_id, asked)
         accepted = {id_ for answer in settled for id_ in answer.scalars()}
         hand.answers = [answer for answer in hand.answers if answer.id not in accepted]
         done.accepted += len(accepted)
-        marked = set[UUID](marking.scalars())
-        hand.refused = not marked
-        if hand.answers:  # Some webhook asks for them, or they have been recovered.
-            attempt.unheard = False
-            await self.write_down(attempt, hand, done)
-        if len(marked) < len(envelopes):
-            async with self.sessions.batch(queue.workspace_id) as db:
-                refused = [each.id for each in envelopes if each.id not in marked]
-                counts = await self._put_back(db, attempt, refused)
-            self._count_unsent(counts, done)
-        return marked
+        attempt.unheard = not hand.answers  # Or they have been recovered.
+        return attempt.unheard and len(marked.all()) == len(envelopes)
 
     async def _put_back(
         self,
@@ -236,7 +231,7 @@ class Books:
         rows = settled.all()
         if attempt.queue.kind is SourceKind.FLOW:
             *rows, gone = rows
-            self._told(db, attempt.queue, await enrollments_moved.went_on(db, gone, self.clock.now()))
+            self._poke(db, attempt.queue, await enrollments_moved.went_on(db, gone, self.clock.now()))
         states = ledger.states(row[:2] for row in rows)
         unsent = (MessageState.QUEUED, MessageState.FAILED)
         await self._uncount(db, attempt, [i for i, state in states.items() if state in unsent])
@@ -290,9 +285,9 @@ class Books:
         gone = await enrollments_moved.go_on(
             db, queue.workspace_id, queue.id, closed, source.onward, self.clock.now()
         )
-        self._told(db, queue, gone)
+        self._poke(db, queue, gone)
 
-    def _told(self, db: Db, queue: Queue, gone: GoneOn) -> None:
+    def _poke(self, db: Db, queue: Queue, gone: GoneOn) -> None:
         if gone.next_due_at:
             pokes.poke(db, queue.id, Work.ADVANCE)
 

@@ -23,6 +23,7 @@ from lab.smtp import Fault, Phase, SmtpLab
 from models.base import Sessions
 from models.queries import pokes
 from models.queries.ledger import Queue
+from tests.announcing import listening
 from tests.fragile import Blow, FragileSessions
 from tests.people import a_person
 from tests.relay import Relay
@@ -315,6 +316,26 @@ async def test_a_campaign_that_is_stopped_in_the_middle_marks_no_more(
         assert await states(db, queue) == {"accepted": 2, **left}
         assert await counted(db) == 2
         assert await some(db, "select id from leases") == []
+
+
+async def test_a_webhook_that_is_made_while_a_batch_is_on_the_wire_is_told_of_it(sessions: Sessions) -> None:
+    queue = await a_frozen_campaign(sessions, 6)
+
+    class Announced(HeldUp):
+        async def send(self, letter: Raw, batch: Sequence[Envelope]) -> list[Outcome]:
+            if not self.sent:
+                await listening(sessions, "message.accepted")
+            return await super().send(letter, batch)
+
+    channel = Announced(sessions, "select 1")
+    done = await ran(a_sender_of(sessions, channel, BELL).send, queue)
+
+    assert (done.accepted, len(channel.sent), len({*channel.sent})) == (6, 6, 6)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        told = await some(db, "select about from webhook_deliveries")
+        assert {*told} == {*await some(db, "select profile_id from messages")}
+        assert len(told) == 6
+        assert await some(db, "select distinct attempts from messages") == [1]
 
 
 async def test_what_a_slow_worker_lost_is_not_given_back_twice(sessions: Sessions) -> None:
