@@ -133,9 +133,11 @@ async def test_a_tab_hears_what_became_of_its_event_when_another_has_sent_it(
     await cut_off.route("**/track/batch", lambda route: route.abort())
 
     await start(cut_off, "marketing.track('Mine')")
+    await other.wait_for_function(f"{WAITING} === 1")  # A tab's process hears of another's a moment later.
     await call(other, "marketing.flush()")
     await cut_off.wait_for_function("window.told === 'kept'")
     await start(cut_off, "marketing.identify({email: 'no address'})")
+    await other.wait_for_function(f"{WAITING} === 1")
     await call(other, "marketing.flush()")
     await cut_off.wait_for_function("window.told")
 
@@ -162,7 +164,7 @@ async def test_a_server_that_asks_for_patience_gets_it_from_every_tab(
     await visitor.route("**/track/batch", wait_a_little)
     await start(page, "marketing.track('One')")
     await until(page, lambda: bool(asked), what="the first attempt")
-    await page.wait_for_timeout(200)
+    await other.wait_for_function("Object.keys(localStorage).some(name => name.endsWith(':until'))")
     await visitor.unroute("**/track/batch")
     await start(other, "marketing.track('Two')")
     await other.wait_for_timeout(1_000)
