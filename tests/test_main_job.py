@@ -23,7 +23,8 @@ from dev.namespace import prepare
 from dev.places import ROOT
 from dev.process import Process, free_port
 from lab.smtp_server import Mail, SmtpServer
-from tests.support import OWNER_OF_ALL, Database, eventually
+from tests.databases import Database
+from tests.support import OWNER_OF_ALL, eventually
 
 KEY = OWNER_OF_ALL.key
 ORDERS = ROOT / "samples" / "cdnow_orders.csv"

@@ -26,10 +26,11 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import breakers, failures
 from models.webhooks import Webhook
+from tests.databases import Database
 from tests.people import HERE, a_message
 from tests.reporting import a_report, an_account, came, settled
 from tests.sending import NOW, PATIENT, a_campaign, a_sender, a_sender_of, people, ran
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 from workflows.temporal import WORKSPACE
 
 BELL = Bell("")

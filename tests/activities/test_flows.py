@@ -24,6 +24,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import enrollments, flows, happenings, profiles, profiles_erased, profiles_merged
 from models.queries.ledger import Queue
+from tests.databases import Database
 from tests.fragile import Killed
 from tests.sending import (
     CALLER,
@@ -45,7 +46,7 @@ from tests.sending import (
     states,
     wait,
 )
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 
 BELL = Bell("")
 

@@ -22,6 +22,7 @@ from models.base import Sessions
 from models.queries import consents, lists, profile_notes, profiles, segments, segments_written
 from models.segments import Segment, SegmentMember
 from tests.arrivals import arrival, look, pump, put
+from tests.databases import a_clone
 from tests.people import another_workspace
 from tests.populations import furnish
 from tests.rules import (
@@ -37,7 +38,7 @@ from tests.rules import (
     json,
     rules,
 )
-from tests.support import GivenClock, a_clone
+from tests.support import GivenClock
 
 LIVES, EXAMPLES = 24, 21  # Tests, and examples of each: more than 500 in all.
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)

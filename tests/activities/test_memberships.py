@@ -13,8 +13,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import follow_ups, profiles, segments_written
 from tests.arrivals import arrival, look, pump, put
+from tests.databases import Database
 from tests.people import another_workspace
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 
 PRO = {"kind": "attribute", "name": "plan", "op": "is", "value": "pro"}
 BUYERS = {"kind": "orders", "measure": "count", "op": ">=", "value": 1}

@@ -24,6 +24,7 @@ from models.base import Sessions
 from models.queries import pokes
 from models.queries.ledger import Queue
 from tests.announcing import listening
+from tests.databases import Database
 from tests.fragile import Blow, FragileSessions
 from tests.people import a_person
 from tests.relay import Relay
@@ -45,7 +46,7 @@ from tests.sending import (
     some,
     states,
 )
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 
 BELL = Bell("")  # Nobody rings, unless a test starts one.
 ONE_A_DAY = [{"channel": "email", "limit": 1, "period": "day"}]

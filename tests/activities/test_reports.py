@@ -21,6 +21,7 @@ from models.queries import claims, enrollments, flows, hooks, ledger, reconcile,
 from models.queries.hooks import Coming
 from models.queries.ledger import Queue
 from tests import bookkeeping
+from tests.databases import Database
 from tests.domain.test_notices import PATH, POSTFIX, mail
 from tests.people import a_message, a_person, another_workspace
 from tests.reporting import TOKENS, a_report, a_settler, an_account, came, settled
@@ -38,7 +39,7 @@ from tests.sending import (
     states,
     wait,
 )
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 
 
 async def rows(sessions: Sessions, asked: str, **values: Any) -> list[Any]:

@@ -15,8 +15,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import keys
 from models.workspaces import Workspace
+from tests.databases import Database
 from tests.people import NOON
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 
 SHOP = "https://shop.example"
 ADA = {"email": "ada@shop.example"}

@@ -7,7 +7,8 @@ from temporalio.client import Client
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.api.support import V1, created, refusal
-from tests.support import Database, eventually
+from tests.databases import Database
+from tests.support import eventually
 from tests.workflows.site import at_work
 
 

@@ -21,8 +21,8 @@ from models.orders import Order
 from models.queries import consents, profiles_exported
 from models.queries.profiles_merged import merge
 from tests.api.support import V1, created
+from tests.databases import Database
 from tests.people import HERE, NOON, a_flow, a_journey, a_message, a_person
-from tests.support import Database
 
 ADDRESS, OTHER = "ada.lovelace@example.com", "countess@work.example"
 PHONE, USER, DEVICE, NAME = "+491701234567", "customer-1815", "device-of-ada-1", "Lovelace"

@@ -17,7 +17,7 @@ from tests.api.sending import a_key, refusals, served
 from tests.api.support import V1, created
 from tests.api.test_erasure import found
 from tests.arrivals import arrival, pump, put
-from tests.support import Database
+from tests.databases import Database
 
 ADDRESS, PHONE, USER = "ada.lovelace@shop.example", "+491701234567", "4711"
 

@@ -42,7 +42,8 @@ from tests.api.people import Person, a_member, an_owner, mailed, signed_in
 from tests.api.support import V1, a_campaign, a_segment, a_template, created, soon
 from tests.api.test_flows import a_definition
 from tests.api.things import A_WEBHOOK, Operation, a_provider, a_route, one_of_each, operations
-from tests.support import OWNER_OF_ALL, Database
+from tests.databases import Database
+from tests.support import OWNER_OF_ALL
 from tests.workflows.site import SlowProvider, at_work
 
 # What can't be had in one process, and why. At most a tenth of all.

@@ -17,11 +17,12 @@ from api.hooks import Hooks
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import provider_accounts
+from tests.databases import Database
 from tests.people import a_message, a_person, another_workspace
 from tests.relay import Relay
 from tests.reporting import MUTE, SECRET, a_report, accounts, an_account, settled
 from tests.sending import NOW, some
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 
 GENUINE = {"X-Parrot": SECRET}
 

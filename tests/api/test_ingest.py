@@ -15,8 +15,8 @@ from domain.roles import KeyKind, Permission
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.api.sending import ADA, a_key, arrivals, close, let_postgresql_refuse, refusals, refused, served
+from tests.databases import Database
 from tests.people import NOON
-from tests.support import Database
 
 ONE = {"accepted": 1, "refused": []}
 

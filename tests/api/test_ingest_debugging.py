@@ -7,7 +7,7 @@ import pytest
 from domain.roles import KeyKind
 from models.base import Sessions
 from tests.api.sending import ADA, a_key, arrivals, close, refusals, refused, served
-from tests.support import Database
+from tests.databases import Database
 
 LOOK = "stage, kind, name, pointer"
 

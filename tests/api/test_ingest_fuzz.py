@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from models.base import Sessions
 from tests.api.sending import ADA, a_key, arrivals, served
-from tests.support import Database
+from tests.databases import Database
 
 FIELDS = (
     *("type", "email", "phone", "userId", "user_id", "anonymousId", "messageId", "timestamp", "sentAt"),

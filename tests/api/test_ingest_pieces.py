@@ -11,7 +11,7 @@ from api.ingest import Ingest
 from domain.roles import KeyKind
 from models.base import Sessions
 from tests.api.sending import ADA, a_key, arrivals, served
-from tests.support import Database
+from tests.databases import Database
 
 
 class Sender:

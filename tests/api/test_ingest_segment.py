@@ -12,7 +12,7 @@ from httpx2 import AsyncClient
 from domain.roles import KeyKind
 from models.base import Sessions
 from tests.api.sending import ADA, SHOP, a_key, arrivals, list_origins, refused, served
-from tests.support import Database
+from tests.databases import Database
 
 PAGE = {"Origin": SHOP}
 EVENT = {**ADA, "event": "x"}

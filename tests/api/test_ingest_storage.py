@@ -16,9 +16,10 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import inbox
 from tests.api.sending import ADA, a_key, arrivals, let_postgresql_refuse, served
+from tests.databases import Database
 from tests.people import NOON
 from tests.relay import Relay
-from tests.support import Database, eventually
+from tests.support import eventually
 
 EVENT = {**ADA, "name": "x"}
 NOWHERE = "postgresql+psycopg://nobody@127.0.0.1:9/nothing"

@@ -27,7 +27,8 @@ from tests.api.browser import Browser, an_issuer, start_of
 from tests.api.conftest import SETTINGS, served, the_app
 from tests.api.people import Person, mailed
 from tests.api.support import V1, a_campaign, a_sender, created
-from tests.support import Database, eventually
+from tests.databases import Database
+from tests.support import eventually
 from tests.workflows.site import at_work
 
 EMAIL = "ada@example.com"

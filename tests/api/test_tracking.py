@@ -24,9 +24,10 @@ from models.queries import profiles
 from models.queries.profiles_erased import erase
 from models.queries.profiles_merged import merge
 from models.queries.tracking import Arrival
+from tests.databases import Database
 from tests.people import LATER, NOON, a_message, a_person, a_version, rows
 from tests.relay import Relay
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 
 TOKENS = Tokens(b"a key of at least 16 bytes")
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

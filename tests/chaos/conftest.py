@@ -10,7 +10,7 @@ import pytest
 
 from dev.postgres import Postgres
 from tests.chaos.site import Site
-from tests.support import a_clone, a_server, make_template
+from tests.databases import a_clone, a_server, make_template
 
 TOLD: list[str] = []
 

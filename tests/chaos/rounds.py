@@ -19,7 +19,7 @@ from dev.postgres import Postgres
 from tests.chaos.delivery import Books, Delivery
 from tests.chaos.site import Site
 from tests.chaos.test_delivery import SECONDS, a_round
-from tests.support import a_clone, a_server, make_template
+from tests.databases import a_clone, a_server, make_template
 
 AT_ONCE = 2  # Rounds. More, and two cores are so busy that workers are late with their heartbeats.
 COLUMNS = ("round", "seed", "seconds", "accepted", "failed", "unknown", "of these taken", "twice", "lost")

@@ -18,8 +18,8 @@ from dev.places import ROOT
 from dev.postgres import Postgres
 from dev.process import Process, free_port, listens
 from dev.temporal import Temporal
+from tests.databases import Database
 from tests.forks import Fork
-from tests.support import Database
 from workflows.temporal import connect
 
 LEASE = 3  # Seconds, so that what a dead worker held comes back soon.

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from dev.first_key import EMAIL, first_owner
 from domain.keys import hash_of
 from models.base import Sessions
-from tests.support import Database
+from tests.databases import Database
 
 COUNTED = text(
     "select (select count(*) from users where email = :email), (select count(*) from keys where name ="

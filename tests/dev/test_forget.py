@@ -11,9 +11,9 @@ from models.attributes import ProfileValue
 from models.base import Sessions
 from models.profiles import ProfileNote, ProfileTag
 from models.providers import Breaker, BreakerChange, Provider, ProviderDay
+from tests.databases import Database
 from tests.people import HERE, NOON, a_flow, a_journey, a_person, an_event, rows
 from tests.sending import a_campaign, a_segment, a_template, people
-from tests.support import Database
 
 
 async def test_journeys_of_the_demo_go_and_others_stay_on_the_agenda(

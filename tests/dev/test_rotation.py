@@ -11,7 +11,8 @@ from dev.rotation import rotate
 from domain.secrets import Sealer
 from models.base import Sessions
 from settings import Settings
-from tests.support import OWNER_OF_ALL, Database
+from tests.databases import Database
+from tests.support import OWNER_OF_ALL
 
 OLD = "old:" + base64.b64encode(b"o" * 32).decode()
 NEW = "n_w:" + base64.b64encode(b"n" * 32).decode()

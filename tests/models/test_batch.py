@@ -10,8 +10,8 @@ from sqlalchemy import text
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.batch import Asked
+from tests.databases import Database
 from tests.relay import Relay
-from tests.support import Database
 
 ONE = text("select cast(:given as int) as one, current_setting('app.workspace') as here")
 NAME = text("update workspaces set name = :name")

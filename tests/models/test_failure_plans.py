@@ -9,9 +9,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import alerts, failures, failures_found
 from models.queries.failures_found import Which
+from tests.databases import Database
 from tests.models.test_plans import plans_of
 from tests.sending import NOW
-from tests.support import Database
 
 MANY = 20_000
 SOURCE = UUID(int=7)

@@ -21,11 +21,12 @@ from models.flows import Flow
 from models.queries import enrollments_moved, flows, happenings, profiles_erased, profiles_merged, ways
 from models.queries.happenings import Happened
 from tests.arrivals import arrival, pump, put
+from tests.databases import Database
 from tests.people import rows
 from tests.rules import json
 from tests.rules import plain_attribute as attribute
 from tests.sending import NOW, a_flow, a_graph, a_template, as_json, at, people, send, some, wait
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 
 HOUR = timedelta(hours=1)
 Did = tuple[UUID, str, dict[str, Any]]  # Who did what, with which properties.

@@ -26,10 +26,10 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.flows import Enrollment
 from models.queries import segments
+from tests.databases import a_clone
 from tests.made_up import quick_people
 from tests.populations import BRANCHING, HOT, apart, furnish, settle
 from tests.rules import ATOMS, MESSAGES, NOON, ZONES, branches, near
-from tests.support import a_clone
 
 WORDS = {**ATOMS, **MESSAGES}
 PARTS = 24  # Of the language, each a test: so that several can be tried side by side with others.

@@ -29,6 +29,7 @@ from models.queries.claims import Cap
 from models.queries.ledger import Queue, Settled
 from models.queries.ways import Move
 from tests import bookkeeping
+from tests.databases import Database, a_clone
 from tests.sending import (
     EVERYBODY,
     NOW,
@@ -47,7 +48,7 @@ from tests.sending import (
     version_of,
     wait,
 )
-from tests.support import Database, GivenClock, a_clone
+from tests.support import GivenClock
 
 CROWD = 6_000
 BATCH = 200

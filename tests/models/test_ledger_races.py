@@ -20,9 +20,10 @@ from models.queries import claims, ledger, queued
 from models.queries.claims import Cap
 from models.queries.ledger import Queue, Settled
 from tests import bookkeeping
+from tests.databases import Database
 from tests.people import rows
 from tests.sending import NOW, a_campaign, a_sender, as_json, at, counted, ids, people
-from tests.support import Database, eventually
+from tests.support import eventually
 
 ONE = Cap(1, "day", NOW.date())
 GATE = 9

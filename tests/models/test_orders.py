@@ -14,8 +14,8 @@ from uuid_utils.compat import uuid7
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import orders
+from tests.databases import Database
 from tests.people import HERE, NOON, a_person, rows
-from tests.support import Database
 
 _TAKE = """
     insert into taken (workspace_id, id, received_at, kind, trusted, historical, message_id, occurred_at,

@@ -27,7 +27,7 @@ from models.queries import (
     webhook_deliveries,
 )
 from models.queries.ways import Move
-from tests.support import a_clone
+from tests.databases import a_clone
 
 CROWD = 20_000  # Profiles in the default workspace, with two orders, a journey and a message each.
 SMALL_WORKSPACE = UUID("01920000-0000-7000-8000-00000000000a")

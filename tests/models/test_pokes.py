@@ -14,9 +14,9 @@ from domain.outboxes import express
 from domain.workspaces import DEFAULT_WORKSPACE, SYSTEM_WORKSPACE
 from models.base import Sessions
 from models.queries import flows, pokes
+from tests.databases import Database
 from tests.people import a_journey, write_the_agenda
 from tests.sending import NOW, a_bare_message, a_campaign, a_draft, a_flow, a_graph, at, people, some, wait
-from tests.support import Database
 
 LATE = NOW - timedelta(seconds=30)
 

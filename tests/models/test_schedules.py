@@ -9,9 +9,9 @@ from domain.schedules import Meant, Starter
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import schedules
+from tests.databases import Database
 from tests.models.test_plans import plans_of
 from tests.sending import NOW, a_draft
-from tests.support import Database
 
 SOON, LATER = NOW + timedelta(days=1), NOW + timedelta(days=2)
 

@@ -18,8 +18,8 @@ from models.orders import OrderRollup
 from models.profiles import Profile
 from models.queries import pokes
 from models.workspaces import Workspace
+from tests.databases import Database
 from tests.people import another_workspace
-from tests.support import Database
 
 BOOKKEEPING = {"alembic_version"}  # Where the schema stands: nobody's, and the application only reads it.
 OUTSIDE = {*QUEUE_TABLES, *ACCOUNT_TABLES, *BOOKKEEPING}

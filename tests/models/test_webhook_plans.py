@@ -14,9 +14,9 @@ from models.base import Sessions
 from models.queries import profiles_erased, webhook_log, webhooks
 from models.queries.webhook_log import Asked, Which, Within
 from models.webhooks import DeliveryState, Webhook
+from tests.databases import a_clone
 from tests.models.test_plans import plans_of
 from tests.people import a_person
-from tests.support import a_clone
 
 SINCE = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from dev.postgres import Postgres
+from tests.databases import a_clone
 from tests.n8n.standin import FOLDER, N8n, sources
 from tests.sdk.conftest import needed
 from tests.sdk.node import alone, installed, npm
 from tests.sdk.site import Site
-from tests.support import OWNER_OF_ALL, a_clone
+from tests.support import OWNER_OF_ALL
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from dev.postgres import Postgres
+from tests.databases import a_clone
 from tests.sdk.node import SDK, built, npm
 from tests.sdk.shop import Shop
 from tests.sdk.site import Site
-from tests.support import a_clone
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

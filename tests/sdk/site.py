@@ -14,8 +14,9 @@ from dev.stack import is_up
 from domain.clock import SystemClock
 from models.base import Sessions
 from tests.arrivals import pump
+from tests.databases import Database
 from tests.forks import Fork
-from tests.support import OWNER_OF_ALL, Database
+from tests.support import OWNER_OF_ALL
 
 
 @dataclass

@@ -39,6 +39,7 @@ from models.queries import (
 )
 from models.queries.hooks import Coming
 from tests.arrivals import arrival, put
+from tests.databases import a_clone, a_server, make_template
 from tests.sending import (
     a_bare_message,
     a_graph,
@@ -50,7 +51,6 @@ from tests.sending import (
     send,
     wait,
 )
-from tests.support import a_clone, a_server, make_template
 from tests.webhooks import Receiver, a_webhook, announced, receiving
 from tests.workflows.site import Site, SlowProvider, at_work
 from workflows import attributes as filling

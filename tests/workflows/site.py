@@ -23,8 +23,9 @@ from models.base import Sessions
 from models.campaigns import Campaign
 from models.queries import enrollments
 from settings import Settings
+from tests.databases import Database
 from tests.sending import a_draft, a_flow, a_sender, some
-from tests.support import Database, GivenClock, eventually
+from tests.support import GivenClock, eventually
 from worker import Parts
 from workflows import campaigns, flows
 from workflows.campaigns import CampaignWorkflow, Progress

@@ -16,8 +16,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from lab.smtp import Fault, Phase, SmtpLab
 from models.base import Sessions
 from models.reports import Hold
+from tests.databases import Database
 from tests.sending import a_segment
-from tests.support import Database, eventually
+from tests.support import eventually
 from tests.workflows.site import Site, SlowProvider, at_work, slices_of, told
 from workflows.campaigns import CampaignWorkflow
 

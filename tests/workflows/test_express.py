@@ -18,8 +18,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import messages, singles, templates
 from models.queries.singles import Single
+from tests.databases import Database
 from tests.sending import a_sender, a_template
-from tests.support import Database, eventually
+from tests.support import eventually
 from tests.workflows.site import BRISK, Site, SlowProvider, at_work
 from tests.workflows.test_fairness import a_small_sender
 

@@ -8,7 +8,8 @@ from temporalio.client import Client
 
 from models.base import Sessions
 from models.campaigns import Campaign
-from tests.support import Database, eventually
+from tests.databases import Database
+from tests.support import eventually
 from tests.workflows.site import BRISK, SlowProvider, at_work
 
 CAMPAIGNS = 8  # Of the big sender's, each with a hundred people.

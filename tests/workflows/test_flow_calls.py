@@ -9,8 +9,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.api.conftest import served, the_app
 from tests.calling import call
+from tests.databases import Database
 from tests.sending import a_graph, a_template, people, send, wait
-from tests.support import Database, eventually
+from tests.support import eventually
 from tests.webhooks import a_webhook, receiving
 from tests.workflows.site import at_work
 from tests.workflows.test_flows import PLACES, SENT, an_hour_later

@@ -18,10 +18,11 @@ from models.base import Sessions
 from models.flows import Flow
 from models.queries import pokes, rows
 from tests.arrivals import arrival, pump, put
+from tests.databases import Database
 from tests.people import write_the_agenda
 from tests.relay import Relay
 from tests.sending import a_bare_message, a_graph, a_sender, a_template, as_json, clicked, people, send, wait
-from tests.support import Database, eventually
+from tests.support import eventually
 from tests.workflows.site import Site, at_work, slices_of, told
 from workflows import flows, outbox
 from workflows.flows import FlowWorkflow

@@ -13,8 +13,8 @@ from domain.campaigns import CampaignState
 from domain.flows import FlowState
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from tests.databases import Database
 from tests.sending import a_graph, people, wait
-from tests.support import Database
 from tests.workflows.site import BRISK, Site, SlowProvider, at_work
 from workflows.campaigns import CampaignWorkflow, Progress
 from workflows.flows import FlowWorkflow

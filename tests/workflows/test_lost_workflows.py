@@ -16,8 +16,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.queries import pokes
 from settings import Settings
+from tests.databases import Database
 from tests.sending import a_campaign, a_sender, people, ran, states
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 from workflows import campaigns
 from workflows.temporal import workflow_id
 

@@ -5,8 +5,9 @@ from temporalio.client import Client
 
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from tests.databases import Database
 from tests.sending import a_graph, a_template, people, send
-from tests.support import Database, eventually
+from tests.support import eventually
 from tests.workflows.site import at_work, slices_of
 
 

@@ -17,8 +17,9 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.queries import campaigns, pokes, schedules
+from tests.databases import Database
 from tests.sending import a_segment, ran
-from tests.support import Database, GivenClock
+from tests.support import GivenClock
 from tests.workflows.site import Site, SlowProvider, at_work
 from workflows.schedules import ScheduledStartWorkflow, schedule_id
 from workflows.temporal import TASK_QUEUE, workflow_id

@@ -8,7 +8,8 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from lab.http_server import Answer
 from models.base import Sessions
 from models.queries import pokes
-from tests.support import Database, eventually
+from tests.databases import Database
+from tests.support import eventually
 from tests.webhooks import Receiver, a_webhook, announced, look, receiving
 from tests.workflows.site import at_work, slices_of, told
 
