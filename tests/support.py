@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -60,6 +61,7 @@ def spend_little() -> None:
     """Have this process spend its time on the tests, and little on what surrounds them."""
     _hash_passwords_fast()
     _compile_each_statement_once()
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type] # httpx2 looks for it at every request.
     # What a failing test shows of our log. Rich's tracebacks took 17 seconds of a run.
     in_plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
