@@ -130,6 +130,10 @@ class KeptDatabase:
         self._db = server.connect(self.database.name)
         self._db.execute("set session_replication_role = replica")  # No trigger, and no foreign key.
         self._tables = [name for (name,) in self._db.execute(_TABLES)]
+        # Statistics of what a test has left would be those by which another's statements are planned.
+        off = sql.SQL("alter table {} set (autovacuum_enabled = false)")
+        plain = [name for (name,) in self._db.execute(f"{_TABLES} and relkind = 'r'")]
+        self._db.execute(sql.SQL("; ").join(off.format(sql.Identifier(name)) for name in plain))
         self._seeds = self._full(self._tables)
         for name in self._seeds:
             self._execute("create temporary table {} as table {}", f"seed_{name}", name)

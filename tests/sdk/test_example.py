@@ -60,6 +60,8 @@ def test_the_key_is_revoked_however_the_example_is_ended(
     )
     at_work = "select id from keys where name = 'SDK example' and revoked_at is null order by id"
     before = site.rows(at_work)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # In the background; it would be handed on.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     example.start()
     try:
         example.wait_until(lambda: is_up(url))
