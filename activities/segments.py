@@ -191,10 +191,8 @@ class SegmentActivities:
 
     async def _wait(self, workspace_id: UUID) -> None:
         """Until nobody is at work any more who began when nobody followed the segment yet."""
-        async with self.sessions(workspace_id) as db:
-            await recalculations.wait_for_the_pump(db)
-        async with self.sessions(workspace_id) as db:
-            await recalculations.wait_for_others(db)
+        await self.sessions.at_once(workspace_id, [recalculations.waiting_for_the_pump()])
+        await self.sessions.at_once(workspace_id, [recalculations.waiting_for_others()])
 
     def _soon(self, look: Look, took: timedelta) -> datetime:
         return self.clock.now() + (timedelta() if look.first else max(BREATH, took))

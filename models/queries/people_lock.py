@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from models.base import Db
+from models.batch import Asked
 
 _LOCK = text(
     """
@@ -34,3 +35,8 @@ async def take(db: Db, workspace_id: UUID) -> None:
 async def take_here(db: Db) -> None:
     """The same for the workspace that the transaction has entered."""
     await db.execute(_LOCK_HERE)
+
+
+def taking_here() -> Asked:
+    """The same, for who wants nothing but to have waited."""
+    return Asked(_LOCK_HERE, {})

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.segments import Rule, parse, reads
 from models.base import Json, changed
+from models.batch import Asked
 from models.queries import hot_values, memberships, people_lock, segments, segments_written
 from models.queries.profiles import HERE
 from models.segments import Segment, SegmentMember
@@ -232,14 +233,14 @@ _OTHERS = text(
 )
 
 
-async def wait_for_the_pump(db: AsyncSession) -> None:
+def waiting_for_the_pump() -> Asked:
     """Until a batch has committed that began when the segment was not followed yet."""
-    await people_lock.take_here(db)
+    return people_lock.taking_here()
 
 
-async def wait_for_others(db: AsyncSession) -> None:
+def waiting_for_others() -> Asked:
     """The same for those who changed people and were told that no segment asks about it (`note_changes`).
 
     In a transaction of its own: they may be waiting for the lock of the people.
     """
-    await db.execute(_OTHERS)
+    return Asked(_OTHERS, {})
