@@ -79,7 +79,7 @@ async def test_who_was_disabled_meanwhile_is_not_posted_all_that_was_claimed(
 ) -> None:
     async def much_is_held() -> bool:
         held = "select count(*) from webhook_deliveries where leased_until is not null"
-        return bool((await look(sessions, held))[0] >= 150)
+        return bool((await look(sessions, held))[0] >= 100)
 
     async def disable() -> int:
         await eventually(much_is_held, every=0.01)
@@ -88,7 +88,7 @@ async def test_who_was_disabled_meanwhile_is_not_posted_all_that_was_claimed(
             await webhooks.change(db, row, {"state": "disabled"}, clock.now())
         return len(receiver.asked)
 
-    async with receiving(Receiver(pause=0.1)) as receiver:
+    async with receiving(Receiver(pause=0.05)) as receiver:
         webhook = await a_webhook(sessions, receiver.url)
         await announced(sessions, clock, 1_000)
         _, asked = await asyncio.gather(slice_of(sessions, bell, clock), disable())
