@@ -1,15 +1,18 @@
 """Looks at everybody: new segments, edited ones, those that time changes, and what goes wrong meanwhile."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import event, text
 
 from activities.segments import LATER, Looked
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
+from models.batch import Answer, Asked
 from models.queries import follow_ups, recalculations, segments_written, taken, workspaces
 from models.queries.recalculations import Look
 from models.segments import Segment
@@ -359,7 +362,7 @@ class Killed(BaseException):
 
 
 async def test_a_look_that_dies_between_any_two_statements_loses_nobody_and_says_nothing(
-    sessions: Sessions, clock: GivenClock
+    sessions: Sessions, clock: GivenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await some_people(sessions, clock, u1="pro", u2="free", u3="pro")
     segment = await a_segment(sessions, PRO)
@@ -371,6 +374,13 @@ async def test_a_look_that_dies_between_any_two_statements_loses_nobody_and_says
         if executed == fatal:
             raise Killed
 
+    async def at_once(workspace_id: UUID, asked: Sequence[Asked]) -> list[Answer]:
+        kill()
+        answers = await Sessions.at_once(sessions, workspace_id, asked)
+        kill()
+        return answers
+
+    monkeypatch.setattr(sessions, "at_once", at_once)
     engines = sessions._app.sync_engine, sessions._engine.sync_engine
     for engine in engines:
         event.listen(engine, "after_cursor_execute", kill)
@@ -386,7 +396,7 @@ async def test_a_look_that_dies_between_any_two_statements_loses_nobody_and_says
         event.remove(engine, "after_cursor_execute", kill)
     await pump(sessions, clock)
 
-    assert fatal > 10
+    assert fatal > 15
     assert await members(sessions, segment) == {"u1", "u3"}
     assert await heard(sessions) == []
 

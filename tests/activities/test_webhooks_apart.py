@@ -79,7 +79,7 @@ async def test_who_was_disabled_meanwhile_is_not_posted_all_that_was_claimed(
 ) -> None:
     async def much_is_held() -> bool:
         held = "select count(*) from webhook_deliveries where leased_until is not null"
-        return bool((await look(sessions, held))[0] >= 100)
+        return bool((await look(sessions, held))[0] >= 150)
 
     async def disable() -> int:
         await eventually(much_is_held, every=0.01)

@@ -63,7 +63,7 @@ async def fresh(postgres: Postgres) -> AsyncIterator[Sessions]:
     database = a_clone(postgres)
     with postgres.connect(database.name) as owner:
         for table in ("agenda", "enrollments", "messages", "profiles", "queue"):
-            # On a slow machine this takes a minute, after which the planner would be told.
+            # Or autovacuum, which looks once a minute, would tell it on a slow machine.
             owner.execute(f"alter table {table} set (autovacuum_enabled = false)")
     sessions = Sessions(database.url, database.engine_url, pool_size=1)
     async with sessions(DEFAULT_WORKSPACE) as db:
