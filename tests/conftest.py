@@ -13,7 +13,7 @@ from domain.workspaces import DEFAULT_WORKSPACE
 from logs import leave
 from models.base import Sessions
 from tests import forks
-from tests.databases import Database, a_clone, a_server, make_template, out_of_step
+from tests.databases import Database, Databases, KeptDatabase, a_clone, a_server, make_template
 from tests.people import nobody_is_astray
 from tests.support import GivenClock, spend_little
 from workflows.temporal import connect
@@ -32,22 +32,32 @@ def postgres() -> Iterator[Postgres]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres: Postgres) -> AsyncIterator[Databases]:
+    lender = Databases(postgres)
+    yield lender
+    await lender.close()
+
+
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[Database]:
-    """A migrated database of the test's own, for what needs real commits. What is left in it must add up."""
-    clone = a_clone(postgres)
-    yield clone
-    left = out_of_step(postgres, clone)
-    postgres.drop_database(clone.name)
+async def lent(databases: Databases) -> AsyncIterator[KeptDatabase]:
+    """A migrated database for what needs real commits. What is left in it must add up."""
+    borrowed = databases.lend()
+    yield borrowed
+    left = borrowed.out_of_step()
+    await databases.take_back(borrowed)
     assert not left
 
 
 @pytest.fixture
-async def sessions(database: Database) -> AsyncIterator[Sessions]:
+def database(lent: KeptDatabase) -> Database:
+    return lent.database
+
+
+@pytest.fixture
+def sessions(lent: KeptDatabase) -> Sessions:
     """Transactions on `database`, as the application's roles."""
-    opened = Sessions(database.url, database.engine_url)
-    yield opened
-    await opened.close()
+    return lent.sessions
 
 
 @pytest.fixture(scope="session")

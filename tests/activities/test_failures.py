@@ -188,7 +188,8 @@ async def test_a_digest_says_how_many_and_shows_a_few(sessions: Sessions) -> Non
     await tell.round(done)
 
     assert done == Told(2, 17)
-    bodies = [orjson.loads(row[0]) for row in await asked(sessions, "select body from webhook_deliveries")]
+    rows = await asked(sessions, "select body from webhook_deliveries order by id")
+    bodies = [orjson.loads(body) for (body,) in rows]
     assert [(each["data"]["count"], each["data"]["total"]) for each in bodies] == [(12, 12), (5, 17)]
     said = bodies[0]["data"]
     assert CATALOGUE[AnnouncementType.JOB_FAILED].model_validate(said)
