@@ -16,6 +16,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import uvloop
+
 from lab.faults import Fault, Faults, Phase
 from lab.notices import OUTCOMES, Notices
 from lab.smtp_server import EXTENSIONS, Handler, Mail, SmtpServer
@@ -146,7 +148,7 @@ def main(arguments: list[str]) -> None:
     notices = Notices(given.notices, rules, given.delay) if given.notices else None
     lab = SmtpLab(host=given.host, port=given.port, keep=given.keep, pace=given.pace, notices=notices)
     lab.fail(*given.fault)
-    asyncio.run(serve(lab))
+    uvloop.run(serve(lab))
 
 
 if __name__ == "__main__":
