@@ -5,14 +5,14 @@ from typing import Annotated
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import Field
 from temporalio.service import RPCError
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db
 from api.errors import Unavailable
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, Page, absent, example
 from api.stack import Opened
 from domain.attributes import LONGEST_NAME, SEARCHABLE, AttributeType
@@ -22,7 +22,7 @@ from models.attributes import Attribute
 from models.queries import attributes
 from workflows import attributes as runs
 
-router = APIRouter(prefix="/attributes", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/attributes", tags=["profiles"])
 
 log = structlog.get_logger()
 

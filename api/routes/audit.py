@@ -4,17 +4,17 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from api.callers import needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, Page, example, page_of
 from domain.roles import Permission
 from models.queries import audit
 
-router = APIRouter(prefix="/audit-log", tags=["audit"], route_class=Mannered)
+router = Feature(prefix="/audit-log", tags=["audit"])
 
 
 class Actor(Out):

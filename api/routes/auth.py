@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, status
+from fastapi import Header, Request, status
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +12,7 @@ from api.callers import Somebody, actor
 from api.errors import Forbidden, SecondFactorRequired, Unauthorized
 from api.hashing import EvenTimes
 from api.limits import guess, was_right
-from api.manners import Mannered
+from api.manners import Feature
 from api.once import SHOWN_ONCE
 from api.shapes import In, Out, example
 from api.stack import Opened, Stack
@@ -25,7 +25,7 @@ from models.accounts import User
 from models.base import act_as
 from models.queries import account_mails, accounts, invitations
 
-router = APIRouter(prefix="/auth", tags=["auth"], route_class=Mannered)
+router = Feature(prefix="/auth", tags=["auth"])
 
 Email = Annotated[str, StringConstraints(max_length=320), AfterValidator(normal_address)]
 Password = Annotated[str, StringConstraints(max_length=1000)]

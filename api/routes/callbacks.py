@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request
+from fastapi import Path, Request
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api import limits
 from api.callers import at, recognise
-from api.manners import Mannered
+from api.manners import Feature
 from api.people import ProfileChange, item_of
 from api.shapes import In, Out, example
 from api.stack import Opened, Stack
@@ -24,7 +24,7 @@ from models.calls import Outcome
 from models.queries import calls, people_lock, profiles_written
 from models.queries.calls import Heard, Said
 
-router = APIRouter(prefix="/callbacks", tags=["flows"], route_class=Mannered)
+router = Feature(prefix="/callbacks", tags=["flows"])
 
 _MEMBER = "0199f1c2-a4b3-7a22-9d5e-6f7a8b9c0d1e"
 _NOWHERE = "There is no call that this answers: use the callback_url as it was posted."

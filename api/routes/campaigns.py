@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client, WorkflowHandle
@@ -14,7 +14,7 @@ from activities.obstacles import refuse_what_would_fail
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.runs import Started, ask, started
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
@@ -32,7 +32,7 @@ from workflows import campaigns as runs
 from workflows.campaigns import CampaignWorkflow
 from workflows.temporal import workflow_id
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
+router = Feature(prefix="/campaigns", tags=["campaigns"])
 
 Class = Literal["marketing", "transactional"]
 

@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field, StringConstraints, model_validator
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.people import Source
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -18,7 +18,7 @@ from domain.profiles import ADDRESS_KIND, ConsentState, Purpose, SuppressionReas
 from domain.roles import Permission
 from models.queries import consents, profiles, suppressions, topics
 
-router = APIRouter(tags=["profiles"], route_class=Mannered)
+router = Feature(tags=["profiles"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 _CHANNELS = Literal["email", "sms", "whatsapp"]

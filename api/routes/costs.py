@@ -5,12 +5,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from api.callers import needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.previews import draft_of
 from api.shapes import Out, example
 from api.stack import Opened
@@ -26,7 +25,7 @@ from models.campaigns import Campaign
 from models.queries import rows, segments, segments_written, text_costs, workspaces
 from models.segments import Segment
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
+router = Feature(prefix="/campaigns", tags=["campaigns"])
 
 SAMPLE = 200  # People whose texts are written to count their segments.
 

@@ -4,12 +4,12 @@ from datetime import date, datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, example
 from api.stack import Opened
 from channels import registry
@@ -18,7 +18,7 @@ from domain.roles import Permission
 from domain.workspaces import Period, period_start
 from models.queries import holds, workspaces
 
-router = APIRouter(prefix="/deliverability", tags=["deliverability"], route_class=Mannered)
+router = Feature(prefix="/deliverability", tags=["deliverability"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 _SHOWN = 50  # Holds.

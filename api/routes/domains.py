@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import AfterValidator, Field
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened, Stack
 from channels import dkim, dns
@@ -21,7 +21,7 @@ from domain.sending_domains import About, Record, Standing, normal_domain, telli
 from models.domains import Domain
 from models.queries import domains, verified_senders, workspaces
 
-router = APIRouter(prefix="/domains", tags=["domains"], route_class=Mannered)
+router = Feature(prefix="/domains", tags=["domains"])
 
 Name = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(normal_domain)]
 

@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -19,7 +19,7 @@ from domain.roles import Permission
 from models.events import EventName
 from models.queries import arrivals, events, profiles_found
 
-router = APIRouter(prefix="/events", tags=["events"], route_class=Mannered)
+router = Feature(prefix="/events", tags=["events"])
 
 Since = Annotated[datetime | None, Query(description="Received then or later.")]
 OfName = Annotated[str | None, Query(max_length=255, description="Only of this name.")]

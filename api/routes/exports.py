@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy import ColumnElement, Select
 
@@ -14,7 +14,7 @@ from api.callers import Asker, Caller, WorkspaceId, needs
 from api.deps import Db
 from api.errors import TooMany
 from api.exporting import Columns, FileFormat, written
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.stack import Opened, Stack
 from domain.errors import Invalid
@@ -24,7 +24,7 @@ from domain.segments import parse
 from models.queries import audit, exports, rows, segments, segments_written, workspaces
 from models.segments import Segment
 
-router = APIRouter(prefix="/exports", tags=["exports"], route_class=Mannered)
+router = Feature(prefix="/exports", tags=["exports"])
 
 WAIT = 30  # Seconds after which whoever finds all places taken may ask again.
 

@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Query, status
+from fastapi import Depends, Query, status
 from pydantic import Field, StringConstraints
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, Caller, WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.shapes import In, Name, Out, Page, example, page_of
 from api.stack import Opened
@@ -27,7 +27,7 @@ from models.queries import failures, failures_found, failures_retried, provider_
 from models.queries.failures_found import MOST, Which
 from models.queries.failures_retried import How
 
-router = APIRouter(prefix="/failure-logs", tags=["failures"], route_class=Mannered)
+router = Feature(prefix="/failure-logs", tags=["failures"])
 
 LARGEST_DETAIL = 16 * 1024  # Bytes, as JSON.
 SHOWN = 10  # Failures of those that are not tried again for one reason.

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import AfterValidator, Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio.client import Client
@@ -14,7 +14,7 @@ from activities.obstacles import lacking, unreachable
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Temporal, Transactions, noted
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.runs import ask
 from api.shapes import In, Name, Out, Page, absent, example, page_of, under
 from api.stack import Opened
@@ -31,7 +31,7 @@ from models.queries import enrollments, flows, messages, profiles_found, rows, t
 from workflows import flows as runs
 from workflows.flows import FlowWorkflow, Steering
 
-router = APIRouter(prefix="/flows", tags=["flows"], route_class=Mannered)
+router = Feature(prefix="/flows", tags=["flows"])
 
 _EXAMPLE = {
     "name": "Left in the cart",

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import structlog
-from fastapi import APIRouter, File, Form, Header, Query, UploadFile, status
+from fastapi import File, Form, Header, Query, UploadFile, status
 from fastapi.responses import StreamingResponse
 from pydantic import Field, TypeAdapter, ValidationError
 from temporalio.service import RPCError
@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
 from api.errors import Unavailable
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.messages import line as csv_line
 from api.routes.messages import wants_csv
 from api.shapes import Out, Page, example, page_of
@@ -32,7 +32,7 @@ from models.lists import List
 from models.queries import imports, rows
 from workflows import imports as runs
 
-router = APIRouter(prefix="/imports", tags=["imports"], route_class=Mannered)
+router = Feature(prefix="/imports", tags=["imports"])
 log = structlog.get_logger(__name__)
 
 _MEANING = TypeAdapter(dict[str, str | None])

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from httpx2 import HTTPError
 from pydantic import Field, SecretStr, StringConstraints
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, WorkspaceId, as_now, needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, absent, example
 from api.stack import Opened, Stack
 from channels import n8n
@@ -24,7 +24,7 @@ from models.integrations import Integration
 from models.queries import integrations, keys
 from models.webhooks import DeliveryState, WebhookState
 
-router = APIRouter(prefix="/integrations", tags=["integrations"], route_class=Mannered)
+router = Feature(prefix="/integrations", tags=["integrations"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 _AT = "2026-11-21T09:00:00Z"

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field, SecretStr, StringConstraints
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, Caller, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
 from api.errors import Forbidden
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.sign_ins import callback_of
 from api.stack import Opened, Stack
@@ -22,7 +22,7 @@ from domain.roles import MAY, Permission, Role
 from models.members import Issuer
 from models.queries import issuers, sign_ins
 
-router = APIRouter(prefix="/issuers", tags=["issuers"], route_class=Mannered)
+router = Feature(prefix="/issuers", tags=["issuers"])
 
 Url = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 ClientId = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]

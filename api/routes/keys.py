@@ -4,13 +4,13 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field
 
 from api.callers import Asker, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
 from api.errors import Forbidden
-from api.manners import Mannered
+from api.manners import Feature
 from api.once import SHOWN_ONCE
 from api.shapes import In, Name, Out, Page, example, page_of
 from api.stack import Opened
@@ -20,7 +20,7 @@ from domain.roles import GRANTABLE, PUBLIC, KeyKind, Permission
 from models.members import Key
 from models.queries import keys
 
-router = APIRouter(prefix="/keys", tags=["keys"], route_class=Mannered)
+router = Feature(prefix="/keys", tags=["keys"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 

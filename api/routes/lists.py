@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field, StringConstraints
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain.errors import Invalid
@@ -20,7 +20,7 @@ from domain.tokens import About, Tokens
 from models.lists import List
 from models.queries import lists, people_lock, profiles_found, rows
 
-router = APIRouter(prefix="/lists", tags=["lists"], route_class=Mannered)
+router = Feature(prefix="/lists", tags=["lists"])
 
 MOST = 1000  # People in one request.
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Request, status
+from fastapi import Request, status
 from pydantic import Field
 
 from api.callers import Asker, Caller, Person, WorkspaceId, actor, as_now, needs, permitted
 from api.deps import Db, Pages
 from api.errors import Forbidden
 from api.limits import guess
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.auth import Email, Token, link_to, mail
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -20,7 +20,7 @@ from domain.roles import MAY, Permission, Role, may_give
 from models.members import Invitation
 from models.queries import accounts, invitations, members, workspaces
 
-router = APIRouter(tags=["members"], route_class=Mannered)
+router = Feature(tags=["members"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 

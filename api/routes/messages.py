@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from sqlalchemy import ColumnElement
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, Transactions
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, Page, example, page_of
 from domain.channels import Channel, readable
 from domain.messages import Fate, MessageClass, MessageState, SourceKind
@@ -25,7 +25,7 @@ from models.flows import Flow
 from models.messages import Message
 from models.queries import messages, profiles_found, rows
 
-router = APIRouter(tags=["messages"], route_class=Mannered)
+router = Feature(tags=["messages"])
 
 ROWS = 2_000  # Read at a time for CSV.
 State = Annotated[MessageState | None, Query(description="Only messages in this state.")]

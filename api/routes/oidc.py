@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Cookie, Depends, Query, Request, Response, status
+from fastapi import Cookie, Depends, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
 from api.deps import ANY_PARAMETER
 from api.errors import Forbidden, Unauthorized, Unavailable
 from api.limits import guess
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.auth import Agent, Tokens, tokens
 from api.sign_ins import Source, google, owner_of, workspaces
 from api.stack import Opened, Stack
@@ -28,7 +28,7 @@ from models.accounts import SignIn
 from models.queries import accounts, issuers, sign_ins
 from models.queries.sign_ins import Secrets
 
-router = APIRouter(prefix="/auth", tags=["auth"], route_class=Mannered)
+router = Feature(prefix="/auth", tags=["auth"])
 
 COOKIE = "campanile_sign_in"
 HOST_COOKIE = f"__Host-{COOKIE}"  # Which no other host of the domain can set; it needs TLS.

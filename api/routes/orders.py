@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Query, status
+from fastapi import Path, Query, status
 from pydantic import Field, ValidationError
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.errors import at_fault
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.ordering import Amount, Currency, Email, OrderIn, keep, read, standing, told
 from api.shapes import In, Out, Page, absent, example, page_of
@@ -27,7 +27,7 @@ from models.orders import Order
 from models.queries import orders, profiles_found
 from models.queries.arrivals import Coming
 
-router = APIRouter(prefix="/orders", tags=["orders"], route_class=Mannered)
+router = Feature(prefix="/orders", tags=["orders"])
 
 ThatOrder = Annotated[str, Path(max_length=1000, description="The order's id or its key.")]
 _ID = "0199f1c2-a4b7-7e55-8f8a-9b0c1d2e3f40"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 from activities.obstacles import lacking
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.templates import SmsSize, compiled, sms_size
 from api.shapes import In, Out, example
 from api.stack import Opened
@@ -33,7 +33,7 @@ from models.queries import messages, profiles_found, rows, templates, workspaces
 from models.queries.profiles_found import Person
 from models.queries.templates import Said
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
+router = Feature(prefix="/campaigns", tags=["campaigns"])
 
 NOBODY = UUID(int=0)  # The message that a preview's links speak for: they lead nowhere.
 

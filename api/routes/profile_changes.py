@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Response, status
+from fastapi import Response, status
 from pydantic import Field, ValidationError, WithJsonSchema
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,7 +12,7 @@ from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db
 from api.errors import at_fault
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.people import ProfileChange, ProfileIn, ProfileOut, item_of, shown
 from api.shapes import In, Out, example
 from api.stack import Opened
@@ -35,7 +35,7 @@ from models.queries import (
 )
 from models.queries.profiles_written import Item, Written
 
-router = APIRouter(prefix="/profiles", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/profiles", tags=["profiles"])
 
 MOST = 1000  # Profiles in one request.
 _NAMELESS = "Name the person: by email, phone, user_id or anonymous_id."

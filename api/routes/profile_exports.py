@@ -3,18 +3,17 @@
 from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
-from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from api.callers import Asker, WorkspaceId, needs
-from api.manners import Mannered
+from api.manners import Feature
 from api.stack import Opened
 from domain.roles import Permission
 from models.base import Sessions
 from models.queries import audit, profiles, profiles_exported
 from models.queries.profiles_exported import PAGE, SECTIONS
 
-router = APIRouter(prefix="/profiles", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/profiles", tags=["profiles"])
 
 _JSON = {"application/json": {"schema": {"type": "object"}, "example": {"profiles": [], "events": []}}}
 

@@ -4,18 +4,18 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, status
+from fastapi import Path, status
 from pydantic import AfterValidator, StringConstraints
 
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
 from domain.roles import Permission
 from models.queries import profile_notes, profiles
 
-router = APIRouter(prefix="/profiles/{profile_id}", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/profiles/{profile_id}", tags=["profiles"])
 
 
 def _one_line(word: str) -> str:

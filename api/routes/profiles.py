@@ -3,12 +3,12 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import StringConstraints
 
 from api.callers import WorkspaceId, needs
 from api.deps import PREFIX, Db, Pages, Transactions
-from api.manners import Mannered
+from api.manners import Feature
 from api.people import ProfileOut, shown
 from api.shapes import JsonResponse, Page, json_page
 from domain.changes import check_name
@@ -18,7 +18,7 @@ from domain.roles import Permission
 from models.queries import profiles_found, profiles_searched
 from models.queries.profiles_searched import Search
 
-router = APIRouter(prefix="/profiles", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/profiles", tags=["profiles"])
 
 _ATTRIBUTE = "attribute."
 _MOST_ATTRIBUTES = 5

@@ -5,14 +5,13 @@ from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter
 from pydantic import Field, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.accounts import is_ours
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, noted
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
 from domain.breakers import BreakerState, Standing, Tally, held, released
@@ -22,7 +21,7 @@ from domain.roles import Permission
 from domain.routing import WarmUp
 from models.queries import breakers, provider_accounts, queued, workspaces
 
-router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
+router = Feature(prefix="/providers", tags=["providers"])
 
 Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 

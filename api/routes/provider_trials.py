@@ -3,14 +3,14 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field, StringConstraints
 
 from activities.obstacles import lacking
 from api.accounts import account_of, is_ours, kind_of, what_is_wrong, what_is_wrong_with_ours
 from api.callers import WorkspaceId, needs
 from api.deps import Db, noted
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.previews import variables
 from api.routes.templates import compiled
 from api.shapes import In, Out, example
@@ -21,7 +21,7 @@ from domain.errors import Invalid, NotFound, Refused
 from domain.roles import Permission
 from models.queries import provider_accounts, provider_tests, queued, workspaces
 
-router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
+router = Feature(prefix="/providers", tags=["providers"])
 
 
 class Checked(Out):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import AfterValidator, Field, StringConstraints
 from uuid_utils.compat import uuid7
 
@@ -21,7 +21,7 @@ from api.accounts import (
 from api.callers import Asker, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened, Stack
 from channels import credentials, registry
@@ -34,7 +34,7 @@ from domain.routing import BUILT_IN, WarmUp
 from models.providers import Provider
 from models.queries import breakers, provider_accounts, queued
 
-router = APIRouter(prefix="/providers", tags=["providers"], route_class=Mannered)
+router = Feature(prefix="/providers", tags=["providers"])
 
 FASTEST = 100_000.0  # Messages a second.
 MOST_DOMAINS = 100

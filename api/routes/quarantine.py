@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -18,7 +18,7 @@ from domain.roles import Permission
 from models.events import Quarantined
 from models.queries import quarantine
 
-router = APIRouter(prefix="/events/quarantine", tags=["events"], route_class=Mannered)
+router = Feature(prefix="/events/quarantine", tags=["events"])
 
 _ID = "0199f1c2-a4b8-7f66-909b-0c1d2e3f4051"
 

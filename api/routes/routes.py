@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain import road_plans
@@ -21,7 +21,7 @@ from domain.roles import Permission
 from models.queries import roads, routes
 from models.queries.routes import Named
 
-router = APIRouter(prefix="/routes", tags=["routes"], route_class=Mannered)
+router = Feature(prefix="/routes", tags=["routes"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 

@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 
 from activities.obstacles import refuse_what_would_fail
 from api.callers import WorkspaceId, needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.campaigns import CampaignOut, shown
 from api.shapes import In, example
 from api.stack import Opened
@@ -19,7 +18,7 @@ from domain.roles import Permission
 from domain.schedules import Starter, planned
 from models.queries import campaigns, schedules, workspaces
 
-router = APIRouter(prefix="/campaigns", tags=["campaigns"], route_class=Mannered)
+router = Feature(prefix="/campaigns", tags=["campaigns"])
 
 
 def _zone(name: str) -> str:

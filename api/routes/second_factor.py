@@ -1,11 +1,11 @@
 """The second factor of one's account: turned on in two steps, so that nobody locks themselves out."""
 
-from fastapi import APIRouter, Request, status
+from fastapi import Request, status
 from pydantic import Field
 
 from api.callers import Person
 from api.limits import guess
-from api.manners import Mannered
+from api.manners import Feature
 from api.once import SHOWN_ONCE
 from api.routes.auth import Password, check_second_factor, mail
 from api.routes.users import check_password, locked
@@ -16,7 +16,7 @@ from domain.accounts import RECOVERY_CODES
 from domain.errors import Conflict, Invalid
 from models.queries import accounts
 
-router = APIRouter(prefix="/users/me/second-factor", tags=["users"], route_class=Mannered)
+router = Feature(prefix="/users/me/second-factor", tags=["users"])
 
 
 class PasswordIn(In):

@@ -6,12 +6,12 @@ from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AfterValidator, Field
 
 from api.callers import Asker, WorkspaceId, may, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.segments import EXAMPLE, SENTENCE, RuleIn, names_for
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -32,7 +32,7 @@ from models.queries import (
 )
 from models.segments import Segment
 
-router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
+router = Feature(prefix="/segments", tags=["segments"])
 
 USUAL, MOST = 30, 400  # Days of a history.
 SEGMENTS = 5  # That are compared at once.

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterator
 from typing import Any, get_args
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.segments import SHOWN, SegmentOut, all_shown
 from api.shapes import In, Name, Out, example
 from api.stack import Opened
@@ -24,7 +24,7 @@ from domain.roles import Permission
 from domain.segments import Condition, as_json
 from models.queries import segment_fields, segments_written, workspaces
 
-router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
+router = Feature(prefix="/segments", tags=["segments"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 _PRESET = {

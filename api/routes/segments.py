@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import BeforeValidator, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain.errors import Invalid
@@ -23,7 +23,7 @@ from models.base import Json
 from models.queries import rows, segment_names, segment_reports, segments_written, workspaces
 from models.segments import Segment
 
-router = APIRouter(prefix="/segments", tags=["segments"], route_class=Mannered)
+router = Feature(prefix="/segments", tags=["segments"])
 
 # The domain reads the rule: its refusals are sentences, with the pointer to what is wrong.
 RuleIn = Annotated[Rule, BeforeValidator(parse)]

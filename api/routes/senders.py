@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.workspace import Address, Line
 from api.sender_links import ask
 from api.shapes import In, Out, Page, absent, example, page_of
@@ -20,7 +20,7 @@ from models.domains import Sender
 from models.queries import verified_senders, workspaces
 from models.workspaces import Workspace
 
-router = APIRouter(prefix="/senders", tags=["senders"], route_class=Mannered)
+router = Feature(prefix="/senders", tags=["senders"])
 
 _EXAMPLE = {"email": "news@records.example", "name": "Ada's Records", "reply_to": "ada@records.example"}
 

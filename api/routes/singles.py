@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field, ValidationError
 
 from api import words
 from api.callers import Asker, WorkspaceId, needs
 from api.deps import Db, Pages, cursor_of
 from api.errors import at_fault
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.routes.messages import Class, MessageOut, State, shown
 from api.routes.previews import NOBODY
@@ -30,7 +30,7 @@ from domain.tokens import Tokens
 from models.queries import attachments, messages, singles, templates, workspaces
 from models.queries.messages import Singles
 
-router = APIRouter(prefix="/messages", tags=["messages"], route_class=Mannered)
+router = Feature(prefix="/messages", tags=["messages"])
 
 _ID = "0199f1c2-a4b3-7a22-9d5e-6f7a8b9c0d1e"
 _LETTER: dict[str, Any] = {

@@ -5,14 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field, StringConstraints, WithJsonSchema
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
 from domain import short_templates, tokens
@@ -28,7 +28,7 @@ from models.queries.templates import Said
 from models.templates import Template, TemplateVersion
 from models.workspaces import Workspace
 
-router = APIRouter(prefix="/templates", tags=["templates"], route_class=Mannered)
+router = Feature(prefix="/templates", tags=["templates"])
 
 Subject = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Html = Annotated[str, Field(min_length=1, description="Liquid. Variables are the profile's attributes.")]

@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, Page, example
 from domain.errors import Invalid
 from domain.roles import Permission
 from models.queries import profiles, timelines
 from models.queries.timelines import Kind
 
-router = APIRouter(prefix="/profiles", tags=["profiles"], route_class=Mannered)
+router = Feature(prefix="/profiles", tags=["profiles"])
 
 _PLACE = struct.Struct(">q16s")  # Microseconds since 1970, and an id.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -4,13 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.lists import Description
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened
@@ -21,7 +21,7 @@ from domain.tokens import About, Tokens
 from models.lists import Topic
 from models.queries import profiles, rows, topics
 
-router = APIRouter(tags=["lists"], route_class=Mannered)
+router = Feature(tags=["lists"])
 
 _ID = "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f"
 

@@ -4,11 +4,10 @@ from typing import Annotated
 from uuid import uuid4
 
 import httpx2
-from fastapi import APIRouter
 from pydantic import AfterValidator, Field
 
 from api.callers import Asker, WorkspaceId, needs
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.workspace import WorkspaceOut, shown
 from api.shapes import In, example
 from api.stack import Opened, Stack
@@ -19,7 +18,7 @@ from domain.sending_domains import normal_domain
 from domain.tokens import Tokens
 from models.queries import workspaces
 
-router = APIRouter(prefix="/workspace", tags=["workspace"], route_class=Mannered)
+router = Feature(prefix="/workspace", tags=["workspace"])
 
 PROOF = "/t/ok"  # Where `api.tracking` proves that it is this installation.
 

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request, status
+from fastapi import Request, status
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import Person
 from api.errors import Forbidden
 from api.limits import guess
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.auth import Email, Password, PersonsName, link_to, mail, refuse_a_weak
 from api.shapes import In, Out, Page, absent, example
 from api.stack import Opened, Stack
@@ -21,7 +21,7 @@ from domain.errors import Invalid, NotFound
 from models.accounts import Session, User
 from models.queries import accounts
 
-router = APIRouter(prefix="/users/me", tags=["users"], route_class=Mannered)
+router = Feature(prefix="/users/me", tags=["users"])
 
 _EXAMPLE = {
     "id": "0199f1c2-a4b0-7c1e-8d2f-3a4b5c6d7e8f",

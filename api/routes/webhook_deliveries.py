@@ -4,12 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, status
+from fastapi import Query, status
 from pydantic import Field
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db, Pages, cursor_of, read_cursor
-from api.manners import Mannered
+from api.manners import Feature
 from api.moments import aware
 from api.shapes import In, Out, Page, example, page_of
 from api.stack import Opened
@@ -22,7 +22,7 @@ from models.queries import webhook_log, webhooks
 from models.queries.webhook_log import AT_ONCE, Asked, Which, Within
 from models.webhooks import DeliveryState
 
-router = APIRouter(prefix="/webhooks/{webhook_id}", tags=["webhooks"], route_class=Mannered)
+router = Feature(prefix="/webhooks/{webhook_id}", tags=["webhooks"])
 
 State = Annotated[DeliveryState | None, Query(description="Only deliveries in this state.")]
 Type = Annotated[

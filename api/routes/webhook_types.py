@@ -3,18 +3,17 @@
 from functools import cache
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from api.announced import body_of, title_of
 from api.callers import needs
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, example
 from domain.announcements import ADDRESSED, AnnouncementType
 from domain.catalogue import CATALOGUE, WHEN
 from domain.roles import Permission
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Mannered)
+router = Feature(prefix="/webhooks", tags=["webhooks"])
 
 _TYPE = AnnouncementType.IMPORT_FINISHED
 

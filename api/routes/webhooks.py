@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, status
+from fastapi import status
 from httpx2 import HTTPError
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from api.callers import Asker, WorkspaceId, as_now, needs
 from api.deps import Db, Pages
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.once import SHOWN_ONCE
 from api.shapes import In, Name, Out, Page, absent, example, page_of
 from api.stack import Opened, Stack
@@ -26,7 +26,7 @@ from domain.webhooks import LONGEST_URL, checked_secret, checked_types, new_secr
 from models.queries import webhooks
 from models.webhooks import Webhook, WebhookState
 
-router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Mannered)
+router = Feature(prefix="/webhooks", tags=["webhooks"])
 
 MOST_TYPES = 60
 LONGEST_OVERLAP = 168  # Hours.

@@ -3,15 +3,14 @@
 from typing import Literal
 from uuid import UUID
 
-from fastapi import APIRouter
 from pydantic import Field
 
 from api.callers import Asker
-from api.manners import Mannered
+from api.manners import Feature
 from api.shapes import Out, example
 from domain.roles import KeyKind, Permission, Role
 
-router = APIRouter(prefix="/whoami", tags=["auth"], route_class=Mannered)
+router = Feature(prefix="/whoami", tags=["auth"])
 
 
 class WhoamiOut(Out):

@@ -7,14 +7,13 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from email_validator import EmailNotValidError, validate_email
-from fastapi import APIRouter
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.callers import WorkspaceId, needs
 from api.deps import Db
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.sender_links import choose
 from api.shapes import In, Name, Out, absent, example
 from api.stack import Opened, Stack
@@ -26,7 +25,7 @@ from domain.workspaces import Cap
 from models.queries import segments_written, workspaces
 from models.workspaces import Workspace
 
-router = APIRouter(prefix="/workspace", tags=["workspace"], route_class=Mannered)
+router = Feature(prefix="/workspace", tags=["workspace"])
 
 
 def _zone(name: str) -> str:

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, status
+from fastapi import Depends, status
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from api.callers import Asker, Caller, Person, at, permitted
 from api.etags import Unchanged
-from api.manners import Mannered
+from api.manners import Feature
 from api.routes.workspace import EXAMPLE, WorkspaceChange, WorkspaceOut, columns, shown, written
 from api.sender_links import choose
 from api.shapes import Name, Page, example
@@ -21,7 +21,7 @@ from domain.errors import Invalid
 from domain.roles import Permission, Role
 from models.queries import members, workspaces
 
-router = APIRouter(prefix="/workspaces", tags=["workspace"], route_class=Mannered)
+router = Feature(prefix="/workspaces", tags=["workspace"])
 
 
 class WorkspaceIn(WorkspaceChange):

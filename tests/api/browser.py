@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from httpx2 import AsyncClient, Response
 
+from channels.authorities import of_the_web
 from lab.issuer import Client, IssuerLab, Person
 from tests.api.people import Person as User
 from tests.api.support import V1, created
@@ -27,7 +28,7 @@ class Browser:
 
     async def consent(self, there: str) -> str:
         """The address that the issuer sends it back to, without our host."""
-        async with AsyncClient(trust_env=False) as outside:
+        async with AsyncClient(trust_env=False, verify=of_the_web()) as outside:
             response = await outside.get(there)
         assert response.status_code == 302, response.text
         back = urlsplit(response.headers["location"])
