@@ -18,6 +18,7 @@ from domain.messages import Fate, Interaction
 from domain.tokens import Tokens
 
 LARGEST = 262_144  # Bytes of a mail that is looked at.
+_DEEPEST = 20  # Parts that have parts: the parser asks each of those around a line whether it ends there.
 _LONGEST_REASON = 500  # Characters.
 # What the standard library raises at mails that nobody would write: broken structures, unknown encodings,
 # parts within parts without end.
@@ -65,8 +66,11 @@ class Notice(NamedTuple):
 
 def read(raw: bytes, tokens: Tokens) -> Notice | None:
     """What a mail that came back says of one of ours, or None when it says nothing that we understand."""
+    raw = raw[:LARGEST]
+    if raw.lower().count(b"multipart/") > _DEEPEST:
+        return None
     try:
-        return _read(message_from_bytes(raw[:LARGEST]), raw[:LARGEST], tokens)
+        return _read(message_from_bytes(raw), raw, tokens)
     except _UNREADABLE:
         return None
 
