@@ -3,7 +3,7 @@
 import json as to_json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from settings import Settings
 DONE = ("completed", "failed")
 ERRORS_SHOWN = 20
 POLL = 0.3  # Seconds.
+PATIENCE = 17  # Looks at an import that nobody has begun with: five seconds.
 
 
 class Watched(FileIO):
@@ -42,7 +43,7 @@ def run(settings: Settings, kind: str, path: Path, wishes: dict[str, str], *, js
     """
     console = Console(stderr=json, highlight=False, soft_wrap=True)
     with client(settings) as api, bars(console) as progress, Watched(path, progress) as file:
-        begun = asked(
+        uploaded = asked(
             api.post(
                 "/api/v1/imports",
                 data={"kind": kind, **wishes},
@@ -50,9 +51,7 @@ def run(settings: Settings, kind: str, path: Path, wishes: dict[str, str], *, js
             )
         )
         importing = progress.add_task("Importing", total=None)
-        while begun["state"] not in DONE:
-            time.sleep(POLL)
-            begun = asked(api.get(f"/api/v1/imports/{begun['id']}"))
+        for begun in patient(console, looks(api, uploaded)):
             progress.update(importing, completed=begun["bytes_done"], total=begun["bytes_total"])
     with client(settings) as api:
         refused = (
@@ -63,6 +62,26 @@ def run(settings: Settings, kind: str, path: Path, wishes: dict[str, str], *, js
     else:
         summary(console, begun, refused["items"], settings)
     return 0 if begun["state"] == "completed" else 1
+
+
+def looks(api: httpx2.Client, begun: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The import as it is from time to time, until it is done."""
+    yield begun
+    while begun["state"] not in DONE:
+        time.sleep(POLL)
+        begun = asked(api.get(f"/api/v1/imports/{begun['id']}"))
+        yield begun
+
+
+def patient(console: Console, looks: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same, and a word to who waits while no worker has begun with it."""
+    for number, look in enumerate(looks):
+        if number == PATIENCE and look["state"] == "uploaded":
+            console.print(
+                "The file is uploaded, and no worker has begun with it: start one by campanile worker. The "
+                "import waits for it, also when you leave with Ctrl-C."
+            )
+        yield look
 
 
 def summary(

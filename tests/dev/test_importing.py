@@ -2,9 +2,10 @@
 
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
-from dev.importing import summary
+from dev.importing import PATIENCE, patient, summary
 from settings import Settings
 
 
@@ -25,3 +26,12 @@ def test_a_failed_import_says_why() -> None:
 
 def test_one_row_is_one_row() -> None:
     assert said(state="completed", rows=1, imported=1).startswith("1 row: 1 imported")
+
+
+@pytest.mark.parametrize(("waits", "told"), [(PATIENCE, 0), (PATIENCE + 1, 1), (PATIENCE * 3, 1)])
+def test_who_waits_for_a_worker_is_told_so_once(waits: int, told: int) -> None:
+    out = StringIO()
+    states = [{"state": state} for state in [*["uploaded"] * waits, "running", "completed"]]
+
+    assert [*patient(Console(file=out, soft_wrap=True), states)] == states
+    assert out.getvalue().count("no worker has begun with it") == told
