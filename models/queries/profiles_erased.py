@@ -111,21 +111,27 @@ _END_JOURNEYS = text(
     """
 )
 
-# A claimed message is let go, because its worker holds the values already and would write them down with
-# the mark; the next claim skips it. What a provider answered may quote the address, so what looks like one
-# is struck out. The index of messages to nobody we know is partial, and small.
-_FORGET_MESSAGES = text(
-    f"""
-    with theirs as materialized (
-        select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
-        union
-        select id from messages
-        where workspace_id = {HERE} and profile_id is null and bare = any(:addresses)
-    ),
+# The index of messages to nobody we know is partial, and small.
+_THEIR_MESSAGES = f"""(
+    select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
+    union all
+    select id from messages where workspace_id = {HERE} and profile_id is null and bare = any(:addresses)
+)"""
+_LOCKED = f"""
+    theirs as materialized {_THEIR_MESSAGES},
     locked as (
         select m.id from messages m join theirs on theirs.id = m.id
         where m.workspace_id = {HERE} order by m.id for no key update of m
-    ),
+    )"""
+# Whoever is at one of them may write more about it, or send it again as a new line, until it commits: what
+# is to be forgotten is looked up when all of them are held.
+_HOLD_MESSAGES = text(f"with {_LOCKED} select count(*) from locked")
+# A claimed message is let go, because its worker holds the values already and would write them down with
+# the mark; the next claim skips it. What a provider answered may quote the address, so what looks like one
+# is struck out.
+_FORGET_MESSAGES = text(
+    f"""
+    with {_LOCKED},
     forgotten as (
         update messages m set address = null, bare = null, holes = null, detail = null,
             reason = regexp_replace(m.reason, '[^\\s<>]+@[^\\s<>]+', '…', 'g'),
@@ -140,11 +146,6 @@ _FORGET_MESSAGES = text(
     select workspace_id, queue_id, due_at, id from forgotten where let_go
     """
 )
-_THEIR_MESSAGES = f"""(
-    select id from messages where workspace_id = {HERE} and profile_id in {_ALL_OF_THEM}
-    union all
-    select id from messages where workspace_id = {HERE} and profile_id is null and bare = any(:addresses)
-)"""
 _FORGET_FILES = [
     text(f"delete from {table} where workspace_id = {HERE} and message_id in {_THEIR_MESSAGES}")
     for table in ("attachments", "message_notes")
@@ -198,8 +199,10 @@ async def erase(db: AsyncSession, profile_id: UUID, now: datetime) -> None:
         await db.execute(forget, values)
     if await changed(db, _FORGET_PERSON, values):
         await announced_people.erased(db, who, now)
-    values["failed"] = list(await db.scalars(_MESSAGES_AS_WORDS, values))
     values["journeys"] = list(await db.scalars(_HOLD_JOURNEYS, values))
     await calls.forget(db, values["journeys"])
-    for forget in (_END_JOURNEYS, *_FORGET_FILES, _FORGET_MESSAGES, _FORGET_FAILURES, _FORGET_PROGRAMS):
+    await db.execute(_END_JOURNEYS, values)
+    await db.execute(_HOLD_MESSAGES, values)
+    values["failed"] = list(await db.scalars(_MESSAGES_AS_WORDS, values))
+    for forget in (*_FORGET_FILES, _FORGET_MESSAGES, _FORGET_FAILURES, _FORGET_PROGRAMS):
         await db.execute(forget, values)

@@ -1,5 +1,6 @@
 """What stays unknown is left as it is, or sent again as a new line: as its workspace chose."""
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,11 +12,12 @@ from domain.messages import SourceKind
 from domain.outboxes import express
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attachments, claims, profiles_erased, reconcile
+from models.queries import attachments, claims, notes, profiles_erased, reconcile
 from models.queries.attachments import File
 from models.queries.ledger import Queue
 from tests.people import a_message
 from tests.sending import NOW, a_bare_message, a_sender, at, people, some
+from tests.support import eventually, somebody_waits
 
 EXPRESS = Queue(DEFAULT_WORKSPACE, express(DEFAULT_WORKSPACE), SourceKind.OUTBOX)
 OUTBOX = Queue(DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, SourceKind.OUTBOX)
@@ -161,6 +163,35 @@ async def test_who_was_erased_meanwhile_gets_nothing_again(sessions: Sessions) -
     async with sessions(DEFAULT_WORKSPACE) as db:
         assert not (await claims.claim(db, OUTBOX, uuid7(), NOW, 60, 10)).claimed
     assert await lines(sessions, "reason") == [None, "erased"]
+
+
+@pytest.mark.parametrize("bare", [False, True])
+async def test_who_is_erased_while_it_is_sent_again_leaves_no_word_behind(
+    sessions: Sessions, bare: bool
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        await a_sender(db, unknown_policy="resend")
+        [person] = await people(db, 1)
+        [address] = await some(db, "select value from identities where kind = 'email'")
+        known: dict[str, Any] = {"state": "unknown", "reconcile_at": NOW, "message_class": "transactional"}
+        first = await a_message(db, None if bare else person, address, holes=["4711"], **known)
+        await attachments.add(db, DEFAULT_WORKSPACE, [(first, File("a.txt", "text/plain", b"4711"))])
+
+    async def erased() -> None:
+        async with sessions(DEFAULT_WORKSPACE) as db:
+            await profiles_erased.erase(db, person, NOW)
+
+    async with sessions.engine() as db:
+        assert await reconcile.decide(db, NOW) == (1, 0)
+        await notes.add(db, DEFAULT_WORKSPACE, [notes.Note(first, NOW, "It was looked at.")])
+        erasing = asyncio.create_task(erased())
+        await eventually(lambda: somebody_waits(sessions))
+    await erasing
+
+    assert await lines(sessions, "num_nulls(holes, bare, address)") == [3, 3]
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        assert not await some(db, "select message_id from attachments")
+        assert not await some(db, "select message_id from message_notes")
 
 
 async def test_each_workspace_is_heard(sessions: Sessions) -> None:
