@@ -81,7 +81,9 @@ def settle(db: psycopg.Connection, size: int, workspace_id: UUID = DEFAULT_WORKS
     values = {"workspace": workspace_id, "size": size, "one_in": ONE_SUPPRESSED_IN}
     for statement in _SETTLE:
         db.execute(statement, values if "%(" in statement else None)
-    db.execute("vacuum analyze")
+    # Not the ledger: vacuumed while it is empty it has no page, and a claim that comes before the first is
+    # frozen would be planned as if it never had one. One that was never sent from was not vacuumed.
+    db.execute("vacuum analyze workspaces, profiles, identities, consents, suppressions")
 
 
 def suppressed(size: int) -> int:
