@@ -405,6 +405,12 @@ def test_a_notice_in_parts_within_parts_without_end_says_nothing(depth: int, und
     assert (notice is not None) is understood
 
 
+def test_mails_within_mails_without_end_say_nothing() -> None:
+    deep = "Content-Type: message/rfc822\n\n" * 5000
+
+    assert notices.read(f"To: {PATH}\n{deep}".encode(), TOKENS) is None
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     shape=some.sampled_from([POSTFIX, EXIM, EXCHANGE, QMAIL, ARF.replace("KIND", "abuse")]),
