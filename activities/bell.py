@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from itertools import chain
 from uuid import UUID
 
 import psycopg
@@ -10,6 +11,7 @@ import structlog
 
 from domain.messages import Work
 from models.base import Sessions
+from models.listener import heard
 from models.queries import failures, pokes
 from models.queries.pokes import Heard, Key
 
@@ -32,6 +34,11 @@ class Bell:
         self._segments: list[asyncio.Event] = []
         self._hooks: list[asyncio.Event] = []
         self._failures: list[asyncio.Event] = []
+        self._by_channel = {
+            "campanile_inbox": self._arrivals,
+            "campanile_segments": self._segments,
+            "campanile_hooks": self._hooks,
+        }
         self._listening: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[None] | None = None
 
@@ -92,26 +99,25 @@ class Bell:
             try:
                 async with await psycopg.AsyncConnection.connect(self._url, autocommit=True) as connection:
                     await connection.execute("listen campanile")
-                    ears = {
-                        "campanile_inbox": self._arrivals,
-                        "campanile_segments": self._segments,
-                        "campanile_hooks": self._hooks,
-                    }
-                    for channel in ears:
+                    for channel in self._by_channel:
                         await connection.execute(f"listen {channel}")
                     self._ring(list(self._ears))  # Whatever was missed while nobody listened.
-                    _ring_all([*self._arrivals, *self._segments, *self._hooks, *self._failures])
-                    async for notify in connection.notifies():
-                        if notify.channel in ears:
-                            _ring_all(ears[notify.channel])
-                        elif notify.payload == failures.BELL:
-                            _ring_all(self._failures)
-                        elif (heard := Heard.of(notify.payload)) and heard.key in self._ears:
-                            self._heard[heard.key] = heard.seq
-                            self._take_soon()
+                    _ring_all([*chain(*self._by_channel.values()), *self._failures])
+                    while True:
+                        for notice in await heard(connection):
+                            self._tell(notice)
             except psycopg.Error as error:
                 log.warning("The bell lost its connection and tries again", error=str(error))
                 await asyncio.sleep(1)
+
+    def _tell(self, notice: psycopg.Notify) -> None:
+        if notice.channel in self._by_channel:
+            _ring_all(self._by_channel[notice.channel])
+        elif notice.payload == failures.BELL:
+            _ring_all(self._failures)
+        elif (poke := Heard.of(notice.payload)) and poke.key in self._ears:
+            self._heard[poke.key] = poke.seq
+            self._take_soon()
 
     def _take_soon(self) -> None:
         if self._taking is None or self._taking.done():
@@ -120,13 +126,13 @@ class Bell:
     async def _take(self) -> None:
         """What is heard meanwhile is taken together."""
         while self._heard:
-            heard, self._heard = self._heard, {}
+            told, self._heard = self._heard, {}
             try:
                 async with self._sessions.engine_batch() as db:
-                    await pokes.take_heard(db, [Heard(*key, seq) for key, seq in heard.items()])
+                    await pokes.take_heard(db, [Heard(*key, seq) for key, seq in told.items()])
             except (psycopg.Error, OSError) as error:
                 log.warning("Pokes were heard and could not be taken", error=str(error))
-            self._ring(heard)
+            self._ring(told)
 
     def _ring(self, keys: Iterable[Key]) -> None:
         for key in keys:

@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 from domain.clock import Clock
 from domain.messages import SourceKind, Work
 from models.base import Sessions
+from models.listener import heard
 from models.queries import attributes, imports, pokes
 from models.queries.pokes import Poked
 from workflows import (
@@ -69,7 +70,7 @@ async def _poke_while_connected(sessions: Sessions, client: Client, url: str, cl
             if busy:
                 continue
             # All that have come by now are one occasion to look.
-            if [ring async for ring in connection.notifies(timeout=wait, stop_after=1)]:
+            if await heard(connection, wait):
                 await asyncio.sleep(GRACE)
             wait = LOOK_EVERY
 
