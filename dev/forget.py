@@ -10,6 +10,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from dev.process import StackError
 from domain.workspaces import DEFAULT_WORKSPACE
+from models.queries.memberships import COUNT_DOWN
 
 # `theirs` are the profiles, `made` the sources and templates of the demo.
 _OF_THE_DEMO = (
@@ -68,7 +69,10 @@ _FORGET = (
     select id from messages where workspace_id = :workspace
         and (source_id in (select id from made) or profile_id in (select id from theirs))
     """,
-    "delete from message_events where workspace_id = :workspace and message_id in (select id from sent)",
+    *(
+        f"delete from {table} where workspace_id = :workspace and message_id in (select id from sent)"
+        for table in ("message_events", "message_notes", "attachments")
+    ),
     "delete from messages where workspace_id = :workspace and id in (select id from sent)",
     "delete from queue where workspace_id = :workspace and message_id in (select id from sent)",
     """
@@ -92,11 +96,16 @@ _FORGET = (
     "delete from events where workspace_id = :workspace and profile_id in (select id from theirs)",
     *(
         f"delete from {table} where workspace_id = :workspace and profile_id in (select id from theirs)"
-        for table in (
-            *("profile_values", "profile_tags", "profile_notes", "list_members", "topic_consents"),
-            "segment_members",
-        )
+        for table in ("profile_values", "profile_tags", "profile_notes", "list_members", "topic_consents")
     ),
+    f"""
+    with gone as (
+        delete from segment_members
+        where workspace_id = :workspace and profile_id in (select id from theirs)
+        returning segment_id
+    )
+    {COUNT_DOWN}
+    """,
     "delete from consents where workspace_id = :workspace and profile_id in (select id from theirs)",
     r"""
     delete from suppressions where workspace_id = :workspace
@@ -156,5 +165,5 @@ def look(connection: Connection, prefix: str, *, others_too: bool) -> None:
         lines = "1 line" if other.lines == 1 else f"{other.lines:,} lines"
         raise StackError(
             f"{whose} has {lines} about the demo's customers (messages and enrollments), and the demo begins "
-            "by removing these customers: --forget removes the lines with them"
+            "by removing these customers: --forget (make demo FORGET=1) removes the lines with them"
         )

@@ -16,6 +16,7 @@ import httpx2
 
 from dev.importing import asked
 from dev.process import StackError
+from domain.events import EventKind
 
 AT_ONCE = 1000  # Customers or orders in one request.
 Json = dict[str, Any]
@@ -72,12 +73,13 @@ class Shop:
         self.send("/api/v1/orders", order)
 
     def seen(self, customer: str, since: datetime) -> int:
-        """How many events of theirs came in since then."""
+        """How many events of theirs came in since then, without what we noted ourselves."""
         found = asked(self.api.get("/api/v1/profiles", params={"email": address(customer)}))["items"]
         if len(found) != 1:
             raise StackError(f"customer {customer} is {len(found)} people")
         asked_for = {"profile_id": found[0]["id"], "since": since.isoformat()}
-        return len(asked(self.api.get("/api/v1/events", params=asked_for))["items"])
+        events = asked(self.api.get("/api/v1/events", params=asked_for))["items"]
+        return len([event for event in events if event["kind"] != EventKind.SYSTEM])
 
     def send(self, path: str, body: Json) -> None:
         taken(asked(self.api.post(path, json=body)))

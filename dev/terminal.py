@@ -65,11 +65,12 @@ def wanted_n8n(settings: Settings, console: Console) -> Callable[[Stack], None]:
 
 @contextmanager
 def running_stack(settings: Settings, console: Console) -> Iterator[Stack]:
-    """The stack, while it is entered. SIGTERM and SIGHUP end it as Ctrl-C does, by KeyboardInterrupt.
+    """The stack, while it is entered. SIGINT, SIGTERM and SIGHUP end it, by KeyboardInterrupt.
 
+    SIGINT too where a script began it with `&` and had it ignored: nobody else ends it then.
     Raises Running when this clone's stack runs already, StackError when a part can't start.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     stack = Stack(settings, say=lambda what: console.print(f"  {what}", markup=False))
     with stack:

@@ -9,8 +9,10 @@ from dev.process import StackError
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.attributes import ProfileValue
 from models.base import Sessions
+from models.messages import Attachment, MessageNote
 from models.profiles import ProfileNote, ProfileTag
 from models.providers import Breaker, BreakerChange, Provider, ProviderDay
+from models.segments import SegmentMember
 from tests.databases import Database
 from tests.people import HERE, NOON, a_flow, a_journey, a_person, an_event, rows
 from tests.sending import a_campaign, a_segment, a_template, people
@@ -40,7 +42,7 @@ async def test_a_campaign_of_others_to_the_demos_customers_is_named_and_its_line
     async with sessions(DEFAULT_WORKSPACE) as db:
         person = await a_person(db, "customer-7@example.com")
         await a_campaign(db, [person])
-    refusal = r'^your campaign ".+" has 1 line about the demo\'s customers .* --forget removes'
+    refusal = r'^your campaign ".+" has 1 line about the demo\'s customers .* --forget .make demo FORGET=1. removes'
 
     with pytest.raises(StackError, match=refusal):
         check(database.admin_url, "Demo: ")
@@ -94,6 +96,10 @@ async def test_all_that_hangs_on_a_customer_of_the_demo_goes_with_them(
             db.add(ProfileTag(**HERE, profile_id=person, tag="vip", at=NOON))
             db.add(ProfileNote(**HERE, profile_id=person, text="Hello", author="Ada", at=NOON))
             db.add(ProfileValue(**HERE, profile_id=person, attribute="plan", text="gold"))
+        segment = await a_segment(db)
+        for person in (demos, other):
+            db.add(SegmentMember(**HERE, segment_id=segment, profile_id=person, entered_at=NOON))
+        await db.execute(text("update segments set members = 2"))
 
     forget(database.admin_url, "Demo: ")
 
@@ -101,6 +107,23 @@ async def test_all_that_hangs_on_a_customer_of_the_demo_goes_with_them(
         assert await rows(db, "select id from profiles") == [other]
         for table in ("events", "profile_tags", "profile_notes", "profile_values"):
             assert await rows(db, f"select profile_id from {table}") == [other]
+        assert await rows(db, "select members from segments") == [1]
+
+
+async def test_what_is_known_of_a_message_to_a_customer_of_the_demo_goes_with_it(
+    database: Database, sessions: Sessions
+) -> None:
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        person = await a_person(db, "customer-7@example.com")
+        await a_campaign(db, [person])
+        [message] = await rows(db, "select id from messages")
+        db.add(MessageNote(**HERE, message_id=message, at=NOON, what="Ada asked for it."))
+        file = {"name": "a.txt", "content_type": "text/plain", "content": b"Hello", "created_at": NOON}
+        db.add(Attachment(**HERE, message_id=message, **file))
+
+    forget(database.admin_url, "Demo: ", others_too=True)
+
+    assert await counted(sessions) == [0, 0]
 
 
 async def test_an_account_of_the_demo_goes_when_it_is_deleted_and_explains_nothing_any_more(
