@@ -115,6 +115,8 @@ def _plain(text: str) -> str:
 
 async def follow(api: httpx2.AsyncClient, name: str | None, console: Console, *, json: bool) -> None:
     """Print what comes in from now on, until stopped."""
+    if console.is_terminal and not json:
+        console.print("Waiting for what comes in. Ctrl-C ends it.", style="dim")
     tail = Tail(api, datetime.now(UTC) - timedelta(seconds=1), name)
     while True:
         for item in await tail.news():
