@@ -9,12 +9,13 @@ import orjson
 
 from domain.attributes import LONGEST_NAME
 from domain.errors import Invalid
+from domain.nesting import depth
 from domain.values import exact
 
 MOST = 500  # Attributes of one profile.
 LARGEST = 100_000  # Bytes of one profile's attributes as JSON.
 LONGEST_LIST = 1000
-DEEPEST = 8
+DEEPEST = 8  # Levels of lists and objects of one attribute, whichever way it comes.
 INC, APPEND = "$inc", "$append"
 
 _LARGEST_INT = 2**63
@@ -73,17 +74,27 @@ def _sum(before: Any, by: Any, field: str) -> int | float:
 def _longer(before: Any, item: Any, field: str) -> list[Any]:
     if before is not None and not isinstance(before, list):
         raise Invalid("This profile has no list there: set one first.", field)
-    check(item, field)
+    check([item], field)  # As deep as it comes to stand.
     after = [*(before or []), item]
     if len(after) > LONGEST_LIST:
         raise Invalid(f"A list has at most {LONGEST_LIST:,} items.", field)
     return after
 
 
-def check(value: Any, field: str, depth: int = 0) -> None:
+def is_too_deep(value: Any) -> bool:
+    """Whether an attribute's value has more levels than are kept."""
+    # `depth` counts what stands in the innermost of them, too.
+    return isinstance(value, dict | list) and depth(value) > DEEPEST + 1
+
+
+def check(value: Any, field: str) -> None:
     """Raises `Invalid` for what can't be kept as JSON and searched again."""
-    if depth > DEEPEST:
+    if is_too_deep(value):
         raise Invalid(f"It is nested more than {DEEPEST} levels deep.", field)
+    _check(value, field)
+
+
+def _check(value: Any, field: str) -> None:
     match value:
         case bool() | None:
             pass
@@ -97,11 +108,11 @@ def check(value: Any, field: str, depth: int = 0) -> None:
             if len(value) > LONGEST_LIST:
                 raise Invalid(f"A list has at most {LONGEST_LIST:,} items.", field)
             for each in value:
-                check(each, field, depth + 1)
+                _check(each, field)
         case dict():
             for key, each in value.items():
-                check(key, field)
-                check(each, field, depth + 1)
+                _check(key, field)
+                _check(each, field)
         case _:
             raise Invalid("Send JSON here.", field)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import orjson
 
+from domain.changes import DEEPEST, is_too_deep
 from domain.csv_rows import BLOCK, Piece, Row, Unreadable
-from domain.imports import LONGEST_NAME, MOST_COLUMNS, ImportKind, Layout, Meaning, currency_of
+from domain.imports import LONGEST_NAME, MOST_COLUMNS, ImportKind, Layout, Meaning, currency_of, shown
 from domain.profiles import ConsentState
 from domain.values import as_text
 
@@ -77,6 +78,8 @@ class Objects:
             else:
                 cells[place] = self._text(known, place, value)
         if self.layout.rest is not None:
+            if text.count(b"[") + text.count(b"{") > DEEPEST:  # Few lines are worth a look at each value.
+                self._check_levels(rest)
             cells[self.layout.rest] = self._rest(rest)
         return cells
 
@@ -89,6 +92,14 @@ class Objects:
         if "\0" in text:
             raise _Wrong(place, "The text contains a NUL character: remove it")
         return text
+
+    def _check_levels(self, rest: dict[str, Any]) -> None:
+        for name, value in rest.items():
+            if is_too_deep(value):
+                raise _Wrong(
+                    self.line,
+                    f'The attribute "{shown(name)}" is nested more than {DEEPEST} levels deep: flatten it',
+                )
 
     def _rest(self, rest: dict[str, Any]) -> str:
         if not rest:

@@ -1,5 +1,6 @@
 """Imports with wishes: JSON Lines, columns by other names, only a report, people put on a list."""
 
+from dataclasses import replace
 from decimal import Decimal
 from uuid import UUID, uuid4
 
@@ -66,6 +67,19 @@ async def test_json_lines_are_imported_and_bad_lines_reported(sessions: Sessions
         "1:2026-01-01:1:12.5:USD#2",
     ]
     assert await asked(sessions, LEFT_OVERS) == [(0, 0)]
+
+
+async def test_a_line_that_is_nested_too_deeply_takes_no_other_with_it(sessions: Sessions) -> None:
+    people = [f'{{"customer_id": "{n}"}}' for n in range(50)]
+    tree = '{"customer_id": "x", "tree": ' + "[" * 300 + "]" * 300 + "}"
+    data = "\n".join([*people, tree, '{"customer_id": "last"}'])
+    for wishes in (replace(JSONL, dry_run=True), JSONL):
+        run = await uploaded(sessions, "customers", data, wishes=wishes)
+        assert counts(await loaded(sessions, run)) == (51, 0, 1)
+        assert await refused(sessions, run.import_id) == [
+            (51, "(line)", 'The attribute "tree" is nested more than 8 levels deep: flatten it.')
+        ]
+    assert await asked(sessions, "select count(*) from profiles") == [(51,)]
 
 
 async def test_an_empty_file_of_json_lines_fails_with_a_sentence(sessions: Sessions) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 from httpx2 import AsyncClient, Response
 from sqlalchemy import text
 
+from domain.changes import DEEPEST
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
 from tests.api.support import V1, a_profile, created, refusal
@@ -153,6 +154,23 @@ async def test_an_attribute_that_breaks_a_rule_is_named(api: AsyncClient) -> Non
     half = b'{"attributes": {"half": "\\ud800"}}'
     refusal(await api.patch(f"{V1}/profiles/{ada['id']}", content=half, headers=json), 422)
     assert (await api.get(f"{V1}/profiles/{ada['id']}")).json() == ada
+
+
+async def test_an_attribute_is_nested_as_deeply_as_a_files_also_when_added_to(
+    api: AsyncClient,
+) -> None:
+    def nested(levels: int) -> Any:
+        return 1 if levels == 0 else [nested(levels - 1)]
+
+    ada = (await post(api, email="ada@example.com", attributes={"tree": nested(DEEPEST)})).json()
+
+    assert ada["attributes"] == {"tree": nested(DEEPEST)}
+    for change in (nested(DEEPEST + 1), {"a": nested(DEEPEST)}, {"$append": nested(DEEPEST)}):
+        told = refusal(await patch(api, ada["id"], attributes={"tree": change}), 422)
+        assert told["errors"][0]["pointer"] == "/attributes/tree"
+        assert "8 levels" in told["detail"]
+    appended = await patch(api, ada["id"], attributes={"tree": {"$append": nested(DEEPEST - 1)}})
+    assert appended.status_code == 200
 
 
 async def test_a_null_takes_names_and_places_away(api: AsyncClient) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from domain.changes import DEEPEST
 from domain.import_rows import CustomerReader, OrderReader, reader
 from domain.imports import CustomerLine, ImportKind, Layout, Meaning, OrderLine, Refusal
 from domain.json_rows import Objects, begin
@@ -83,6 +84,29 @@ def test_a_bad_line_is_refused_with_its_way_out(line: str | bytes, column: str, 
     [(number, where, reason)] = refused
     assert (number, where) == (2, column)
     assert words in reason
+
+
+def nested(levels: int, opening: str = "[", closing: str = "]") -> str:
+    return f'{{"customer_id": "a", "plan": "pro", "tree": {opening * levels}1{closing * levels}}}'
+
+
+def test_an_attribute_of_a_line_is_nested_as_deeply_as_the_apis_and_no_deeper() -> None:
+    lines, refused = read(ImportKind.CUSTOMERS, f"{nested(DEEPEST)}\n{nested(DEEPEST + 1)}")
+
+    assert [each.line for each in lines] == [1]
+    [(number, column, reason)] = refused
+    assert (number, column) == (2, "(line)")
+    assert reason == 'The attribute "tree" is nested more than 8 levels deep: flatten it'
+
+
+@pytest.mark.parametrize("levels", [250, 253, 254, 300, 1000, 1020, 1500, 50_000])
+@pytest.mark.parametrize("brackets", [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+def test_a_line_that_is_nested_without_end_is_refused_alone(levels: int, brackets: tuple[str, str]) -> None:
+    good = '{"customer_id": "b"}'
+    for kind, most in ((ImportKind.CUSTOMERS, 2), (ImportKind.ORDERS, 0)):
+        lines, refused = read(kind, f"{good}\n{nested(levels, *brackets)}\n{good}")
+        assert len(lines) == most
+        assert 2 in [line for line, _, _ in refused]
 
 
 def test_a_literal_backslash_is_no_nul() -> None:
