@@ -38,14 +38,14 @@ TRY_AGAIN = page(503, pages.unavailable(), (b"retry-after", b"30"))
 
 
 async def read_body(receive: Receive) -> bytes:
-    """The beginning of what was posted. Who hangs up in the middle has said enough to be heard."""
-    body = b""
+    """The first `LARGEST_BODY` bytes of what was posted. Who hangs up in the middle has said enough."""
+    body = bytearray()
     while len(body) < LARGEST_BODY:
         message = await receive()
-        body += message.get("body", b"")
+        body += message.get("body", b"")[: LARGEST_BODY - len(body)]
         if not message.get("more_body", False):
             break
-    return body
+    return bytes(body)
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:

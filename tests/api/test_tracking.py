@@ -12,7 +12,7 @@ import structlog
 from httpx2 import ASGITransport, AsyncClient, Response
 from selectolax.lexbor import LexborHTMLParser as HTMLParser
 
-from api.tracking.app import Tracking, is_one_click
+from api.tracking.app import Tracking
 from api.tracking.reads import Reads
 from api.tracking.storage import Storage
 from domain.messages import Interaction
@@ -265,15 +265,6 @@ async def test_a_post_unsubscribes_however_its_body_is_written(
         assert await rows(
             db, "select state, source from consents where purpose = 'email' and ended_at is null"
         ) == [("denied", source)]
-
-
-@pytest.mark.parametrize("name", ['"List-Unsubscribe"', "List-Unsubscribe"])
-def test_a_multipart_body_is_read_as_mail_programs_write_it(name: str) -> None:
-    def part(said: str) -> bytes:
-        return f"--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{said}\r\n--b--\r\n".encode()
-
-    assert is_one_click(b"multipart/form-data; boundary=b", part("One-Click"))
-    assert not is_one_click(b"multipart/form-data; boundary=b", part("Two-Clicks"))
 
 
 async def test_hundreds_at_once_are_written_by_few_commits(sessions: Sessions, reader: AsyncClient) -> None:
