@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from uuid_utils.compat import uuid7
 
 from domain.campaigns import CampaignState
 from domain.channels import Channel, readable
-from domain.errors import NotFound
+from domain.errors import Conflict, NotFound
 from domain.flows import FlowState
 from domain.messages import Fate, Interaction, MessageClass, MessageState, SourceKind, Work
 from domain.outboxes import outbox
@@ -42,8 +42,24 @@ class Single:
     files: Sequence[File] = ()
 
 
+# Erasure changes this row before it looks for what is to be forgotten: either it waits for our lines, or we
+# for it, and see.
+_ERASED = text(
+    """
+    select bool_or(erased_at is not null) from (
+        select erased_at from profiles
+        where workspace_id = :workspace and id = any(cast(:profiles as uuid[]))
+        order by id for share
+    ) held
+    """
+)
+
+
 async def write(db: AsyncSession, workspace_id: UUID, singles: Sequence[Single], now: datetime) -> list[UUID]:
-    """Queue these messages and wake the outbox, each as a request of its own. Returns their ids in order."""
+    """Queue these messages and wake the outbox, each as a request of its own. Returns their ids in order.
+
+    Raises Conflict where one of them is to somebody who was erased since it was checked: ask again then.
+    """
     if not singles:
         return []
     queues = [
@@ -87,6 +103,9 @@ async def write(db: AsyncSession, workspace_id: UUID, singles: Sequence[Single],
     await attachments.add(db, workspace_id, files)
     for queue_id in set(queues):
         pokes.poke(db, queue_id, Work.SEND)
+    people = [each.profile_id for each in singles if each.profile_id]
+    if people and await db.scalar(_ERASED, {"workspace": workspace_id, "profiles": people}):
+        raise Conflict("Somebody whom this is to was erased at this moment: nothing was sent. Ask again.")
     return ids
 
 

@@ -42,7 +42,9 @@ async def test_a_campaign_of_others_to_the_demos_customers_is_named_and_its_line
     async with sessions(DEFAULT_WORKSPACE) as db:
         person = await a_person(db, "customer-7@example.com")
         await a_campaign(db, [person])
-    refusal = r'^your campaign ".+" has 1 line about the demo\'s customers .* --forget .make demo FORGET=1. removes'
+    refusal = (
+        r'^your campaign ".+" has 1 line about the demo\'s customers .* --forget .make demo FORGET=1. removes'
+    )
 
     with pytest.raises(StackError, match=refusal):
         check(database.admin_url, "Demo: ")
