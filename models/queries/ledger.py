@@ -75,21 +75,52 @@ _GIVEN_UP = {
 }
 
 _MARK = """
+{wanted}
 update messages m set state = 'sending', marked_at = :now, holes = v.holes, provider = :provider,
     attempts = m.attempts + case m.state when 'claimed' then 1 else 0 end
 from jsonb_to_recordset(cast(:letters as jsonb)) as v(id uuid, holes jsonb)
 where m.workspace_id = :workspace and m.id = v.id and m.attempt = :attempt
-    and m.state in ('claimed'{again}) and m.reported_at is null
+    and m.reported_at is null and {markable}
     and exists (select from leases l where l.workspace_id = :workspace and l.id = :attempt
         and l.until > clock_timestamp())
     and {running}
 returning m.id
 """
+# Time has passed since the claim: somebody may have said no, bounced, or become somebody else. The next claim
+# finds out which. Erasure takes the address of what it meets, also while we ask.
+_WANTED = """
+with held as materialized (
+    select m.id, m.class, m.channel, m.profile_id, sha256(convert_to(m.address, 'UTF8')) as hash
+    from jsonb_to_recordset(cast(:letters as jsonb)) as v(id uuid)
+    cross join lateral (
+        select * from messages m where m.workspace_id = :workspace and m.id = v.id limit 1
+    ) m
+),
+wanted as materialized (
+    select h.id
+    from held h
+    where (
+            select p.merged_into from profiles p where p.workspace_id = :workspace and p.id = h.profile_id
+        ) is null
+        and (
+            select s.reason <> 'unsubscribed' or h.class = 'marketing' from suppressions s
+            where s.workspace_id = :workspace and s.channel = h.channel and s.address_hash = h.hash
+                and s.ended_at is null
+        ) is not true
+        and (h.class <> 'marketing' or (
+            select c.state from consents c
+            where c.workspace_id = :workspace and c.profile_id = h.profile_id and c.purpose = h.channel
+                and c.ended_at is null
+        ) = 'granted')
+)"""
+_STILL_WANTED = """m.state in ('claimed', 'sending') and m.address is not null
+    and m.id in (select id from wanted)"""
 
 
 @cache
 def _mark(kind: SourceKind, again: bool) -> TextClause:
-    return text(_MARK.format(running=RUNNING[kind], again=", 'sending'" if again else ""))
+    wanted, markable = (_WANTED, _STILL_WANTED) if again else ("", "m.state = 'claimed'")
+    return text(_MARK.format(running=RUNNING[kind], wanted=wanted, markable=markable))
 
 
 def marking(
@@ -104,7 +135,8 @@ def marking(
 
     Only the ids that it answers may be sent, and only after the transaction has committed. `again` repeats a
     mark: its commit was never answered, or another provider has certainly not taken the messages over.
-    What it had marked counts, unless a report says meanwhile that somebody did take it over.
+    What it had marked counts, unless a report says meanwhile that somebody did take it over, or its person
+    must not be written to any more: that is for the next claim to say.
     """
     values = {
         "workspace": queue.workspace_id,
