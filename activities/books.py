@@ -36,6 +36,7 @@ from models.queries.ways import Move
 from models.workspaces import Workspace
 
 AGAIN_AFTER = 0.5  # Seconds between two tries of what must not be given up.
+LONGEST_SEND = 50.0  # Seconds: a provider ends sooner by itself, and a lease lasts a minute.
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Attempt:
     source: Source
     id: UUID
     caps: Sequence[claims.Cap]
+    held_until: float  # On the loop's clock. The database, which counts from later, may end the lease later.
     unheard: bool = True  # Whether no webhook is known that may ask what becomes of these.
     deliveries: int = 1  # Side by side under one lease, which the last to end gives up.
 
@@ -101,9 +103,7 @@ class Books:
         again = onward
         while True:
             try:
-                return await self._try_to_mark(
-                    attempt, provider, envelopes, unsendable, hand, done, again, onward
-                )
+                return await self._try_to_mark(attempt, provider, envelopes, unsendable, hand, done, again)
             except DATABASE_ERRORS as error:
                 if not is_away(error):
                     raise
@@ -123,16 +123,14 @@ class Books:
         hand: Hand,
         done: Slice,
         again: bool,
-        onward: bool,
     ) -> set[UUID]:
-        if envelopes and not (again or unsendable) and _nothing_follows(attempt, hand):
+        held_until, renewing = self._renewing(attempt)
+        if envelopes and not (again or unsendable or renewing) and _nothing_follows(attempt, hand):
             if await self._at_once(attempt, provider, envelopes, hand, done):
                 return {envelope.id for envelope in envelopes}
             again = True  # Some are marked by now.
         queue, now = attempt.queue, self.clock.now()
-        asked = self._settling(attempt, hand)
-        if onward:
-            asked.append(ledger.renewing(queue, attempt.id, self.timing.lease))
+        asked = [*self._settling(attempt, hand), *renewing]
         letters = [(envelope.id, envelope.holes) for envelope in envelopes]
         if letters:
             asked.append(ledger.marking(queue, attempt.id, letters, now, again, provider))
@@ -147,11 +145,20 @@ class Books:
             all_of_them = len(marked) == len(envelopes)
             refused = [] if all_of_them else [each.id for each in envelopes if each.id not in marked]
             counts = await self._put_back(db, attempt, refused, skipped, again)
+        attempt.held_until = held_until
         hand.answers, hand.notes = [], []
         hand.refused = bool(letters) and not marked
         self._count_settled(settled, done)
         self._count_unsent(counts, done)
         return marked
+
+    def _renewing(self, attempt: Attempt) -> tuple[float, list[Asked]]:
+        """Until when we hold the batch if this is done: longer, where the lease might else end before a
+        provider that is asked now must have answered."""
+        now = asyncio.get_running_loop().time()
+        if attempt.held_until - now >= LONGEST_SEND:
+            return attempt.held_until, []
+        return now + self.timing.lease, [ledger.renewing(attempt.queue, attempt.id, self.timing.lease)]
 
     async def _at_once(
         self, attempt: Attempt, provider: UUID, envelopes: Sequence[Envelope], hand: Hand, done: Slice

@@ -83,8 +83,9 @@ class Claiming:
 
     async def _claim(self) -> tuple[Attempt, claims.Claim]:
         queue, now = self._source.queue, self._books.clock.now()
-        attempt = Attempt(self._source, uuid7(), _caps(self._source.workspace, now))
         lease = self._books.timing.lease
+        held_until = asyncio.get_running_loop().time() + lease
+        attempt = Attempt(self._source, uuid7(), _caps(self._source.workspace, now), held_until)
         async with self._books.sessions.batch(queue.workspace_id) as db:
             claim = await claims.claim(
                 db,

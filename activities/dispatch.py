@@ -17,7 +17,7 @@ from uuid import UUID
 from temporalio import activity
 
 from activities import receipts
-from activities.books import Attempt, Books, Hand
+from activities.books import LONGEST_SEND, Attempt, Books, Hand
 from activities.gates import Way
 from activities.letters import Letters, NoWriter, Writer
 from activities.routing import Closed, Router
@@ -37,7 +37,6 @@ from models.queries.claims import Claimed
 from models.queries.ledger import Kind, Settled, Unsendable
 from models.queries.notes import Note
 
-LONGEST_SEND = 50.0  # Seconds: a provider ends sooner by itself, and a lease lasts a minute.
 SHORTEST_WAIT = 0.05  # Seconds.
 
 _STATES = {
