@@ -1,7 +1,7 @@
 """How journeys begin: a version of a flow is published, and its segment's members enter, page by page."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Select
@@ -28,11 +28,11 @@ from models.queries import (
     segments_written,
     workspaces,
 )
+from models.queries.profiles_merged import MERGING
 from models.segments import Segment
 
 FIRST_PAGE, LARGEST_PAGE = 1_000, 50_000  # Members who enter in one transaction.
 NOBODY = enrollments.Page(0, 0, None)
-MERGING = timedelta(minutes=5)  # A merge bears the time at which it began, by the clock of whoever made it.
 
 
 @dataclass(frozen=True)

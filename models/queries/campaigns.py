@@ -17,6 +17,7 @@ from models.base import Db, bulk_id, changed
 from models.campaigns import Campaign
 from models.profiles import Profile
 from models.queries import rows, segments_written, workspaces
+from models.queries.profiles_merged import MERGING
 from models.queries.queued import queue_up
 from models.segments import Segment
 from models.templates import TemplateVersion
@@ -156,8 +157,9 @@ async def freeze(
         page = page.where(Profile.id > campaign.frozen_to)
     found, to = await _queue(db, campaign, page, now)
     over = found < size
-    if over:
-        began = {"workspace": campaign.workspace_id, "campaign": campaign_id, "began": campaign.started_at}
+    if over and campaign.started_at:
+        since = campaign.started_at - MERGING
+        began = {"workspace": campaign.workspace_id, "campaign": campaign_id, "began": since}
         if merged := list(await db.scalars(_MERGED_MEANWHILE, began)):
             late, _ = await _queue(db, campaign, members.where(Profile.id.in_(merged)), now)
             found += late

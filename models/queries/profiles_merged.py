@@ -6,7 +6,7 @@ is, what they allow and what they bought goes to the survivor in the same transa
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
@@ -20,6 +20,8 @@ from models.queries import announced_people
 from models.queries.agenda import OFF_THE_AGENDA
 from models.queries.memberships import COUNT_DOWN
 from models.queries.profiles import HERE
+
+MERGING = timedelta(minutes=5)  # A merge bears the time at which it began, by the clock of whoever made it.
 
 _RESOLVE = text(
     f"""

@@ -1,5 +1,6 @@
 """Freezing an audience: page by page, everybody once, whoever comes and goes meanwhile."""
 
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -143,8 +144,14 @@ async def test_a_campaign_that_has_begun_keeps_the_rule_that_it_began_with(sessi
     assert await ran(acts.freeze, ref) == 3
 
 
-async def test_who_is_merged_into_somebody_behind_the_page_still_gets_one(db: AsyncSession) -> None:
-    """The survivor was no member when its page was written, and is one by what the other brings along."""
+@pytest.mark.parametrize("began", [at(1), NOW - timedelta(seconds=2)])
+async def test_who_is_merged_into_somebody_behind_the_page_still_gets_one(
+    db: AsyncSession, began: datetime
+) -> None:
+    """The survivor was no member when its page was written, and is one by what the other brings along.
+
+    The merge bears the time at which its transaction began, maybe by another clock: before the campaign did.
+    """
     campaign, (survivor, second, alias) = await a_start(db, 3)
     rule = parse({"kind": "attribute", "name": "vip", "op": "is", "value": True})
     members = segments.members(rule, now=NOW, time_zone="UTC", currency="USD")
@@ -152,7 +159,7 @@ async def test_who_is_merged_into_somebody_behind_the_page_still_gets_one(db: As
     await db.execute(vip, {"ids": [second, alias]})
     assert await campaigns.freeze(db, campaign.id, members, 1, NOW) == (1, False)
 
-    await profiles_merged.merge(db, alias, survivor, at(1))
+    await profiles_merged.merge(db, alias, survivor, began)
     await db.refresh(campaign)
 
     assert await campaigns.freeze(db, campaign.id, members, 1, at(1)) == (2, True)
