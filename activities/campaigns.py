@@ -7,8 +7,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 from temporalio import activity
 
+from activities.recovering import take_over
 from activities.slices import Timing, heartbeating
-from channels import registry
 from domain.campaigns import UNDER_WAY, CampaignState
 from domain.clock import Clock
 from domain.messages import SourceKind
@@ -17,11 +17,9 @@ from domain.segments import parse
 from models.base import Sessions
 from models.campaigns import Campaign
 from models.queries import (
-    announced_messages,
     announced_states,
     campaigns,
     failures,
-    ledger,
     messages,
     queued,
     rows,
@@ -140,15 +138,7 @@ class CampaignActivities:
             while skipped:
                 now = self.clock.now()
                 async with self.sessions.batch(campaign.workspace_id) as db:
-                    states = await ledger.recover(
-                        db,
-                        queue,
-                        now,
-                        now + timedelta(seconds=self.timing.reconcile_after),
-                        registry.reporting(),
-                    )
-                    await announced_messages.ended(db, states, now)
-                    await failures.note_messages(db, queue.workspace_id, [*states], now)
+                    await take_over(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
                     skipped = await queued.cancel(db, queue, now)
         return await self.tally(campaign)
 

@@ -15,8 +15,8 @@ from temporalio import activity
 import models.flows
 from activities.bell import Bell
 from activities.calls import Caller
+from activities.recovering import take_over
 from activities.slices import Hourglass, Pace, Slice, Timing, heartbeating, rest
-from channels import registry
 from domain.clock import Clock
 from domain.flow_calls import MOST
 from domain.flows import (
@@ -35,12 +35,10 @@ from domain.messages import SourceKind, Work
 from models.base import Db, Sessions
 from models.flows import Enrollment
 from models.queries import (
-    announced_messages,
     announced_states,
     enrollments,
     enrollments_moved,
     flows,
-    ledger,
     pokes,
     queued,
     rows,
@@ -145,14 +143,7 @@ class FlowActivities:
             while more:
                 now = self.clock.now()
                 async with self.sessions.batch(flow.workspace_id) as db:
-                    states = await ledger.recover(
-                        db,
-                        queue,
-                        now,
-                        now + timedelta(seconds=self.timing.reconcile_after),
-                        registry.reporting(),
-                    )
-                    await announced_messages.ended(db, states, now)
+                    await take_over(db, queue, now, now + timedelta(seconds=self.timing.reconcile_after))
                     skipped = await queued.cancel(db, queue, now)
                     ended = await enrollments.end_all(db, flow.workspace_id, flow.flow_id, after, now)
                 done.skipped += skipped

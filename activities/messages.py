@@ -12,17 +12,14 @@ from activities.books import Source
 from activities.claiming import Claiming
 from activities.dispatch import Dispatch
 from activities.lanes import Lanes
+from activities.recovering import take_over
 from activities.routing import Closed
 from activities.slices import Hourglass, Pace, Slice, heartbeating, rest
-from channels import registry
-from domain.messages import MessageState, SourceKind, Work
+from domain.messages import SourceKind, Work
 from domain.outboxes import express
 from models.base import Sessions
 from models.queries import (
-    announced_messages,
     campaigns,
-    failures,
-    ledger,
     pokes,
     queued,
     workspaces,
@@ -92,15 +89,11 @@ class MessageActivities:
         return source
 
     async def _take_over(self, source: Source, done: Slice) -> None:
-        """What workers that died had claimed goes back, and what they had marked is unknown."""
         queue, now = source.queue, self.clock.now()
         async with self.sessions.batch(queue.workspace_id) as db:
             later = self.dispatch.books.reconcile_at(now, reported=True)
-            states = await ledger.recover(db, queue, now, later, registry.reporting())
-            unknown = [id_ for id_, state in states.items() if state is MessageState.UNKNOWN]
-            await failures.note_messages(db, queue.workspace_id, unknown, now)
+            unknown = await take_over(db, queue, now, later)
             await self.dispatch.books.freed(db, source, unknown)
-            await announced_messages.ended(db, states, now)
         done.unknown += len(unknown)
 
     async def _linger(

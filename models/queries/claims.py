@@ -153,9 +153,12 @@ judged as materialized (
                         and o.profile_id in (select r.person_id union all select a.id from profiles a
                             where a.workspace_id = :workspace and a.merged_into = r.person_id)
                         and o.source_id = r.source_id and o.step = r.step and o.occasion = r.occasion
-                        and o.visit = r.visit and o.resend = r.resend
-                        and (o.state in ('claimed', 'sending', 'accepted', 'unknown')
-                            or o.state = 'queued' and o.id < r.id))
+                        and o.visit = r.visit
+                        -- What is sent again is not kept back by what is unknown, which it is sent for.
+                        and (o.state in ('claimed', 'sending', 'accepted')
+                                and (o.resend = r.resend or o.profile_id <> r.profile_id)
+                            or o.resend = r.resend
+                                and (o.state = 'unknown' or o.state = 'queued' and o.id < r.id)))
                 then 'merged'
             when (
                 select s.reason <> 'unsubscribed' or r.class = 'marketing' from suppressions s

@@ -494,7 +494,9 @@ async def test_archiving_ends_every_journey_and_skips_what_was_not_sent(site: Si
     assert not await ran(site.acts.resume, site.flow)
 
 
-async def test_archiving_gives_back_what_a_dead_worker_had_counted(site: Site) -> None:
+async def test_archiving_gives_back_what_a_dead_worker_had_counted_and_tells_of_what_is_unknown(
+    site: Site,
+) -> None:
     await site.begin(greeting, "hello", 2)
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         await a_sender(db, caps=as_json([{"channel": "email", "limit": 1, "period": "week"}]))
@@ -517,6 +519,8 @@ async def test_archiving_gives_back_what_a_dead_worker_had_counted(site: Site) -
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         assert await states(db, site.queue) == {"cancelled": 1, "unknown": 1}
         assert await counted(db) == 1
+        unknown = "select count(*) from failure_logs f join messages m on m.id::text = f.subject_id"
+        assert await some(db, f"{unknown} where m.state = 'unknown'") == [1]
 
 
 async def test_a_slice_that_lingers_hears_who_enters(sessions: Sessions, database: Database) -> None:

@@ -12,7 +12,7 @@ from domain.messages import SourceKind
 from domain.outboxes import express
 from domain.workspaces import DEFAULT_WORKSPACE
 from models.base import Sessions
-from models.queries import attachments, claims, notes, profiles_erased, reconcile
+from models.queries import attachments, claims, notes, profiles_erased, profiles_merged, reconcile
 from models.queries.attachments import File
 from models.queries.ledger import Queue
 from tests.people import a_message
@@ -151,6 +151,27 @@ async def test_what_is_known_by_then_is_not_sent_again(sessions: Sessions, truth
 
     assert await decided(sessions) == (0, 1)
     assert await lines(sessions, "state") == [truth]
+
+
+@pytest.mark.parametrize("theirs", ["accepted", "queued"])
+async def test_who_turned_out_to_be_somebody_who_got_it_gets_nothing_again(
+    sessions: Sessions, theirs: str
+) -> None:
+    """Two profiles had a line each, and are one person by now: of what is queued for them, one goes."""
+    await an_unknown_message(sessions)
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        [source] = await some(db, "select source_id from messages")
+        [person] = await some(db, "select id from profiles")
+        [other] = await people(db, 1, prefix="other")
+        origin = {"source_id": source, "source_kind": "campaign", "occasion": source}
+        await a_message(db, other, **origin, state=theirs)
+        await profiles_merged.merge(db, person, other, NOW)
+    assert await decided(sessions) == (1, 0)
+
+    async with sessions(DEFAULT_WORKSPACE) as db:
+        claim = await claims.claim(db, OUTBOX, uuid7(), at(1), 60, 10)
+    assert len(claim.claimed) == (1 if theirs == "queued" else 0)
+    assert (await lines(sessions, "reason")).count("merged") == 1
 
 
 async def test_who_was_erased_meanwhile_gets_nothing_again(sessions: Sessions) -> None:
