@@ -30,6 +30,7 @@ with workflow.unsafe.imports_passed_through():
         search_attributes,
         workflow_id,
     )
+    from workflows.turns import in_turn
 
 T = TypeVar("T")
 
@@ -94,6 +95,7 @@ class CampaignWorkflow:
         self.now = replace(run.progress) if run.progress else Progress()
         self.freezing = False
         self.done = False
+        self.steering = asyncio.Lock()
 
     @workflow.run
     async def run(self, run: CampaignRun) -> Progress:
@@ -238,16 +240,20 @@ class CampaignWorkflow:
     @workflow.update
     async def pause(self) -> None:
         """Answers when the pause is committed where every claim and mark reads it."""
-        await self.change(CampaignActivities.pause, CampaignState.PAUSED)
+        async with in_turn(self.steering):
+            await self.change(CampaignActivities.pause, CampaignState.PAUSED)
 
     @workflow.update
     async def resume(self) -> None:
         """Answers when the campaign may send again."""
-        await self.change(CampaignActivities.resume, CampaignState.RUNNING)
+        async with in_turn(self.steering):
+            await self.change(CampaignActivities.resume, CampaignState.RUNNING)
 
     @workflow.update
     async def cancel(self) -> int:
-        """Answers when nothing more will be sent, with how many messages were not."""
+        """Answers when nothing more will be sent, with how many messages were not.
+
+        It waits for no turn: whatever commits before or after it, what was cancelled stays so."""
         await self.change(CampaignActivities.cancel, CampaignState.CANCELLED)
         await workflow.wait_condition(lambda: self.done)
         return self.now.cancelled

@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
         search_attributes,
         workflow_id,
     )
+    from workflows.turns import in_turn
 
 Ref = TypeVar("Ref")
 
@@ -92,6 +93,7 @@ class FlowWorkflow:
         self.slices = run.slices
         self.open = 0
         self.refused = False  # What was to be published could not be, and nothing is under way.
+        self.steering = asyncio.Lock()
 
     @workflow.run
     async def run(self, run: FlowRun) -> Standing:
@@ -103,8 +105,10 @@ class FlowWorkflow:
         if self.now.state is FlowState.DRAFT:
             return self.now
         await asyncio.gather(self.advance(), self.send())
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        if self.now.state is not FlowState.ARCHIVED:
+        # Whoever archives a flow does not wait for an update that is tried again and again.
+        final = workflow.patched("archived-is-final")
+        await workflow.wait_condition(lambda: workflow.all_handlers_finished() or (final and self.archived))
+        if not self.archived:
             workflow.continue_as_new(replace(run, standing=self.now, slices=self.slices))
         await self.end_journeys()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -175,6 +179,8 @@ class FlowWorkflow:
         return f"send, {self.open:,} open" if self.open else "send what is queued"
 
     def enter(self, state: FlowState) -> None:
+        if self.archived and workflow.patched("archived-is-final"):
+            return  # This was committed before, and is heard of only now.
         self.now.state = state
         self.poked |= {Work.ADVANCE, Work.SEND}
         workflow.upsert_search_attributes([STATUS.value_set(state.value)])
@@ -185,8 +191,12 @@ class FlowWorkflow:
         workflow.set_current_details(self.now.in_words())
 
     @property
+    def archived(self) -> bool:
+        return self.now.state is FlowState.ARCHIVED
+
+    @property
     def leaving(self) -> bool:
-        return self.now.state is FlowState.ARCHIVED or workflow.info().is_continue_as_new_suggested()
+        return self.archived or workflow.info().is_continue_as_new_suggested()
 
     @workflow.signal
     def poke(self, work: Work) -> None:
@@ -199,19 +209,20 @@ class FlowWorkflow:
 
         The first of them move on meanwhile."""
         by_pages = workflow.patched("enter-while-moving")
-        try:
-            published: Published = await workflow.execute_activity_method(
-                EntryActivities.publish_version if by_pages else EntryActivities.publish,
-                self.flow,
-                summary="publish",
-                **SLICE,
-            )
-        except ActivityError:
-            self.refused = True
-            raise
-        self.now.name, self.now.version = published.name, published.number
-        self.slices = published.slices
-        self.enter(published.state)
+        async with in_turn(self.steering):  # Not while members enter: a pause does not wait for them.
+            try:
+                published: Published = await workflow.execute_activity_method(
+                    EntryActivities.publish_version if by_pages else EntryActivities.publish,
+                    self.flow,
+                    summary="publish",
+                    **SLICE,
+                )
+            except ActivityError:
+                self.refused = True
+                raise
+            self.now.name, self.now.version = published.name, published.number
+            self.slices = published.slices
+            self.enter(published.state)
         if by_pages and published.version_id:
             await workflow.execute_activity_method(
                 EntryActivities.enter_members,
@@ -224,16 +235,20 @@ class FlowWorkflow:
     @workflow.update
     async def pause(self) -> None:
         """Answers when the pause is committed where every claim, mark and move reads it."""
-        await self.change(FlowActivities.pause, FlowState.PAUSED)
+        async with in_turn(self.steering):
+            await self.change(FlowActivities.pause, FlowState.PAUSED)
 
     @workflow.update
     async def resume(self) -> None:
         """Answers when the flow is live again."""
-        await self.change(FlowActivities.resume, FlowState.LIVE)
+        async with in_turn(self.steering):
+            await self.change(FlowActivities.resume, FlowState.LIVE)
 
     @workflow.update
     async def archive(self) -> None:
-        """Answers when the flow is archived; its journeys end then."""
+        """Answers when the flow is archived; its journeys end then.
+
+        It waits for no turn: whatever commits before or after it, what was archived stays so."""
         await self.change(FlowActivities.archive, FlowState.ARCHIVED)
 
     async def change(self, work: Callable[[Any, FlowRef], Awaitable[bool]], to: FlowState) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import text
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateStage
 from uuid_utils.compat import uuid7
 
 from dev.places import ROOT
@@ -104,6 +104,22 @@ async def a_campaign_that_is_cancelled(site: Site) -> Run:
     return handle
 
 
+async def steered_at_once(site: Site, handle: Run, first: Any, activity: str, then: Any) -> None:
+    """The second is asked for while the first is committed and not answered yet."""
+    held = site.answers.hold(activity)
+    one = await handle.start_update(first, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await held.given.wait()
+    other = await handle.start_update(then, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    held.tell()
+    await asyncio.gather(one.result(), other.result())
+
+
+async def a_campaign_that_is_paused_and_resumed_at_once(site: Site) -> Run:
+    handle = await site.start(await site.a_campaign(40))
+    await steered_at_once(site, handle, CampaignWorkflow.pause, "pause_campaign", CampaignWorkflow.resume)
+    return handle
+
+
 async def a_campaign_that_fails(site: Site) -> Run:
     async with site.sessions(DEFAULT_WORKSPACE) as db:
         segment = await a_segment(db, {"kind": "star sign"})
@@ -144,6 +160,20 @@ async def a_flow(site: Site) -> Run:
     await site.publish(flow)
     await site.flow(flow).execute_update(FlowWorkflow.archive)
     return site.flow(flow)
+
+
+async def a_flow_that_is_steered_at_once(site: Site) -> Run:
+    flow = await site.a_flow(a_graph({"nap": wait(3600)}, "nap"))
+    await site.publish(flow)
+    async with site.sessions(DEFAULT_WORKSPACE) as db:
+        members = await people(db, 3)
+    await site.enroll(flow, *members)
+    await site.becomes("select count(*) from enrollments where step = 'nap'", [3])
+    handle = site.flow(flow)
+    await steered_at_once(site, handle, FlowWorkflow.pause, "pause_flow", FlowWorkflow.resume)
+    await steered_at_once(site, handle, FlowWorkflow.publish, "publish_version", FlowWorkflow.pause)
+    await steered_at_once(site, handle, FlowWorkflow.resume, "resume_flow", FlowWorkflow.archive)
+    return handle
 
 
 async def an_outbox(site: Site) -> Run:
@@ -236,8 +266,10 @@ SCENES = {
     "campaign": a_campaign_that_is_paused_and_completes,
     "campaign-cancelled": a_campaign_that_is_cancelled,
     "campaign-failed": a_campaign_that_fails,
+    "campaign-steered-at-once": a_campaign_that_is_paused_and_resumed_at_once,
     "failures": failing,
     "flow": a_flow,
+    "flow-steered-at-once": a_flow_that_is_steered_at_once,
     "ingest": ingest,
     "outbox": an_outbox,
     "reports": reports,

@@ -26,6 +26,7 @@ from settings import Settings
 from tests.databases import Database
 from tests.sending import a_draft, a_flow, a_sender, some
 from tests.support import GivenClock, eventually
+from tests.workflows.answers import Answers
 from worker import Parts
 from workflows import campaigns, flows
 from workflows.campaigns import CampaignWorkflow, Progress
@@ -58,6 +59,7 @@ class Site:
     sessions: Sessions
     channel: Provider[Raw]
     clock: GivenClock
+    answers: Answers = field(default_factory=Answers)
     started: list[str] = field(default_factory=list)
 
     async def a_campaign(self, n: int = 0, **values: Any) -> Campaign:
@@ -109,6 +111,7 @@ class Site:
 
     async def close(self) -> None:
         """Nothing of this test goes on in the next one."""
+        self.answers.let_go()
         outbox = f"outbox/{DEFAULT_WORKSPACE}"
         for id_ in {*self.started, outbox, f"{outbox}/express", f"webhooks/{DEFAULT_WORKSPACE}"}:
             with suppress(RPCError):
@@ -147,7 +150,7 @@ async def at_work(
     poker = asyncio.create_task(poke_forever(sessions, client, database.engine_url, clock))
     site = Site(client, sessions, channel, clock)
     try:
-        async with worker.build(client, sessions, bell, parts, settings):
+        async with worker.build(site.answers.of(client), sessions, bell, parts, settings):
             try:
                 yield site
             finally:

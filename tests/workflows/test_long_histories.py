@@ -89,6 +89,22 @@ async def test_a_cancel_that_comes_at_any_moment_ends_the_campaign(
         assert progress.queued == 300
 
 
+async def test_who_waits_for_a_turn_is_answered_before_the_next_run_begins(
+    site: Site, channel: SlowProvider
+) -> None:
+    handle = await site.start(await site.a_campaign(150))
+    first = (await handle.describe()).run_id
+
+    for _ in range(6):
+        asked = [CampaignWorkflow.pause, CampaignWorkflow.resume, CampaignWorkflow.pause]
+        await asyncio.gather(*(handle.execute_update(update) for update in asked))
+        await handle.execute_update(CampaignWorkflow.pause)  # So that it is not over before the last of them.
+    await handle.execute_update(CampaignWorkflow.resume)
+
+    assert (await handle.describe()).run_id != first
+    assert (await handle.result()).accepted == len(channel.sent) == 150
+
+
 async def test_a_flow_goes_on_and_ends_in_any_run(site: Site) -> None:
     fork = {"kind": "branch", "condition": {"all": []}, "then": "nap"}
     flow = await site.a_flow(a_graph({"fork": fork, "nap": wait(3600)}, "fork"))
