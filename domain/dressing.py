@@ -213,7 +213,8 @@ def as_text(source: str) -> str:
     """The Liquid source of a text part that says what this HTML says, its links written out."""
     aside = Aside(source)
     text = "".join(_Reader(aside.text).said)
-    text = re.sub(r"[ \t]*\n[ \t]*", "\n", text)
+    # Only from where blanks begin: a long row of them would be looked through from each.
+    text = re.sub(r"(?:(?<![ \t])[ \t]+)?\n[ \t]*", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     aside.units = [_FOR_HTML_ONLY.sub("", unit) for unit in aside.units]
     return aside.back(text) + "\n"

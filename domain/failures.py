@@ -72,7 +72,7 @@ def kind_of(*parts: object) -> str:
 LONGEST_REASON = 500  # Characters.
 
 _QUOTED = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|`[^`\n]*`")
-_WORD_WITH_DIGITS = re.compile(r"\S*[0-9]\S*")
+_WORD_WITH_DIGITS = re.compile(r"(?<!\S)\S*[0-9]\S*")  # Only from where a word begins: once through each.
 
 
 def discreet(words: str) -> str:

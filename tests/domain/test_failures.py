@@ -1,5 +1,6 @@
 """Whose matter a failure is: the table, and what reasons may say."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -100,6 +101,15 @@ def test_reasons_name_nobody_and_hold_no_credential() -> None:
     named = "There is no segment 0199f3a0-52a1-7c31-9d5e-0f8c1d1a000d."
     assert discreet(named) == named
     assert len(discreet("x y " * 900)) == 500
+
+
+@pytest.mark.parametrize("said", ["a" * 100_000, "'a`" * 30_000, "\\u" * 50_000, "1a" * 50_000])
+def test_the_gist_takes_no_time_whatever_is_said(said: str) -> None:
+    began = time.process_time()
+
+    gist(said)
+
+    assert time.process_time() - began < 1
 
 
 def test_kinds_differ_in_words_and_not_in_numbers_names_and_ids() -> None:
