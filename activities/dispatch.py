@@ -38,6 +38,7 @@ from models.queries.ledger import Kind, Settled, Unsendable
 from models.queries.notes import Note
 
 SHORTEST_WAIT = 0.05  # Seconds.
+LONGEST_TURN = 0.02  # Seconds of writing at one go, and the message in hand: a template may be slow.
 
 _STATES = {
     OutcomeKind.ACCEPTED: MessageState.ACCEPTED,
@@ -259,7 +260,7 @@ class Dispatch:
         What a provider has certainly not taken, by its own fault, goes on to the next that is open, as soon
         as that is marked, too."""
         messages, held_back = self._held_back(messages)
-        envelopes, unsendable = _written(group.writer, messages)
+        envelopes, unsendable = await _written(group.writer, messages)
         unsendable += held_back
         if group.files:
             envelopes = [await self._with_files(attempt, envelope) for envelope in envelopes]
@@ -352,12 +353,17 @@ class Dispatch:
         return None
 
 
-def _written(
+async def _written(
     writer: Writer | NoWriter, messages: Sequence[Claimed]
 ) -> tuple[list[Envelope], list[Unsendable]]:
-    """What goes out, and what can't be written for its person."""
+    """What goes out, and what can't be written for its person. Others have their turn in between."""
     envelopes, unsendable = [], []
+    loop = asyncio.get_running_loop()
+    until = loop.time() + LONGEST_TURN
     for message in messages:
+        if loop.time() > until:
+            await asyncio.sleep(0)
+            until = loop.time() + LONGEST_TURN
         try:
             holes = writer.holes(message)
         except TemplateError as error:

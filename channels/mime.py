@@ -18,7 +18,7 @@ from channels.contract import Envelope
 from channels.letters import Bulk, Parts, Signs
 from channels.mime_attached import attached
 from channels.mime_bulk import Around, bulk_of, parts_of
-from domain.holes import Skeleton, Slot, as_is, escaped, filled
+from domain.skeletons import Skeleton, Slot, as_is, escaped, filled
 from domain.templates import Compiled, subject_line, written
 from domain.tokens import Tokens
 

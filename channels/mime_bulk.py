@@ -11,7 +11,7 @@ from uuid import UUID
 
 from channels.contract import Envelope
 from channels.letters import Bulk, Parts
-from domain.holes import Skeleton, Slot, as_is, filled
+from domain.skeletons import Skeleton, Slot, as_is, filled
 from domain.templates import Compiled, show, subject_line, written
 
 TOKEN, ID, SUBJECT = 0, 1, 2  # These tags are always the same.

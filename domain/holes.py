@@ -7,11 +7,10 @@ part were rendered. `{{ name }}` and `{{ a.b | default: "x" }}`, nearly all ther
 looked up without entering Liquid; a test holds both ways equal.
 """
 
-import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from liquid import BoundTemplate, Environment, RenderContext
 from liquid.ast import Node
@@ -29,10 +28,10 @@ from liquid.exceptions import LiquidError, LiquidInterrupt, UndefinedError
 from liquid.expression import Expression
 from liquid.token import Token
 from liquid.undefined import UNDEFINED, FalsyStrictUndefined
-from markupsafe import escape
 
 from domain.errors import Invalid, Refused
 from domain.liquid_limits import bounded
+from domain.liquid_work import READ, MeteredContext, TooMuchWork, Work, extent, weigh
 
 # Around a hole's number while a part is still one text. Private use, from the last plane, where no icon
 # font puts its letters; a template that has them is refused.
@@ -70,12 +69,19 @@ class Missing(FalsyStrictUndefined):
     """A variable that a profile lacks: false in a condition, printed only by its `default`."""
 
 
-class _Context(RenderContext):
+class _Context(MeteredContext):
     """Liquid's context, but a null is as good as missing: a mail that says "Dear ," is a broken one."""
+
+    __slots__ = ()
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         found = super().get(path, token=token, default=default)
-        if default is UNDEFINED and (found is None or isinstance(found, Missing)):
+        work = self.work
+        units = len(found) >> 4 if type(found) is str else extent(found, work.left)
+        work.left -= READ + 3 * len(self.loops) + units  # Not by `spend`: nothing is done more often.
+        if work.left < 0:
+            raise TooMuchWork
+        if default is UNDEFINED and (found is None or type(found) is Missing):
             name = ".".join(map(str, path))
             return Missing(name, token=token, hint=name)
         return found
@@ -83,6 +89,11 @@ class _Context(RenderContext):
 
 class _Template(BoundTemplate):
     context_class = _Context
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        context = _Context(self)
+        self.units = [weigh(node, context) for node in self.nodes]  # Of work, before any turn of a loop.
 
 
 class _Sandbox(Environment):
@@ -99,14 +110,14 @@ class _Sandbox(Environment):
         super().setup_tags_and_filters(extra=extra)
         for tag in ("include", "render"):
             del self.tags[tag]
-        self.filters = bounded(self.filters, _LARGEST)
+        self.filters = bounded(self, _LARGEST)
 
 
 _HTML = _Sandbox(undefined=Missing, autoescape=True)
 _TEXT = _Sandbox(undefined=Missing, autoescape=False)
 
 
-def parse(source: str, pointer: str, *, markup: bool) -> BoundTemplate:
+def parse(source: str, pointer: str, *, markup: bool) -> _Template:
     """Parse one part. Raises Invalid with `pointer` and the line (from 1) of the fault."""
     if len(source) > _LARGEST:
         raise Invalid(f"Keep this part under {_LARGEST:,} characters; it has {len(source):,}.", pointer)
@@ -116,7 +127,7 @@ def parse(source: str, pointer: str, *, markup: bool) -> BoundTemplate:
         raise Invalid(f"{_line(source, crowd.start())}: take out {crowd[0][:8]}.", pointer)
     liquid = _HTML if markup else _TEXT
     try:
-        template = liquid.from_string(source)
+        template = cast(_Template, liquid.from_string(source))
     except LiquidError as error:
         # A fault at the very end (a block that nobody closed) has no place of its own.
         index = error.token.start_index if error.token and error.token.start_index >= 0 else len(source)
@@ -160,12 +171,15 @@ class _Lookup:
     node: Node  # For values that are neither text nor whole numbers, and for the error.
 
 
+_Needed = tuple[int | None, Node, int]  # Where its value goes, and the units of work that it takes itself.
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """The nodes of one part that need Liquid, in order; None where a node only keeps something."""
 
     template: BoundTemplate
-    nodes: tuple[tuple[int | None, Node], ...]
+    nodes: Sequence[_Needed]
 
 
 @dataclass(slots=True)
@@ -176,6 +190,7 @@ class Taken:
     holes: list[Hole] = field(default_factory=list)
     lookups: list[_Lookup] = field(default_factory=list)
     parts: list[_Part] = field(default_factory=list)
+    work: Work = field(default_factory=Work, compare=False)  # For what is the same for everyone.
     _known: dict[_Plain, int] = field(default_factory=dict)
 
     def apart(self, source: str, pointer: str, *, markup: bool) -> str:
@@ -187,29 +202,26 @@ class Taken:
         analysis = template.analyze(include_partials=False)
         changed = set(analysis.locals)
         counts = bool(_COUNTERS & analysis.tags.keys())
-        context = _Context(template, globals=self.constants)
+        context = _Context(template, globals=self.constants, work=self.work)
         said: list[str] = []
-        needs: list[tuple[int | None, Node]] = []
-        for node in template.nodes:
+        needs: list[_Needed] = []
+        for node, units in zip(template.nodes, template.units, strict=True):
             if isinstance(node, ContentNode):
                 said.append(node.text)
                 continue
             if isinstance(node, CommentNode | DocNode):
                 continue
             if isinstance(node, AssignNode | CaptureNode):
-                needs.append((None, node))
+                needs.append((None, node, units))
                 continue
             if isinstance(node, OutputNode) and not counts:
                 if self._same_for_all(node, changed):
-                    try:
-                        said.append(_render(node, context))
-                    except LiquidError as error:
-                        raise Invalid(f"{node} can't be rendered: {error.message}.", pointer) from error
+                    said.append(_constant(node, units, context, pointer))
                     continue
                 if (lookup := self._lookup(node, changed)) is not None:
                     said.append(f"{OPEN}{lookup}{CLOSE}")
                     continue
-            needs.append((len(self.holes), node))
+            needs.append((len(self.holes), node, units))
             said.append(f"{OPEN}{len(self.holes)}{CLOSE}")
             self.holes.append(
                 Hole(str(node), markup, "unsubscribe_url" in str(node) or bool(changed), markup)
@@ -241,7 +253,7 @@ class Taken:
     def render(self, variables: Mapping[str, Any]) -> tuple[str, ...]:
         """The value of every hole for one person. Raises TemplateError when one can't be made."""
         values = [""] * len(self.holes)
-        odd: list[tuple[int | None, Node]] = []
+        odd: list[_Needed] = []
         for lookup in self.lookups:
             value = variables.get(lookup.name)
             for key in lookup.rest:
@@ -253,11 +265,11 @@ class Taken:
             elif (value is None or value == "") and lookup.default is not None:
                 values[lookup.hole] = lookup.default
             else:
-                odd.append((lookup.hole, lookup.node))
+                odd.append((lookup.hole, lookup.node, READ))
         if odd or self.parts:
-            everything = {**variables, **self.constants}
-            for part in (_Part(_PLAIN, tuple(odd)), *self.parts):
-                _fill(part, everything, values)
+            everything, work = {**variables, **self.constants}, Work()
+            for part in (_Part(_PLAIN, odd), *self.parts):
+                _fill(part, everything, values, work)
         return tuple(values)
 
 
@@ -287,10 +299,11 @@ _ODD = object()
 _PLAIN = _TEXT.from_string("")
 
 
-def _fill(part: _Part, variables: Mapping[str, Any], values: list[str]) -> None:
-    context = _Context(part.template, globals=variables)
-    for hole, node in part.nodes:
+def _fill(part: _Part, variables: Mapping[str, Any], values: list[str], work: Work) -> None:
+    context = _Context(part.template, globals=variables, work=work)
+    for hole, node, units in part.nodes:
         try:
+            work.spend(units)
             value = _render(node, context)
         except UndefinedError as error:
             raise Lacking(str(error.message)) from error
@@ -304,6 +317,15 @@ def _fill(part: _Part, variables: Mapping[str, Any], values: list[str]) -> None:
             raise TemplateError(_no_way(node, "it gives a NUL or half of a character"))
         if hole is not None:
             values[hole] = value
+
+
+def _constant(node: Node, units: int, context: _Context, pointer: str) -> str:
+    try:
+        context.work.spend(units)
+        return _render(node, context)
+    except Exception as error:  # As below: a fault in the template, whatever Python calls it.
+        why = error.message if isinstance(error, LiquidError) else error
+        raise Invalid(f"{_brief(node)} can't be rendered: {why}.", pointer) from error
 
 
 def _render(node: Node, context: RenderContext) -> str:
@@ -344,66 +366,3 @@ def required(source: str, pointer: str, constants: Set[str]) -> set[str]:
             if isinstance(expression.left, Path) and str(expression.left.head()) not in known:
                 names.add(str(expression.left.head()))
     return names
-
-
-# --- skeletons: the text around the holes, and how a hole's value is written there
-
-
-def as_is(value: str) -> str:
-    return value
-
-
-def escaped(value: str) -> str:
-    return value if value.isalnum() else str(escape(value))  # Most names have nothing to escape.
-
-
-def unescaped(value: str) -> str:
-    return html.unescape(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A place in a skeleton for a hole's value, and how it is written there."""
-
-    hole: int
-    write: Callable[[str], str]
-
-
-class Here:
-    """The place in a skeleton for the message's token."""
-
-
-HERE = Here()
-Piece = str | Slot | Here
-Skeleton = tuple[Piece, ...]
-_CUT = re.compile(f"({OPEN}{GUARD}?\\d+{CLOSE}|{re.escape(TOKEN)})")
-
-
-def skeleton(said: str, writing: Callable[[int, bool], Callable[[str], str]]) -> Skeleton:
-    """Cut a part that was taken apart into pieces.
-
-    `writing(hole, guarded)` says how that hole's value is written; `guarded` where it begins a link.
-    """
-    pieces: list[Piece] = []
-    for text in _CUT.split(said):
-        if text.startswith(OPEN):
-            number = text.strip(OPEN + GUARD + CLOSE)
-            pieces.append(Slot(int(number), writing(int(number), GUARD in text)))
-        elif text == TOKEN:
-            pieces.append(HERE)
-        elif text:
-            pieces.append(text)
-    return tuple(pieces)
-
-
-def filled(pieces: Skeleton, values: Sequence[str], token: str) -> str:
-    """The skeleton with every hole's value and the token in place."""
-    said = []
-    for piece in pieces:
-        if isinstance(piece, str):
-            said.append(piece)
-        elif isinstance(piece, Slot):
-            said.append(piece.write(values[piece.hole]))
-        else:
-            said.append(token)
-    return "".join(said)

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from domain.holes import OPEN, TOKEN, escaped
+from domain.holes import OPEN, TOKEN
+from domain.skeletons import escaped
 
 # Comments (Outlook's conditional ones among them), elements whose content is no markup, and tags.
 # A tag may not contain "<" outside quotes: that keeps the search linear on whatever comes in.

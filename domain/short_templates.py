@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from domain.channels import Channel, address_kind
 from domain.errors import Invalid
-from domain.holes import TOKEN, Skeleton, Taken, as_is, filled, parse, required, skeleton
+from domain.holes import TOKEN, Taken, parse, required
 from domain.nesting import DEEPEST, depth
+from domain.skeletons import Skeleton, as_is, filled, skeleton
 
 LARGEST_PAYLOAD = 65_536  # Bytes of a webhook's payload as it is written, in JSON.
 MOST_STRINGS = 500  # In one payload.

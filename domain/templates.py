@@ -19,17 +19,12 @@ from domain.holes import (
     OPEN,
     TOKEN,
     Hole,
-    Skeleton,
     Taken,
     TemplateError,
-    as_is,
-    escaped,
-    filled,
     parse,
     required,
-    skeleton,
-    unescaped,
 )
+from domain.skeletons import Skeleton, as_is, escaped, filled, skeleton, unescaped
 
 __all__ = [
     "Compiled",
@@ -104,13 +99,14 @@ def compile(  # noqa: A001 - read as `templates.compile`, like `re.compile`
         raise Invalid("Close what is open at the end (a comment, a <style>): it hides the way out.", "/html")
 
     text = template.text if template.text is not None else dressing.as_text(template.html)
-    unsubscribe, address = _missing(text, "/text", constants, markup=False)
+    pointer = "/text" if template.text is not None else "/html"
+    unsubscribe, address = _missing(text, pointer, constants, markup=False)
     unsubscribe = unsubscribe and way_out
     if unsubscribe or address:
         text = text.rstrip() + "\n\n"
         text += "{{ workspace.postal_address }}\n" if address else ""
         text += "Unsubscribe: {{ unsubscribe_url }}\n" if unsubscribe else ""
-    plain = taken.apart(text, "/text", markup=False)
+    plain = taken.apart(text, pointer, markup=False)
 
     holes = tuple(taken.holes)
 

@@ -1,5 +1,6 @@
 """What sending a campaign takes, before it is sent: text messages are paid for by the segment."""
 
+import asyncio
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -85,7 +86,9 @@ async def campaign_cost(campaign_id: UUID, opened: Opened, db: Db) -> CampaignCo
     known = await text_costs.prices(db, campaign.message_class)
     prices = known.by_prefix if known else {}
     found = await text_costs.by_prefix(db, audience, campaign.message_class, prices)
-    counts = _segments(draft.compiled, await text_costs.sample(db, audience, campaign.message_class, SAMPLE))
+    counts = await _segments(
+        draft.compiled, await text_costs.sample(db, audience, campaign.message_class, SAMPLE)
+    )
     each = Decimal(sum(counts)) / len(counts) if counts else None
     countries = [
         CountryCost(
@@ -113,10 +116,13 @@ async def campaign_cost(campaign_id: UUID, opened: Opened, db: Db) -> CampaignCo
     )
 
 
-def _segments(compiled: short_templates.Compiled, people: Sequence[tuple[dict[str, Any], str]]) -> list[int]:
+async def _segments(
+    compiled: short_templates.Compiled, people: Sequence[tuple[dict[str, Any], str]]
+) -> list[int]:
     """Of each text that can be written; the others will be skipped, and cost nothing."""
     counts = []
     for attributes, phone in people:
+        await asyncio.sleep(0)  # Others have their turn in between.
         try:
             holes = short_templates.render(compiled, {**attributes, "phone": phone})
         except TemplateError:

@@ -1,5 +1,6 @@
 """Templates: what a message says, in Liquid, checked when it is saved."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -144,7 +145,10 @@ async def list_templates(
     """Templates, the newest first, each with its newest version."""
     found = await templates.page(db, pages.after, pages.limit)
     workspace = await workspaces.get(db, workspace_id)
-    items = [shown(*each, workspace, opened.settings.public_url) for each in found]
+    items = []
+    for each in found:
+        items.append(shown(*each, workspace, opened.settings.public_url))
+        await asyncio.sleep(0)  # Texts are rendered for it: others have their turn in between.
     return page_of(items, [template.id for template, _ in found], pages.limit)
 
 
@@ -269,8 +273,8 @@ def _least(content: Said, workspace: Workspace, public_url: str) -> SmsSize | No
     """The size of a text in which nothing stands for what each person has of their own."""
     if not isinstance(content, ShortTemplate) or content.channel is not Channel.SMS:
         return None
-    made = short_templates.compile(content, workspace_name=workspace.name, public_url=public_url)
     try:
+        made = short_templates.compile(content, workspace_name=workspace.name, public_url=public_url)
         holes = short_templates.render(
             made, dict.fromkeys(("phone", *templates.variables_required(content)), "")
         )

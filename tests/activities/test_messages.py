@@ -221,7 +221,13 @@ async def test_a_bad_address_hurts_only_its_own_message(
 
 
 @pytest.mark.parametrize(
-    "html", ["<p>Hello {{ name }}</p>", "<p>{{ name | default: 'x' }} {{ 9 | divided_by: nought }}</p>"]
+    "html",
+    [
+        "<p>Hello {{ name }}</p>",
+        "<p>{{ name | default: 'x' }} {{ 9 | divided_by: nought }}</p>",
+        "{% unless name %}{% for i in (1..9999) %}{% assign x = 1 | abs %}{% endfor %}{% endunless %}-",
+        "{% unless name %}{% if (1..1000000000) contains 'a' %}{% endif %}{% endunless %}<p>Hello</p>",
+    ],
 )
 async def test_a_template_error_hurts_only_its_own_message(
     sessions: Sessions, lab: SmtpLab, channel: SmtpProvider, html: str

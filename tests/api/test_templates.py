@@ -46,6 +46,36 @@ async def test_all_parts_at_fault_are_pointed_at(api: AsyncClient) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "source", ["{{ (1..500000000) | sum }}", "{{ 'abc' " + "| split: '' | sort | join " * 6000 + "}}"]
+)
+async def test_what_would_take_too_much_work_is_pointed_at(api: AsyncClient, source: str) -> None:
+    body = {"name": "x", "subject": "x", "html": f"<p>{source}</p>"}
+
+    problem = refusal(await api.post(AT, json=body), 422)
+
+    assert problem["errors"][0]["pointer"] == "/html"
+
+
+async def test_a_text_with_too_long_a_range_is_pointed_at(api: AsyncClient) -> None:
+    body = {"name": "x", "channel": "sms", "content": {"text": "{{ (1..500000000) | sum }}"}}
+
+    problem = refusal(await api.post(AT, json=body), 422)
+
+    assert problem["errors"][0]["pointer"] == "/content/text"
+    assert "end it sooner" in problem["detail"]
+
+
+async def test_a_text_that_is_too_much_work_for_anybody_has_no_size(api: AsyncClient) -> None:
+    source = "{% for i in (1..9999) %}{% for n in (1..1) %}{% if i == n %}{% endif %}{% endfor %}{% endfor %}"
+    body = {"name": "x", "channel": "sms", "content": {"text": source * 3 + "Hello"}}
+
+    made = await api.post(AT, json=body)
+
+    assert (made.status_code, made.json()["sms"]) == (201, None)
+    assert [each["sms"] for each in (await api.get(AT)).json()["items"]] == [None]
+
+
 async def test_other_content_is_a_new_version_and_another_name_is_not(api: AsyncClient) -> None:
     template = await a_template(api)
 

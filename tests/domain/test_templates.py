@@ -6,7 +6,8 @@ from hypothesis import strategies as some
 
 from domain import templates
 from domain.errors import Invalid
-from domain.holes import Taken, TemplateError, as_is, escaped, filled, skeleton
+from domain.holes import Taken, TemplateError
+from domain.skeletons import as_is, escaped, filled, skeleton
 from domain.templates import Template
 from tests.domain.mails import NEWSLETTER, TOKEN, by_liquid, compiled, shown
 
