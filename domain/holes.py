@@ -258,7 +258,8 @@ class Taken:
             value = variables.get(lookup.name)
             for key in lookup.rest:
                 value = value.get(key) if type(value) is dict else _ODD
-            if type(value) is str and (value or lookup.default is None):
+            # A carriage return is for Liquid, which makes a new line of it.
+            if type(value) is str and (value or lookup.default is None) and "\r" not in value:
                 values[lookup.hole] = value
             elif type(value) is int and -(10**18) < value < 10**18:
                 values[lookup.hole] = str(value)
