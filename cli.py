@@ -4,16 +4,17 @@ Whatever goes wrong is one sentence on standard error that says what to do. The 
 1 for a failure, 130 after Ctrl-C.
 """
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer import Typer
 
-from logs import leave
-from settings import Settings, SettingsError, read_settings
+from dev.process import StackError, leave, listens
+from settings import ROOT, Settings, SettingsError, read_settings
 
 app = Typer(
     name="campanile",
@@ -197,15 +198,13 @@ def worker(check: Check = False) -> None:
 @app.command()
 def api() -> None:
     """Serve the API, with both kinds of tracking, until told to stop."""
-    settings = started("api")
-    serve("api.start:everything", settings, settings.port)
+    serve("api.start:everything", "api")
 
 
 @app.command()
 def tracking() -> None:
     """Serve the tracking paths and the tracking API alone, for a machine or an address of their own."""
-    settings = started("tracking")
-    serve("api.start:outside", settings, settings.tracking_port)
+    serve("api.start:outside", "tracking")
 
 
 secrets = Typer(help="Secrets at rest.", no_args_is_help=True)
@@ -260,27 +259,15 @@ def started(process: str) -> Settings:
     return settings
 
 
-def serve(target: str, settings: Settings, port: int) -> None:
-    from granian import Granian
-    from granian.constants import Interfaces, Loops
-
-    from dev.process import StackError, listens
-
+def serve(target: str, name: str) -> NoReturn:
+    """Go on as the process that keeps those that answer, once its settings are found good."""
+    settings = started(name)
+    port = settings.tracking_port if name == "tracking" else settings.port
     if listens(port, settings.host):  # Granian would share the port, and half of the requests.
         raise StackError(f"port {port} is in use: end what listens there, or set PORT or TRACKING_PORT")
-    Granian(
-        target,
-        address=settings.host,
-        port=port,
-        interface=Interfaces.ASGI,
-        factory=True,
-        workers=settings.api_workers,
-        loop=Loops.uvloop,
-        log_dictconfig={"loggers": {"_granian": {"handlers": [], "propagate": True}}},  # In our form.
-        websockets=False,
-        workers_kill_timeout=5,
-        respawn_failed_workers=False,
-    ).serve()
+    words = [target, settings.host, str(port), str(settings.api_workers), settings.log_level, name]
+    os.chdir(ROOT)  # Where -m looks first.
+    os.execv(sys.executable, [sys.executable, "-m", "dev.serving", *words])
 
 
 def main() -> None:

@@ -5,10 +5,8 @@ same task; lines of libraries that use the standard `logging` come out in the sa
 """
 
 import logging
-import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 import orjson
 import structlog
@@ -62,15 +60,3 @@ def configure_logging(level: str = "INFO", process: str = "campanile") -> None:
 
 def as_json(event: object, default: Callable[[object], object] | None = None, **_: object) -> str:
     return orjson.dumps(event, default=default or str).decode()
-
-
-def leave(code: int) -> NoReturn:
-    """End a process that used Temporal's client, now, with everything said that was to be said.
-
-    The client's threads may still call into the interpreter while it is being taken down, which aborts it
-    (sdk-python issue 300). Nothing of ours is done at exit, so we skip that part.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -23,7 +23,7 @@ from functools import cache as remember
 from pathlib import Path
 
 from dev.places import ROOT, cache
-from dev.process import StackError, tied
+from dev.process import StackError, leave, tied
 
 OLDEST_SERVER = (1, 29, 1)  # The first with worker versioning, fairness and the pollers that we use.
 CLI = "v1.5.1"  # The newest that `go install` builds: later ones carry a replace directive.
@@ -209,8 +209,6 @@ def main(word: str = "", folder: str = "") -> None:
             case "build":
                 build_if_need_be(print)
             case "download":
-                from logs import leave
-
                 asyncio.run(start_once(Path(folder)))
                 leave(0)
             case _:

@@ -3,8 +3,11 @@
 import re
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from sqlalchemy.engine import URL, make_url
 
-from settings import ROOT, Settings, SettingsError, read_settings
+from settings import ROOT, Settings, SettingsError, _is_postgres, read_settings
 
 EXAMPLE = (ROOT / ".env.example").read_text()
 
@@ -49,6 +52,7 @@ def test_a_setting_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch)
         ("DATABASE_URL", "secret"),
         ("DATABASE_URL", "mysql://ada:secret@db.example/campanile"),
         ("ENGINE_DATABASE_URL", "postgresql+psycopg://ada:secret@db.example:many/campanile"),
+        ("DATABASE_URL", "postgresql+psycopg://ada:sec@secret@db.example/campanile"),
     ],
 )
 def test_an_address_that_can_not_be_read_is_named_without_its_password(
@@ -60,6 +64,31 @@ def test_an_address_that_can_not_be_read_is_named_without_its_password(
         read_settings()
 
     assert "secret" not in str(refusal.value)
+
+
+PART = st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=12)
+
+
+@given(username=PART, password=PART, port=st.none() | st.integers(1, 65535), database=PART)
+@example(username="ada", password="p@ss:/?#%", port=5432, database="campanile")
+def test_an_address_of_a_database_is_taken_as_sqlalchemy_writes_it(
+    username: str, password: str, port: int | None, database: str
+) -> None:
+    for host in ("db.example", "::1", ""):
+        parts = URL.create(
+            "postgresql+psycopg", username, password, host, port, database, {"sslmode": "require"}
+        )
+
+        assert _is_postgres(parts.render_as_string(hide_password=False))
+
+
+@given(st.lists(st.sampled_from([*"ab5:/@?#[]%= ", "postgresql+psycopg://", "+asyncpg", "%40"]), max_size=12))
+@example([*"postgresql+psycopg://ada:sec ret@[::1]:5432/campanile?host=/run&sslmode=require"])
+@example(["postgresql+psycopg://"])
+def test_what_is_taken_for_an_address_of_a_database_is_one_for_sqlalchemy(parts: list[str]) -> None:
+    for url in ("".join(parts), "postgresql+psycopg://" + "".join(parts)):
+        if _is_postgres(url):
+            assert make_url(url).drivername == "postgresql+psycopg"
 
 
 def test_networks_that_can_not_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from twilio.request_validator import RequestValidator
 
-from channels import twilio
+from channels import twilio_account
 from channels.contract import Blame, Hook, NotGenuine, OutcomeKind, ReportKind
 from channels.twilio import KIND, TwilioSettings
 from domain.profiles import SuppressionReason
@@ -100,7 +100,7 @@ async def test_each_code_means_one_outcome(
 
 def test_every_line_of_the_table_is_tested() -> None:
     marks = test_each_code_means_one_outcome.pytestmark  # type: ignore[attr-defined]
-    assert set(twilio.ERRORS) <= {row[0] for row in marks[0].args[1]}
+    assert set(twilio_account.ERRORS) <= {row[0] for row in marks[0].args[1]}
 
 
 async def test_too_many_requests_say_when_to_come_again() -> None:
