@@ -28,11 +28,12 @@ from bench.harness import Case
 from bench.stack import Stack, expect, peak_memory
 from channels.contract import Envelope
 from channels.null import NullProvider
+from dev.process import leave
 from domain.clock import SystemClock
 from domain.messages import MessageState, SourceKind
 from domain.tokens import Tokens
 from domain.workspaces import DEFAULT_WORKSPACE, Cap, period_start
-from logs import configure_logging, leave
+from logs import configure_logging
 from models.base import Sessions
 from models.queries import claims, ledger, templates, workspaces
 from models.queries.ledger import Queue, Settled

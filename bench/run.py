@@ -6,8 +6,7 @@ from collections.abc import Coroutine
 
 import uvloop
 
-from dev.process import StackError
-from logs import leave
+from dev.process import StackError, leave
 
 
 def run(work: Coroutine[None, None, None]) -> None:

@@ -14,7 +14,8 @@ from channels.contract import Provider
 from channels.letters import Raw
 from channels.null import NullProvider
 from channels.smtp import SmtpProvider
-from logs import configure_logging, leave
+from dev.process import leave
+from logs import configure_logging
 from settings import Settings
 from worker import collect_rarely, serve
 

@@ -19,6 +19,16 @@ CONFIGURATION = {
     "frontend.enableServerVersionCheck": "false",  # It would ask a host on the internet.
     "limit.maxIDLength": "255",
 }
+# By default 2,200 goroutines wait for the tasks of a server with many shards and a cluster to copy to. Ours has
+# one shard, two cores and a file; each of them keeps the stack of the largest task that it had.
+CONFIGURATION |= {
+    "history.transferProcessorSchedulerWorkerCount": "32",
+    "history.timerProcessorSchedulerWorkerCount": "32",
+    "history.visibilityProcessorSchedulerWorkerCount": "32",
+    "history.memoryTimerProcessorSchedulerWorkerCount": "8",
+    "history.ReplicationProcessorSchedulerWorkerCount": "1",
+    "history.ReplicationLowPriorityProcessorSchedulerWorkerCount": "1",
+}
 # A killed server loses nothing with these; a machine that loses power may lose the last moment.
 PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 

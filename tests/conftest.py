@@ -8,9 +8,9 @@ from temporalio.client import Client
 
 from activities.bell import Bell
 from dev.postgres import Postgres
+from dev.process import leave
 from dev.temporal import NAMESPACE, Temporal
 from domain.workspaces import DEFAULT_WORKSPACE
-from logs import leave
 from models.base import Sessions
 from tests import forks
 from tests.databases import Database, Databases, KeptDatabase, a_clone, a_server, make_template
