@@ -226,6 +226,7 @@ class Stack:
             self.addresses[f"{name}DATABASE_URL"] = database.url(DATABASE, role)
         if DATABASE not in database.databases():
             database.create_database(DATABASE)
+            database.let_go()
         self.say("PostgreSQL is ready")
         # In a process of its own: this one stays, and would keep the memory that migrations take.
         done = subprocess.run(

@@ -18,10 +18,8 @@ CONFIGURATION = {
     "frontend.namespaceRPS": "20000",
     "frontend.enableServerVersionCheck": "false",  # It would ask a host on the internet.
     "limit.maxIDLength": "255",
-}
-# By default 2,200 goroutines wait for the tasks of a server with many shards and a cluster to copy to. Ours has
-# one shard, two cores and a file; each of them keeps the stack of the largest task that it had.
-CONFIGURATION |= {
+    # By default 2,200 goroutines wait for tasks, each with the stack of the largest that it had. They are for
+    # many shards, and for a cluster that is copied to; ours has one shard, two cores and a file.
     "history.transferProcessorSchedulerWorkerCount": "32",
     "history.timerProcessorSchedulerWorkerCount": "32",
     "history.visibilityProcessorSchedulerWorkerCount": "32",

@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 from domain.workspaces import SYSTEM_WORKSPACE
 from models import working
 from models.batch import WAIT, Answer, Asked, Batch, Batches, Statement, leave_out_the_row
+from models.idle import let_go
 from models.ringer import Ringer
 
 Tenant = Annotated[UUID, mapped_column(primary_key=True)]
@@ -419,6 +420,7 @@ def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
         json_serializer=lambda value: orjson.dumps(value).decode(),
     )
     event.listen(engine.sync_engine, "handle_error", _leave_out_the_row)
+    let_go(engine)
     return engine
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 WAIT = 300.0  # Seconds for a connection to become free, or the server to be back.
 RETRY = 1.0  # Seconds between two tries to connect.
 LIFETIME = 1800.0  # Seconds after which a connection is made anew.
+IDLE = 15.0  # Seconds after which, of the connections that nobody needed meanwhile, one is closed.
 
 Statement = TextClause | UpdateBase | Select[Any]
 
@@ -147,6 +148,7 @@ class Batches:
             min_size=0,
             max_size=size,
             max_lifetime=LIFETIME,
+            max_idle=IDLE,
             reconnect_timeout=RETRY,  # Its own tries are further apart the longer the server is away.
             open=False,
             configure=_configure,
