@@ -18,8 +18,10 @@ CONFIGURATION = {
     "frontend.namespaceRPS": "20000",
     "frontend.enableServerVersionCheck": "false",  # It would ask a host on the internet.
     "limit.maxIDLength": "255",
-    # By default 2,200 goroutines wait for tasks, each with the stack of the largest that it had. They are for
-    # many shards, and for a cluster that is copied to; ours has one shard, two cores and a file.
+}
+# By default 2,200 goroutines wait for tasks, each with the stack of the largest that it had. They are for
+# many shards, and for a cluster that is copied to; this server has one shard, two cores and a file.
+FOR_ITS_SIZE = {
     "history.transferProcessorSchedulerWorkerCount": "32",
     "history.timerProcessorSchedulerWorkerCount": "32",
     "history.visibilityProcessorSchedulerWorkerCount": "32",
@@ -72,7 +74,7 @@ class Temporal:
             command += ["--db-filename", self.file]
             for pragma in PRAGMAS:
                 command += ["--sqlite-pragma", pragma]
-        for key, value in CONFIGURATION.items():
+        for key, value in {**CONFIGURATION, **FOR_ITS_SIZE}.items():
             command += ["--dynamic-config-value", f"{key}={value}"]
         for attribute in SEARCH_ATTRIBUTES:
             command += ["--search-attribute", f"{attribute}=Keyword"]
