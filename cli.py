@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer import Typer
 
-from dev.process import StackError, leave, listens
+from dev.process import leave, may_listen
 from settings import ROOT, Settings, SettingsError, read_settings
 
 app = Typer(
@@ -263,11 +263,11 @@ def serve(target: str, name: str) -> NoReturn:
     """Go on as the process that keeps those that answer, once its settings are found good."""
     settings = started(name)
     port = settings.tracking_port if name == "tracking" else settings.port
-    if listens(port, settings.host):  # Granian would share the port, and half of the requests.
-        raise StackError(f"port {port} is in use: end what listens there, or set PORT or TRACKING_PORT")
+    may_listen(port, settings.host)  # Granian would share the port, and half of the requests.
     words = [target, settings.host, str(port), str(settings.api_workers), settings.log_level, name]
+    folder = Path.cwd()
     os.chdir(ROOT)  # Where -m looks first.
-    os.execv(sys.executable, [sys.executable, "-m", "dev.serving", *words])
+    os.execv(sys.executable, [sys.executable, "-m", "dev.serving", str(folder), *words])
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """A child process that is never left behind: it dies with us, and a later run clears up."""
 
+import errno
 import fcntl
 import json
 import logging
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO, NoReturn, Protocol
 
@@ -268,6 +270,25 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
 
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((host, port)) == 0
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
+def may_listen(port: int, host: str) -> None:
+    """Raises StackError where a program of ours could not listen now; the message says what to do."""
+    try:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except ValueError:
+        raise StackError(
+            f"HOST is {host!r}: set it to an address of this machine, such as 127.0.0.1"
+        ) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            hint = "end what listens there, or set PORT or TRACKING_PORT"
+            raise StackError(f"port {port} is in use: {hint}") from None
+        why = os.strerror(error.errno or 0).lower()
+        raise StackError(
+            f"nobody can listen on port {port} of {host} here ({why}): set HOST, PORT or TRACKING_PORT"
+        ) from None

@@ -185,7 +185,7 @@ class Sessions:
         self._batches = Batches(app_url, pool_size, _FOR_BATCHES, patience)
         self._engine_batches = Batches(engine_url, pool_size, _FOR_BATCHES, patience)
         self._engine = _pool(engine_url, pool_size)
-        self._pumps = _pool(engine_url, pool_size, options=_FOR_PUMPS)
+        self._pumps = _pool(engine_url, pool_size, options=_FOR_PUMPS, but=1)
         event.listen(self._pumps.sync_engine, "connect", _make_working_tables)
 
     @asynccontextmanager
@@ -407,7 +407,8 @@ async def whose(db: Db, statement: Statement, values: Mapping[str, Any] | None =
     return [*(await connection.execute(statement, values)).scalars()]
 
 
-def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
+def _pool(url: str, size: int, options: str = _FOR_ALL, but: int = 0) -> AsyncEngine:
+    """`but` so many connections stay, whether they are needed or not."""
     engine = create_async_engine(
         url,
         pool_size=size,
@@ -420,7 +421,7 @@ def _pool(url: str, size: int, options: str = _FOR_ALL) -> AsyncEngine:
         json_serializer=lambda value: orjson.dumps(value).decode(),
     )
     event.listen(engine.sync_engine, "handle_error", _leave_out_the_row)
-    let_go(engine)
+    let_go(engine, but)
     return engine
 
 

@@ -26,7 +26,7 @@ from dev.launch import PR_SET_PDEATHSIG
 from dev.places import ROOT
 from dev.process import Process
 
-MODULES = ("cli", "worker", "api.app", "api.outside", "granian", "uvloop")
+MODULES = ("cli", "worker", "dev.serving", "api.app", "api.outside", "granian", "uvloop")
 NUMBER = 4  # Bytes of what is told: first the program's pid, in the end its exit code.
 
 
@@ -144,12 +144,32 @@ def _become(asked: dict[str, Any], tell: int, log: int) -> NoReturn:
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.environ.clear()
     os.environ.update(asked["environment"])
-    sys.argv = [sys.argv[0], *asked["words"]]
+    os.execv = _go_on  # type: ignore[assignment]
+    _run("cli", asked["words"])
+
+
+def _go_on(python: str, command: list[str]) -> NoReturn:
+    """As another program of ours, without loading it all anew."""
+    option, module, *words = command[1:]
+    assert (python, option) == (sys.executable, "-m")
+    _run(module, words)
+
+
+def _run(module: str, words: list[str]) -> NoReturn:
+    sys.argv = [sys.argv[0], *words]
+    code = 0
     try:
-        runpy.run_module("cli", run_name="__main__", alter_sys=True)
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - as the interpreter would say it
         traceback.print_exc()
-    os._exit(1)
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _die_with_parent(how: int) -> None:

@@ -134,6 +134,23 @@ def test_the_doctor_knows_whom_it_meets_instead_of_the_stack(tmp_path: Path) -> 
     assert found["API"] == f"what answers at http://127.0.0.1:{port} is not Campanile"
 
 
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("mail.example", "HOST is 'mail.example': set it to an address of this machine"),
+        ("192.0.2.1", "nobody can listen on port"),  # RFC 5737: no machine has it.
+    ],
+)
+def test_an_address_that_is_not_this_machines_is_refused_in_a_sentence(
+    host: str, words: str, tmp_path: Path
+) -> None:
+    done = campanile("api", state=tmp_path, HOST=host, PORT="0")
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_port_in_use_is_refused_instead_of_shared(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as taken:
         done = campanile("api", state=tmp_path, PORT=str(taken.server_port))

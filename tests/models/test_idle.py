@@ -1,5 +1,6 @@
 """Connections that nobody needs any more go back to the server."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
@@ -65,6 +66,19 @@ async def test_as_many_as_are_needed_at_once_stay(hasty: Sessions, postgres: Pos
     assert len(await needed_until_closed(await of_a_burst(hasty, "engine"))) == 1
 
 
+async def test_where_one_is_in_use_the_next_look_is_soon(
+    hasty: Sessions, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burst = await of_a_burst(hasty, "app")
+    async with hasty(DEFAULT_WORKSPACE):
+        for _ in range(3):  # Each takes longer than a look is away.
+            await closed(postgres, await of_a_burst(hasty, "engine"))
+        monkeypatch.setattr(idle, "SECONDS", 6000)
+        monkeypatch.setattr(idle, "AGAIN", 0.1 / 6000)
+
+    await closed(postgres, burst)
+
+
 async def test_one_that_is_in_use_stays_as_it_is(hasty: Sessions, postgres: Postgres) -> None:
     async with hasty.pump(DEFAULT_WORKSPACE) as db:
         mine = (await db.execute(WHICH)).scalar_one()
@@ -77,6 +91,28 @@ async def test_one_that_is_in_use_stays_as_it_is(hasty: Sessions, postgres: Post
         assert (await db.execute(text("select n from newcomers"))).scalar_one() == 7
 
     await closed(postgres, {mine, *others})
+
+
+async def test_nobody_looks_where_nothing_is_open(database: Database, hasty: Sessions) -> None:
+    looks, look = [], idle.Idle._look
+
+    def counted(self: idle.Idle) -> None:
+        looks.append(self)
+        look(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(idle.Idle, "_look", counted)
+        sessions = Sessions(database.url, database.engine_url)
+        async with sessions(DEFAULT_WORKSPACE):
+            await sessions.close()
+        gone = asyncio.get_running_loop().time() + 4 * idle.SECONDS
+
+        async def it_is_later() -> bool:
+            return asyncio.get_running_loop().time() > gone
+
+        await eventually(it_is_later)
+
+    assert len(looks) <= 1
 
 
 async def of_a_burst(sessions: Sessions, kind: str) -> set[int]:
